@@ -1,0 +1,43 @@
+"""Response headers that differ by page."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+STRICT = {
+    "default-src": "'self'",
+    "img-src": "'self' data:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+    "form-action": "'self'",
+}
+# The console's theme (Alpine) and the API reference evaluate expressions and carry inline styles.
+RELAXED = STRICT | {
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "font-src": "'self' data:",
+    "worker-src": "'self' blob:",
+}
+RELAXED_PATHS = ("/console/", "/api/docs/")
+
+
+def policy(directives: dict[str, str]) -> str:
+    """Write the directives as one header value."""
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+class ContentPolicyMiddleware:
+    """Say what a browser may load: nothing from elsewhere; scripts inline only on console pages."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.strict, self.relaxed = policy(STRICT), policy(RELAXED)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        relaxed = request.path.startswith(RELAXED_PATHS)
+        response.headers.setdefault(
+            "Content-Security-Policy", self.relaxed if relaxed else self.strict
+        )
+        return response

@@ -1,0 +1,29 @@
+"""When recurring work runs. django-celery-beat copies these into its tables, where the console can edit them."""
+
+from datetime import timedelta
+from typing import Any
+
+from celery.schedules import crontab
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+TASKS: dict[str, Any] = {
+    "billing.tasks.sweep_outbox": MINUTE,
+    "billing.tasks.deliver_webhooks": MINUTE,
+    "payments.tasks.process_stuck_webhooks": 5 * MINUTE,
+    "payments.tasks.resolve_unknown": 5 * MINUTE,
+    "payments.tasks.retry_due_payments": 15 * MINUTE,
+    "payments.tasks.fetch_settlements": 6 * HOUR,
+    "payments.tasks.run_matching": HOUR,
+    "payments.tasks.expiry_notices": crontab(hour=3, minute=30),
+    "invoices.tasks.send_due_mail": MINUTE,
+    "invoices.tasks.mark_overdue": HOUR,
+    "subscriptions.tasks.billing_run": HOUR,
+    "subscriptions.tasks.dunning": HOUR,
+}
+
+
+def beat_schedule() -> dict[str, dict[str, Any]]:
+    """Return Celery's form of ``TASKS``: every entry is named like its task."""
+    return {name: {"task": name, "schedule": when} for name, when in TASKS.items()}

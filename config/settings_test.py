@@ -1,0 +1,12 @@
+"""Settings of the test run: the real settings in test mode, with nothing that leaves the process."""
+
+import os
+
+os.environ["MUNIM_ENV"] = "test"
+
+from config.settings import *  # noqa: E402,F403
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CELERY_BROKER_URL = "memory://"
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

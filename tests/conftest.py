@@ -1,0 +1,41 @@
+"""What every test may rely on."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(os.environ.get("MUNIM_VAR_DIR", ROOT / "var"))
+
+
+def schema_fingerprint() -> str:
+    """Hash every migration of the house, so that an old test database is noticed."""
+    digest = hashlib.sha256(os.environ.get("DATABASE_URL", "").encode())
+    for path in sorted(ROOT.glob("*/migrations/*.py")):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def schema_stamp(config: pytest.Config) -> Path:
+    """Return where we note which schema this process's test database was made with."""
+    worker = getattr(config, "workerinput", {}).get("workerid", "main")
+    name = os.environ.get("MUNIM_TEST_DB", "test_munim")
+    return VAR_DIR / "test-schema" / f"{name}_{worker}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Reuse the test database, but make it anew when a migration changed since it was made."""
+    stamp = schema_stamp(config)
+    if not stamp.is_file() or stamp.read_text() != schema_fingerprint():
+        config.option.create_db = True
+        stamp.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(request: pytest.FixtureRequest, django_db_setup: None) -> None:
+    """Note the schema once pytest-django has made the database."""
+    stamp = schema_stamp(request.config)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(schema_fingerprint())
