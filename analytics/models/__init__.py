@@ -1,0 +1,3 @@
+from analytics.models.mrr import MrrLevel, MrrMovement
+
+__all__ = ["MrrLevel", "MrrMovement"]

@@ -1,0 +1,140 @@
+"""Who calls: a person with a JWT (``Authorization: Bearer``), or an application with an API key.
+
+Both set ``request.auth`` to a :class:`Caller`; the organisation is the key's, or for people the one named by the
+``Munim-Organisation`` header (its code or id), or their only one.
+"""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.db.models import Q
+from rest_framework import authentication, exceptions
+from rest_framework.request import Request
+
+from billing import permissions
+from billing.clock import wall_now
+from billing.context import Actor
+from billing.models import ApiKey, Membership, Organisation, User
+
+KEY_PREFIX = "mk_"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The authenticated caller: organisation and actor."""
+
+    organisation: Organisation
+    actor: Actor
+
+
+def hash_key(key: str) -> str:
+    """What is stored of an API key. Keys carry 256 random bits, so a plain hash suffices."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class ApiKeyAuthentication(authentication.BaseAuthentication):
+    """``Authorization: Bearer mk_…`` or ``X-Api-Key: mk_…``."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        key = _bearer(request) or request.headers.get("X-Api-Key", "")
+        if not key.startswith(KEY_PREFIX):
+            return None
+        now = wall_now()
+        found = (
+            ApiKey.objects.select_related("organisation")
+            .filter(key_hash=hash_key(key), revoked_at=None)
+            .filter(Q(expires_at=None) | Q(expires_at__gt=now))
+            .first()
+        )
+        if found is None:
+            raise exceptions.AuthenticationFailed("This API key is not known, has expired or was revoked.")
+        if found.last_used_at is None or now - found.last_used_at > timedelta(minutes=5):
+            ApiKey.objects.filter(pk=found.pk).update(last_used_at=now)
+        actor = Actor(
+            type="api_key", id=str(found.pk), label=found.name, address=_address(request), permissions=frozenset(found.scopes)
+        )
+        return ApplicationUser(found), Caller(found.organisation, actor)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="munim"'
+
+
+class JWTAuthentication(authentication.BaseAuthentication):
+    """Access tokens issued by ``/api/v1/auth/login`` (HS256, 15 minutes)."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller | None] | None:
+        token = _bearer(request)
+        if not token or token.startswith(KEY_PREFIX):
+            return None
+        claims = read_token(token, kind="access")
+        user = User.objects.filter(pk=claims["sub"], is_active=True).first()
+        if user is None:
+            raise exceptions.AuthenticationFailed("The user of this token is gone or inactive.")
+        membership = _membership(user, request.headers.get("Munim-Organisation", ""))
+        if membership is None:
+            return user, None
+        actor = Actor(
+            type="user",
+            id=str(user.pk),
+            label=user.email,
+            address=_address(request),
+            permissions=permissions.BY_ROLE[membership.role],
+        )
+        return user, Caller(membership.organisation, actor)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="munim"'
+
+
+class ApplicationUser:
+    """Stands for an application where Django expects a user."""
+
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+
+    def __init__(self, key: ApiKey) -> None:
+        self.pk = self.id = f"key:{key.pk}"
+
+
+def issue_token(*, user: User, kind: str, lifetime: timedelta, token_id: str = "") -> str:
+    """A signed token: ``kind`` is access or refresh."""
+    now = wall_now()
+    claims = {"sub": str(user.pk), "kind": kind, "iat": now, "exp": now + lifetime, "jti": token_id or uuid.uuid4().hex, "iss": "munim"}
+    return jwt.encode(claims, settings.SECRET_KEY, algorithm="HS256")
+
+
+def read_token(token: str, *, kind: str) -> dict[str, Any]:
+    """Claims of a valid token of ``kind``; raises ``AuthenticationFailed`` otherwise."""
+    try:
+        claims = jwt.decode(token, settings.SECRET_KEY, algorithms=["HS256"], issuer="munim", options={"require": ["exp", "sub", "jti"]})
+    except jwt.InvalidTokenError as exc:
+        raise exceptions.AuthenticationFailed("The token is not valid or has expired; sign in again.") from exc
+    if claims.get("kind") != kind:
+        raise exceptions.AuthenticationFailed(f"Expected a token of kind '{kind}'.")
+    return claims
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def _address(request: Request) -> str | None:
+    return request.META.get("REMOTE_ADDR") or None
+
+
+def _membership(user: User, wanted: str) -> Membership | None:
+    memberships = Membership.objects.select_related("organisation").filter(user=user)
+    if not wanted:
+        found = list(memberships[:2])
+        return found[0] if len(found) == 1 else None
+    try:
+        return memberships.filter(organisation_id=uuid.UUID(wanted)).first()
+    except ValueError:
+        return memberships.filter(organisation__code=wanted).first()

@@ -1,0 +1,120 @@
+"""What every endpoint shares: the caller's organisation, permissions by name, scoped rows, amounts on the wire."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from djmoney.money import Money
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import exceptions, mixins, permissions, serializers, viewsets
+from rest_framework.request import Request
+
+from billing import money
+from billing.api.authentication import Caller
+from billing.context import Actor
+from billing.models import Organisation
+
+
+class NamedPermission(permissions.BasePermission):
+    """Deny by default: the view names a permission for each action; an action without a name is refused."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not getattr(request.user, "is_authenticated", False):
+            raise exceptions.NotAuthenticated("Sign in, or send an API key.")
+        if not isinstance(request.auth, Caller):
+            raise exceptions.PermissionDenied("Name one of your organisations in the header Munim-Organisation.")
+        action = getattr(view, "action", None) or (request.method or "").lower()
+        if action in (None, "options", "metadata"):
+            return True
+        name = view.required_permissions.get(action)
+        if name is None:
+            return False
+        if not request.auth.actor.may(name):
+            raise exceptions.PermissionDenied(f"This needs the permission '{name}'.")
+        return True
+
+
+class TenantViewMixin:
+    """``organisation`` and ``actor`` of the caller; ``required_permissions`` maps each action to a permission name."""
+
+    permission_classes = [NamedPermission]
+    required_permissions: ClassVar[Mapping[str, str]] = {}
+    request: Request
+
+    @property
+    def organisation(self) -> Organisation:
+        return self.request.auth.organisation  # type: ignore[union-attr]
+
+    @property
+    def actor(self) -> Actor:
+        return self.request.auth.actor  # type: ignore[union-attr]
+
+
+class TenantViewSet(TenantViewMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """List and detail of one table, scoped to the caller's organisation: somebody else's id is a 404.
+
+    Subclasses set ``queryset`` (unscoped), ``serializer_class`` and ``required_permissions``; writes are actions that
+    validate an input serializer and call a service.
+    """
+
+    lookup_value_converter = "uuid"
+
+    def get_queryset(self) -> QuerySet[Any]:
+        queryset = super().get_queryset()
+        if getattr(self, "swagger_fake_view", False):
+            return queryset.none()
+        return queryset.of(self.organisation)  # type: ignore[attr-defined]
+
+    def valid(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
+        """The request's body, checked by ``serializer_class``; raises a 422 problem otherwise."""
+        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+
+class StrictSerializer(serializers.Serializer):
+    """Input that refuses unknown fields, so that a misspelt one is not silently ignored."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError({name: ["This field is not known here."] for name in unknown})
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            "amount": {"type": "string", "pattern": r"^-?\d{1,15}(\.\d{1,4})?$", "example": "499.00"},
+            "currency": {"type": "string", "pattern": "^[A-Z]{3}$", "example": "INR"},
+        },
+        "required": ["amount", "currency"],
+    }
+)
+class AmountSerializerField(serializers.Field):
+    """``{"amount": "499.00", "currency": "INR"}`` on the wire, ``Money`` inside. Never a JSON number."""
+
+    def __init__(self, *, positive: bool = True, **kwargs: Any) -> None:
+        self.positive = positive
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> Money:
+        if not isinstance(data, Mapping) or set(data) != {"amount", "currency"} or not isinstance(data["amount"], str):
+            raise serializers.ValidationError('Expected {"amount": "499.00", "currency": "INR"} with the amount as a string.')
+        try:
+            return money.parse_amount(data["amount"], data["currency"], positive=self.positive)
+        except money.InvalidAmount as exc:
+            raise serializers.ValidationError(str(exc), code=exc.code) from exc
+        except money.UnknownCurrency as exc:
+            raise serializers.ValidationError(str(exc), code=exc.code) from exc
+
+    def to_representation(self, value: Money) -> dict[str, str]:
+        return wire(value)
+
+
+def wire(value: Money) -> dict[str, str]:
+    """An amount for JSON: decimal string in the currency's own decimals, and the code."""
+    code = value.currency.code
+    return {"amount": f"{money.quantize(value.amount, code):f}", "currency": code}

@@ -1,0 +1,1 @@
+"""What this app does when it hears an event or the clock."""

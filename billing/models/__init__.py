@@ -1,0 +1,36 @@
+from billing.models.customers import Beneficiary, BillingParty, Customer
+from billing.models.events import (
+    AuditRecord,
+    Event,
+    EventHandling,
+    IdempotencyRecord,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from billing.models.ledger import AccountKind, JournalEntry, LedgerAccount, Posting
+from billing.models.tenancy import ApiKey, Membership, Organisation, Role, TestClock, User
+from billing.models.usage import Meter, UsageEvent
+
+__all__ = [
+    "AccountKind",
+    "ApiKey",
+    "AuditRecord",
+    "Beneficiary",
+    "BillingParty",
+    "Customer",
+    "Event",
+    "EventHandling",
+    "IdempotencyRecord",
+    "JournalEntry",
+    "LedgerAccount",
+    "Membership",
+    "Meter",
+    "Organisation",
+    "Posting",
+    "Role",
+    "TestClock",
+    "UsageEvent",
+    "User",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+]

@@ -1,0 +1,40 @@
+"""What runs when time passes: each app registers its jobs; beat and the test clock run the same ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from billing.models import Organisation
+
+Job = Callable[[Organisation], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockJob:
+    """A job that does what is due for one organisation at its present time and returns how much it did."""
+
+    name: str
+    order: int
+    run: Job
+
+
+_jobs: dict[str, ClockJob] = {}
+
+
+def register(*, name: str, order: int) -> Callable[[Job], Job]:
+    """Register a job under a unique name. Lower orders run first within one tick."""
+
+    def decorate(run: Job) -> Job:
+        _jobs[name] = ClockJob(name=name, order=order, run=run)
+        return run
+
+    return decorate
+
+
+def jobs() -> list[ClockJob]:
+    """All jobs in the order in which a tick runs them."""
+    return sorted(_jobs.values(), key=lambda job: (job.order, job.name))
+
+
+def run(name: str, organisation: Organisation) -> int:
+    """Run one job for one organisation."""
+    return _jobs[name].run(organisation)

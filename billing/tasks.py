@@ -1,0 +1,1 @@
+"""Celery tasks of the foundation: thin, they call services."""

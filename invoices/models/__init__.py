@@ -1,0 +1,25 @@
+from invoices.models.documents import (
+    CreditNote,
+    Installment,
+    InstallmentPlan,
+    Invoice,
+    InvoiceLine,
+    InvoiceTax,
+    NumberSeries,
+    PaymentAllocation,
+    TaxRate,
+)
+from invoices.models.mail import Mail
+
+__all__ = [
+    "CreditNote",
+    "Installment",
+    "InstallmentPlan",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceTax",
+    "Mail",
+    "NumberSeries",
+    "PaymentAllocation",
+    "TaxRate",
+]

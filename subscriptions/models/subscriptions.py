@@ -1,0 +1,166 @@
+"""Subscriptions, the periods they were billed for, planned changes and billing runs."""
+
+from typing import Any
+
+from django.db import models
+from django_fsm import FSMField, transition
+
+from billing.models.base import TenantModel
+from subscriptions.models.plans import PlanVersion
+
+
+class Subscription(TenantModel):
+    """A running agreement of a customer to a plan version, in one currency."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"  # starts in the future
+        TRIALING = "trialing"
+        ACTIVE = "active"
+        PAST_DUE = "past_due"
+        PAUSED = "paused"
+        SUSPENDED = "suspended"
+        CANCELLED = "cancelled"
+        EXPIRED = "expired"
+
+    customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="subscriptions")
+    beneficiary = models.ForeignKey("billing.Beneficiary", null=True, blank=True, on_delete=models.PROTECT, related_name="subscriptions")
+    external_id = models.CharField(max_length=100)
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="subscriptions")
+    currency = models.CharField(max_length=3)
+    quantity = models.PositiveIntegerField(default=1, help_text="Seats, meals a day: what per-unit prices multiply.")
+    status = FSMField(choices=Status.choices, default=Status.PENDING, protected=True)
+    method = models.ForeignKey("payments.PaymentMethod", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    collect_automatically = models.BooleanField(default=True)
+    net_days = models.PositiveSmallIntegerField(default=0, help_text="Days from issue to due.")
+    started_at = models.DateTimeField(help_text="Start of the agreement.")
+    trial_ends_at = models.DateTimeField(null=True, blank=True)
+    anchor_on = models.DateField(help_text="Day that fixes where periods begin; its day of the month is kept over short months.")
+    period_number = models.PositiveIntegerField(default=0, help_text="Periods since the anchor; the current one.")
+    period_start = models.DateTimeField(null=True, blank=True)
+    period_end = models.DateTimeField(null=True, blank=True, help_text="Exclusive.")
+    next_billing_at = models.DateTimeField(null=True, blank=True, help_text="When the billing run has to look at it.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the agreement: expiry.")
+    cancel_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    cancel_reason = models.CharField(max_length=200, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    resume_at = models.DateTimeField(null=True, blank=True)
+    failure = models.CharField(max_length=300, blank=True, help_text="Why the billing run set it aside.")
+    metadata = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organisation", "external_id"], name="subscription_external_id")]
+        indexes = [
+            models.Index(fields=["organisation", "next_billing_at"], name="subscription_due", condition=models.Q(next_billing_at__isnull=False, failure="")),
+            models.Index(fields=["organisation", "-id"], name="subscription_page"),
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id
+
+    _LIVE = [Status.TRIALING, Status.ACTIVE, Status.PAST_DUE]
+
+    @transition(status, source=Status.PENDING, target=Status.TRIALING)
+    def start_trial(self) -> None: ...
+
+    @transition(status, source=[Status.PENDING, Status.TRIALING], target=Status.ACTIVE)
+    def activate(self) -> None: ...
+
+    @transition(status, source=Status.ACTIVE, target=Status.PAST_DUE)
+    def fall_behind(self) -> None: ...
+
+    @transition(status, source=[Status.PAST_DUE, Status.SUSPENDED], target=Status.ACTIVE)
+    def recover(self) -> None: ...
+
+    @transition(status, source=[Status.ACTIVE, Status.TRIALING], target=Status.PAUSED)
+    def pause(self, *, at: Any, resume_at: Any) -> None:
+        self.paused_at, self.resume_at = at, resume_at
+
+    @transition(status, source=Status.PAUSED, target=Status.ACTIVE)
+    def resume(self) -> None:
+        self.paused_at = self.resume_at = None
+
+    @transition(status, source=[Status.ACTIVE, Status.PAST_DUE], target=Status.SUSPENDED)
+    def suspend(self) -> None: ...
+
+    @transition(status, source=[Status.PENDING, *_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.CANCELLED)
+    def cancel(self, *, at: Any, reason: str) -> None:
+        self.cancelled_at, self.cancel_reason, self.next_billing_at = at, reason, None
+
+    @transition(status, source=[*_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.EXPIRED)
+    def expire(self) -> None:
+        self.next_billing_at = None
+
+
+class PlannedChange(TenantModel):
+    """A change of plan or quantity that takes hold at a time (period end, a date)."""
+
+    class Status(models.TextChoices):
+        PLANNED = "planned"
+        APPLIED = "applied"
+        CANCELLED = "cancelled"
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="changes")
+    plan_version = models.ForeignKey(PlanVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    quantity = models.PositiveIntegerField(null=True, blank=True)
+    effective_at = models.DateTimeField()
+    status = FSMField(choices=Status.choices, default=Status.PLANNED, protected=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["subscription"], condition=models.Q(status="planned"), name="one_planned_change")]
+
+    @transition(status, source=Status.PLANNED, target=Status.APPLIED)
+    def apply(self) -> None: ...
+
+    @transition(status, source=Status.PLANNED, target=Status.CANCELLED)
+    def cancel(self) -> None: ...
+
+
+class BillingRun(TenantModel):
+    """One pass over what is due: how many, how far, how much."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    due_at = models.DateTimeField(help_text="Everything due at or before this time is billed.")
+    status = FSMField(choices=Status.choices, default=Status.RUNNING, protected=True)
+    due_count = models.PositiveIntegerField(default=0)
+    billed_count = models.PositiveIntegerField(default=0)
+    failed_count = models.PositiveIntegerField(default=0)
+    invoice_count = models.PositiveIntegerField(default=0)
+    totals = models.JSONField(default=dict, help_text="Invoiced total per currency.")
+    failures = models.JSONField(default=list, help_text="First failures: subscription and reason.")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    @transition(status, source=[Status.RUNNING, Status.FAILED], target=Status.DONE)
+    def finish(self, *, at: Any) -> None:
+        self.finished_at = at
+
+    @transition(status, source=Status.RUNNING, target=Status.FAILED)
+    def fail(self, *, at: Any, error: str) -> None:
+        self.finished_at, self.error = at, error
+
+
+class BilledPeriod(TenantModel):
+    """That a period of a subscription was billed: the unique constraint is the promise of exactly once."""
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="billed_periods")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    kind = models.CharField(max_length=10, default="cycle", help_text="cycle, final (usage after the end).")
+    invoice = models.ForeignKey("invoices.Invoice", null=True, blank=True, on_delete=models.PROTECT, related_name="billed_periods", help_text="Empty: nothing to invoice.")
+    run = models.ForeignKey(BillingRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="billed_periods")
+    billed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["subscription", "starts_at", "kind"], name="period_billed_once")]
