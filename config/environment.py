@@ -46,9 +46,7 @@ def mode() -> str:
     """Return the mode of this process; raise ``ImproperlyConfigured`` for a word we do not know."""
     chosen = os.environ.get("MUNIM_ENV", "local")
     if chosen not in MODES:
-        raise ImproperlyConfigured(
-            f"MUNIM_ENV is {chosen!r}; expected one of {', '.join(MODES)}."
-        )
+        raise ImproperlyConfigured(f"MUNIM_ENV is {chosen!r}; expected one of {', '.join(MODES)}.")
     return chosen
 
 

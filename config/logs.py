@@ -16,9 +16,7 @@ _SHARED: list[Any] = [
 
 def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
     """Configure structlog and the standard library to write the same lines to stderr; return the config."""
-    renderer = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     config = {
         "version": 1,
         "disable_existing_loggers": False,

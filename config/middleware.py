@@ -37,7 +37,5 @@ class ContentPolicyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         relaxed = request.path.startswith(RELAXED_PATHS)
-        response.headers.setdefault(
-            "Content-Security-Policy", self.relaxed if relaxed else self.strict
-        )
+        response.headers.setdefault("Content-Security-Policy", self.relaxed if relaxed else self.strict)
         return response

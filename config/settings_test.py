@@ -4,7 +4,7 @@ import os
 
 os.environ["MUNIM_ENV"] = "test"
 
-from config.settings import *  # noqa: E402,F403
+from config.settings import *  # noqa: F403
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 CELERY_BROKER_URL = "memory://"

@@ -57,9 +57,7 @@ def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         environment.mode()
 
 
-def test_local_secrets_are_generated_once_and_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_local_secrets_are_generated_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "var" / "local.env"
     for name in environment.TEST_VALUES:
         monkeypatch.setenv(name, "")
@@ -84,9 +82,7 @@ def test_local_secrets_are_generated_once_and_kept(
         ("postgres://u:p@db.example:6543/books", "db.example", "books", 6543),
     ],
 )
-def test_a_database_address_may_name_a_host_or_a_socket(
-    url: str, host: str, name: str, port: int | str
-) -> None:
+def test_a_database_address_may_name_a_host_or_a_socket(url: str, host: str, name: str, port: int | str) -> None:
     settings = environment.database(url)
 
     assert (settings["HOST"], settings["NAME"], settings["PORT"]) == (host, name, port)

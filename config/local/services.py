@@ -1,0 +1,90 @@
+"""Database and broker: what the environment names, else private ones for as long as this process lives."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.local import broker, places, postgres
+from config.local.errors import CannotStart
+from config.local.processes import Family
+from config.local.progress import Progress
+
+
+def force_embedded() -> bool:
+    """Tell whether only the servers of the wheels may be used (``MUNIM_FORCE_EMBEDDED=1``)."""
+    return os.environ.get("MUNIM_FORCE_EMBEDDED", "") not in ("", "0")
+
+
+@contextlib.contextmanager
+def only_one(mode: str) -> Iterator[None]:
+    """Hold the lock of this mode: two supervisors would fight about one data folder."""
+    path = places.var_dir() / f"{mode}.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"`{mode}` already runs in this checkout. Stop it first, or give this one its own "
+                "data with MUNIM_VAR_DIR=/some/folder."
+            ) from None
+        yield
+
+
+@dataclass
+class Services:
+    """The addresses that every process of the product needs, and the folders to remove at the end."""
+
+    mode: str
+    family: Family
+    progress: Progress
+    env: dict[str, str] = field(default_factory=dict)
+    sockets: Path | None = None
+    leftovers: list[Path] = field(default_factory=list)
+
+    def start(self, *, fresh: bool = False) -> None:
+        """Start what the environment does not name; ``fresh`` throws the private data of this mode away."""
+        self.env["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._start_postgres(fresh=fresh)
+        self.env["REDIS_URL"] = os.environ.get("REDIS_URL") or self._start_broker()
+
+    def stop(self) -> None:
+        """Stop every child, then remove what only served them."""
+        self.family.stop()
+        for folder in self.leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _socket_folder(self) -> Path:
+        if self.sockets is None:
+            self.sockets = places.socket_folder(places.database_user())
+            self.leftovers.append(self.sockets)
+        return self.sockets
+
+    def _start_postgres(self, *, fresh: bool) -> str:
+        run_as = places.database_user()
+        server = postgres.find_server(force_embedded=force_embedded())
+        with self.progress.step(f"PostgreSQL {server.major}"):
+            server = postgres.reachable(server, run_as)
+            data = postgres.data_dir(mode=self.mode, server=server, run_as=run_as)
+            if fresh:
+                postgres.remove_cluster(data)
+            if self.mode == "test":
+                self.leftovers.append(data)
+            postgres.start(
+                self.family,
+                mode=self.mode,
+                server=server,
+                data=data,
+                sockets=self._socket_folder(),
+                run_as=run_as,
+            )
+        return postgres.url(self._socket_folder())
+
+    def _start_broker(self) -> str:
+        server = broker.find_server(force_embedded=force_embedded())
+        keep = places.var_dir() / "broker" if self.mode == "up" else None
+        with self.progress.step(server.name):
+            broker.start(self.family, server=server, sockets=self._socket_folder(), data=keep)
+        return broker.url(self._socket_folder())

@@ -1,0 +1,142 @@
+"""The product's own processes on this machine, and in which order they start."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.local import places
+from config.local.errors import CannotStart
+from config.local.processes import Child
+from config.local.services import Services
+
+WEB_WORKERS = 2
+TASK_PROCESSES = 2
+HOST = "127.0.0.1"
+PREFERRED_PORT = 8000
+
+
+@dataclass
+class Stack:
+    """Web, worker, beat, mail catcher and gateway simulator above the services."""
+
+    services: Services
+    fresh: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    ready_dir: Path = field(default_factory=lambda: places.var_dir() / "ready")
+
+    def start(self) -> None:
+        """Start everything and return when all of it works."""
+        self._choose_addresses()
+        with self.services.progress.step("migrate"):
+            self.manage("migrate", "--no-input", "--verbosity", "0")
+        with self.services.progress.step("web, worker, beat, mail, gateways"):
+            waits = [
+                self._simulator(),
+                self._mail_catcher(),
+                self._web(),
+                self._worker(),
+                self._beat(),
+            ]
+            for child, is_ready in waits:
+                self.services.family.wait_until(child, is_ready, seconds=120)
+
+    def manage(self, *arguments: str) -> None:
+        """Run a management command to its end; raise ``CannotStart`` with its words if it fails."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=places.ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CannotStart(f"manage.py {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+
+    def _choose_addresses(self) -> None:
+        web = places.free_port(preferred=int(os.environ.get("MUNIM_PORT") or PREFERRED_PORT))
+        smtp, inbox, simulator = (places.free_port() for _ in range(3))
+        simulator_url = f"http://{HOST}:{simulator}"
+        chosen = {
+            "MUNIM_ENV": "local",
+            "PUBLIC_URL": f"http://{HOST}:{web}",
+            "EMAIL_URL": f"smtp://{HOST}:{smtp}",
+            "MUNIM_INBOX_URL": f"http://{HOST}:{inbox}",
+            "MUNIM_SIMULATOR_URL": simulator_url,
+            "RAZORPAY_API_BASE": simulator_url,
+            "STRIPE_API_BASE": simulator_url,
+            "MUNIM_READY_DIR": str(self.ready_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+        given = {name: os.environ[name] for name in chosen if os.environ.get(name)}
+        self.env = {**os.environ, **chosen, **given, **self.services.env}
+        self.ports = {"web": web, "smtp": smtp, "inbox": inbox, "simulator": simulator}
+        self.ready_dir.mkdir(parents=True, exist_ok=True)
+        for old in self.ready_dir.iterdir():
+            old.unlink()
+
+    def _spawn(self, name: str, *command: str | Path, death_signal: int = signal.SIGTERM) -> Child:
+        return self.services.family.spawn(
+            name, [sys.executable, "-m", *command], env=self.env, death_signal=death_signal
+        )
+
+    def _simulator(self) -> tuple[Child, Callable[[], bool]]:
+        port = str(self.ports["simulator"])
+        seed = os.environ.get("MUNIM_SIMULATOR_SEED", "1")
+        child = self._spawn("simulator", "payments.simulator", "--host", HOST, "--port", port, "--seed", seed)
+        return child, lambda: answers(f"http://{HOST}:{port}/healthz")
+
+    def _mail_catcher(self) -> tuple[Child, Callable[[], bool]]:
+        smtp, inbox = str(self.ports["smtp"]), str(self.ports["inbox"])
+        spool = places.var_dir() / "mail" / self.services.mode
+        if self.fresh:
+            shutil.rmtree(spool, ignore_errors=True)
+        child = self._spawn(
+            "mail",
+            *("config.local.mailcatcher", "--spool", spool),
+            *("--smtp-port", smtp, "--web-port", inbox),
+        )
+        return child, lambda: answers(f"http://{HOST}:{inbox}/healthz")
+
+    def _web(self) -> tuple[Child, Callable[[], bool]]:
+        port = str(self.ports["web"])
+        child = self._spawn(
+            "web",
+            *("granian", "--interface", "wsgi", "--host", HOST, "--port", port, "--no-ws"),
+            *("--workers", str(WEB_WORKERS), "--blocking-threads", "1", "--log-level", "warning"),
+            *("--respawn-failed-workers", "--workers-kill-timeout", "10", "config.wsgi:application"),
+        )
+        return child, lambda: answers(f"http://{HOST}:{port}/healthz")
+
+    def _worker(self) -> tuple[Child, Callable[[], bool]]:
+        child = self._spawn(
+            "worker",
+            *("celery", "-A", "config.celery", "worker", "--pool", "prefork"),
+            *("--concurrency", str(TASK_PROCESSES), "--queues", "default,mail"),
+            *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+            death_signal=signal.SIGQUIT,  # its database and broker die too: no warm shutdown
+        )
+        return child, (self.ready_dir / "worker").exists
+
+    def _beat(self) -> tuple[Child, Callable[[], bool]]:
+        child = self._spawn("beat", "celery", "-A", "config.celery", "beat", "--loglevel", "INFO", "--pidfile=")
+        return child, (self.ready_dir / "beat").exists
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET of ``url`` answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        time.sleep(0.1)
+        return False
