@@ -124,4 +124,4 @@ def attachments(message: EmailMessage) -> list[Attachment]:
 def body(message: EmailMessage, kind: str) -> str | None:
     """Return the text of the ``plain`` or ``html`` body, if the message has one."""
     part = message.get_body(preferencelist=(kind,))
-    return str(part.get_content()) if part is not None else None
+    return str(part.get_content()).replace("\r\n", "\n") if part is not None else None

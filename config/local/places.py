@@ -83,7 +83,7 @@ def data_home(run_as: RunAs | None) -> Path:
 
 def private_temporary_folder() -> Path:
     """Return this checkout's folder in the temporary folder: ours, readable by all, writable by nobody else."""
-    key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:10]
+    key = hashlib.sha256(f"{ROOT}\n{var_dir()}".encode()).hexdigest()[:10]
     path = Path(tempfile.gettempdir()) / f"munim-{key}"
     path.mkdir(mode=0o755, exist_ok=True)
     status = path.lstat()

@@ -1,0 +1,89 @@
+"""The year itself: day by day the world's clock is turned, people act, and Munim does what is due."""
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
+from typing import Any
+from urllib.parse import urlparse
+
+from config.demo.household import House
+from config.demo.http import DemoFailed, Simulator
+
+HOUR = 16  # UTC; late enough that the day has ended in Bengaluru's offices and the cut-off of the bank has passed
+PATIENCE_SECONDS = 90
+
+
+def live(*, houses: Sequence[House], simulator: Simulator, first_day: date, days: int, tick: Callable[[date], None]) -> None:
+    """Live ``days`` days from ``first_day``; ``tick`` is told of each day that has ended."""
+    for number in range(days):
+        day = first_day + timedelta(days=number)
+        moment = datetime.combine(day, clock_time(HOUR), tzinfo=UTC)
+        simulator.set_clock(moment.isoformat())
+        _wait_for_webhooks(simulator)
+        for house in houses:
+            house.today = day
+            house.api.post(f"/test-clocks/{house.clock_id}/advance", {"to": moment.isoformat(), "step_hours": 24})
+        for house in houses:
+            _wait_for_clock(house)
+        for house in houses:
+            house.script.play(day)
+            if number % 2:
+                answer_requests(house)
+            if (day + timedelta(days=1)).day == 1:
+                import_statements(house, day)
+        tick(day)
+    _wait_for_webhooks(simulator)
+
+
+def answer_requests(house: House) -> None:
+    """Customers who were asked to act open the page they were sent and pay, except those who never answer."""
+    waiting = house.api.pages("/payments", status="requires_action")
+    for payment in waiting:
+        if payment["customer"] in house.idle_customers or not payment["action_url"]:
+            continue
+        target = urlparse(payment["action_url"]).path.rsplit("/", 1)[-1]
+        house.simulator.post("/_sim/pay", {"account": house.account, "id": target, "outcome": "ok"})
+
+
+def import_statements(house: House, day: date) -> None:
+    """The bank's statement of the month, imported as an office would: one file per account."""
+    first = day.replace(day=1)
+    for currency, bank in house.banks.items():
+        text = house.simulator.get(
+            f"/_sim/bank/{house.account}",
+            **{"from": first.isoformat(), "to": day.isoformat(), "format": "camt053", "currency": currency},
+        )
+        house.api.post(
+            f"/bank-accounts/{bank}/statements",
+            {
+                "file_name": f"{currency.lower()}-{day:%Y-%m}.xml",
+                "format": "camt053",
+                "content": base64.b64encode(text.encode()).decode(),
+            },
+        )
+
+
+def _wait_for_clock(house: House) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = 0.01
+    while True:
+        clock: dict[str, Any] = house.api.get(f"/test-clocks/{house.clock_id}")
+        if clock["status"] == "ready":
+            return
+        if clock["status"] == "failed" or time.monotonic() > deadline:
+            raise DemoFailed(f"The test clock of {house.code} stands at {clock['now']} ({clock['status']}): {clock.get('error', '')}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def _wait_for_webhooks(simulator: Simulator) -> None:
+    """Wait until every event the gateways sent has been taken in; what was lost on purpose stays lost."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = 0.01
+    while simulator.pending_webhooks():
+        if time.monotonic() > deadline:
+            raise DemoFailed("Webhooks of the simulator are not taken in; is the web server up?")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)

@@ -1,0 +1,72 @@
+"""What every address has in common: health, headers, the API's description."""
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from config import health
+
+
+def test_healthz_answers_without_a_database(client: Client) -> None:
+    answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_readyz_is_ready_when_everything_answers(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: None)
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "broker": "ok"}}
+
+
+@pytest.mark.django_db
+def test_readyz_names_what_does_not_answer_and_not_why(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> None:
+        raise OperationalError("password of munim at db.internal refused")
+
+    monkeypatch.setitem(health.CHECKS, "database", down)
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: None)
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"] == "OperationalError"
+    assert b"password" not in answer.content
+
+
+def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(client: Client) -> None:
+    policy = client.get("/healthz").headers["Content-Security-Policy"]
+
+    assert "default-src 'self'" in policy
+    assert "unsafe-inline" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.django_db
+def test_only_the_console_and_the_api_reference_may_run_inline_script(client: Client) -> None:
+    for path in ("/console/login/", "/api/docs/"):
+        answer = client.get(path)
+
+        assert answer.status_code == 200
+        assert "script-src 'self' 'unsafe-inline' 'unsafe-eval'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.django_db
+def test_the_api_reference_comes_from_this_server(client: Client) -> None:
+    page = client.get("/api/docs/").content.decode()
+
+    assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in page
+    assert "https://cdn" not in page
+
+
+@pytest.mark.django_db
+def test_the_api_describes_itself_as_openapi_3_1(client: Client) -> None:
+    schema = client.get("/api/schema/", {"format": "json"}).json()
+
+    assert schema["openapi"] == "3.1.0"
+    assert schema["info"]["title"] == "Munim"
+    assert all(path.startswith("/api/v1/") for path in schema["paths"])
