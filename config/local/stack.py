@@ -80,6 +80,7 @@ class Stack:
         given = {name: os.environ[name] for name in chosen if os.environ.get(name)}
         self.env = {**os.environ, **chosen, **given, **self.services.env}
         self.ports = {"web": web, "smtp": smtp, "inbox": inbox, "simulator": simulator}
+        (places.var_dir() / "static").mkdir(exist_ok=True)
         self.ready_dir.mkdir(parents=True, exist_ok=True)
         for old in self.ready_dir.iterdir():
             old.unlink()
