@@ -6,23 +6,28 @@ from django.db import models
 from django_fsm import FSMField, transition
 
 from billing.models.base import TenantModel
+from billing.models.fields import AmountField
 
 
 class DunningPolicy(TenantModel):
-    """Stages by days overdue: [{"after_days": 1, "actions": ["mail:reminder_1"]}, …, {"after_days": 21, "actions": ["cancel", "write_off"]}].
+    """Stages by days overdue, as ``subscriptions/dunning_rules.py`` reads them. For the plans it names, else for all.
 
-    Actions: ``mail:<kind>``, ``suspend``, ``cancel``, ``write_off``.
+    [{"after_days": 1, "actions": ["mail:reminder_1"]}, …, {"after_days": 21, "actions": ["cancel", "write_off"]}]
     """
 
     code = models.SlugField(max_length=40)
     stages = models.JSONField(default=list)
+    plans = models.ManyToManyField("subscriptions.Plan", blank=True, related_name="dunning_policies")
     is_default = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
 
     class Meta:
         verbose_name_plural = "dunning policies"
         constraints = [
             models.UniqueConstraint(fields=["organisation", "code"], name="dunning_policy_code"),
-            models.UniqueConstraint(fields=["organisation"], condition=models.Q(is_default=True), name="one_default_policy"),
+            models.UniqueConstraint(
+                fields=["organisation"], condition=models.Q(is_default=True), name="one_default_policy"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -30,7 +35,7 @@ class DunningPolicy(TenantModel):
 
 
 class DunningCase(TenantModel):
-    """One unpaid invoice being chased."""
+    """One unpaid invoice being chased. Of several unpaid invoices of a subscription only the oldest is acted upon."""
 
     class Status(models.TextChoices):
         OPEN = "open"
@@ -41,20 +46,36 @@ class DunningCase(TenantModel):
     policy = models.ForeignKey(DunningPolicy, on_delete=models.PROTECT, related_name="cases")
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="+")
     invoice = models.OneToOneField("invoices.Invoice", on_delete=models.PROTECT, related_name="dunning_case")
-    subscription = models.ForeignKey("subscriptions.Subscription", null=True, blank=True, on_delete=models.PROTECT, related_name="dunning_cases")
+    subscription = models.ForeignKey(
+        "subscriptions.Subscription", null=True, blank=True, on_delete=models.PROTECT, related_name="dunning_cases"
+    )
     status = FSMField(choices=Status.choices, default=Status.OPEN, protected=True)
     stage = models.PositiveSmallIntegerField(default=0, help_text="Stages taken so far.")
-    history = models.JSONField(default=list, help_text="[{stage, at, actions}]")
-    overdue_since = models.DateField()
+    next_stage_on = models.DateField(null=True, blank=True, help_text="Empty: no stage is left.")
+    history = models.JSONField(default=list, help_text="[{stage, on, days_overdue, actions}]")
+    overdue_since = models.DateField(help_text="The day the invoice was due.")
+    claimed = AmountField(help_text="What was due when the case was opened.")
+    recovered = AmountField(help_text="Of that, what was paid by the time the case was closed.")
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["organisation", "overdue_since"], name="dunning_open", condition=models.Q(status="open"))]
+        indexes = [
+            models.Index(
+                fields=["organisation", "next_stage_on"], name="dunning_due", condition=models.Q(status="open")
+            ),
+            models.Index(fields=["organisation", "-id"], name="dunning_page"),
+        ]
 
-    @transition(status, source=Status.OPEN, target=Status.RECOVERED)
+    @transition(status, source=[Status.OPEN, Status.EXHAUSTED], target=Status.RECOVERED)
     def recover(self, *, at: Any) -> None:
+        """Also from exhausted: money that came late is still money."""
         self.closed_at = at
+
+    @transition(status, source=[Status.RECOVERED], target=Status.OPEN)
+    def reopen(self) -> None:
+        """The payment was taken back; the stages taken stay taken."""
+        self.closed_at = None
 
     @transition(status, source=Status.OPEN, target=Status.EXHAUSTED)
     def exhaust(self, *, at: Any) -> None:

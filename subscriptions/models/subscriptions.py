@@ -23,18 +23,24 @@ class Subscription(TenantModel):
         EXPIRED = "expired"
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="subscriptions")
-    beneficiary = models.ForeignKey("billing.Beneficiary", null=True, blank=True, on_delete=models.PROTECT, related_name="subscriptions")
+    beneficiary = models.ForeignKey(
+        "billing.Beneficiary", null=True, blank=True, on_delete=models.PROTECT, related_name="subscriptions"
+    )
     external_id = models.CharField(max_length=100)
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="subscriptions")
     currency = models.CharField(max_length=3)
     quantity = models.PositiveIntegerField(default=1, help_text="Seats, meals a day: what per-unit prices multiply.")
     status = FSMField(choices=Status.choices, default=Status.PENDING, protected=True)
-    method = models.ForeignKey("payments.PaymentMethod", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    method = models.ForeignKey(
+        "payments.PaymentMethod", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     collect_automatically = models.BooleanField(default=True)
     net_days = models.PositiveSmallIntegerField(default=0, help_text="Days from issue to due.")
     started_at = models.DateTimeField(help_text="Start of the agreement.")
     trial_ends_at = models.DateTimeField(null=True, blank=True)
-    anchor_on = models.DateField(help_text="Day that fixes where periods begin; its day of the month is kept over short months.")
+    anchor_on = models.DateField(
+        help_text="Day that fixes where periods begin; its day of the month is kept over short months."
+    )
     period_number = models.PositiveIntegerField(default=0, help_text="Periods since the anchor; the current one.")
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True, help_text="Exclusive.")
@@ -53,7 +59,11 @@ class Subscription(TenantModel):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organisation", "external_id"], name="subscription_external_id")]
         indexes = [
-            models.Index(fields=["organisation", "next_billing_at"], name="subscription_due", condition=models.Q(next_billing_at__isnull=False, failure="")),
+            models.Index(
+                fields=["organisation", "next_billing_at"],
+                name="subscription_due",
+                condition=models.Q(next_billing_at__isnull=False, failure=""),
+            ),
             models.Index(fields=["organisation", "-id"], name="subscription_page"),
         ]
 
@@ -110,7 +120,11 @@ class PlannedChange(TenantModel):
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["subscription"], condition=models.Q(status="planned"), name="one_planned_change")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription"], condition=models.Q(status="planned"), name="one_planned_change"
+            )
+        ]
 
     @transition(status, source=Status.PLANNED, target=Status.APPLIED)
     def apply(self) -> None: ...
@@ -123,24 +137,33 @@ class BillingRun(TenantModel):
     """One pass over what is due: how many, how far, how much."""
 
     class Status(models.TextChoices):
+        PENDING = "pending"  # asked for, waits for a worker
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
 
     due_at = models.DateTimeField(help_text="Everything due at or before this time is billed.")
-    status = FSMField(choices=Status.choices, default=Status.RUNNING, protected=True)
-    due_count = models.PositiveIntegerField(default=0)
-    billed_count = models.PositiveIntegerField(default=0)
+    status = FSMField(choices=Status.choices, default=Status.PENDING, protected=True)
+    due_count = models.PositiveIntegerField(default=0, help_text="Subscriptions due when it began.")
+    billed_count = models.PositiveIntegerField(default=0, help_text="Periods billed so far.")
     failed_count = models.PositiveIntegerField(default=0)
     invoice_count = models.PositiveIntegerField(default=0)
     totals = models.JSONField(default=dict, help_text="Invoiced total per currency.")
     failures = models.JSONField(default=list, help_text="First failures: subscription and reason.")
-    started_at = models.DateTimeField()
+    started_at = models.DateTimeField(help_text="On the organisation's clock.")
+    heartbeat_at = models.DateTimeField(
+        null=True, blank=True, help_text="Wall clock of the last chunk; an old one means that the worker died."
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-id"]
+
+    @transition(status, source=[Status.PENDING, Status.RUNNING, Status.FAILED], target=Status.RUNNING)
+    def begin(self, *, heartbeat_at: Any) -> None:
+        """Also from running: another worker takes up what a dead one left."""
+        self.heartbeat_at, self.finished_at, self.error = heartbeat_at, None, ""
 
     @transition(status, source=[Status.RUNNING, Status.FAILED], target=Status.DONE)
     def finish(self, *, at: Any) -> None:
@@ -154,11 +177,20 @@ class BillingRun(TenantModel):
 class BilledPeriod(TenantModel):
     """That a period of a subscription was billed: the unique constraint is the promise of exactly once."""
 
-    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="billed_periods")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.PROTECT, related_name="billed_periods", db_index=False
+    )
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     kind = models.CharField(max_length=10, default="cycle", help_text="cycle, final (usage after the end).")
-    invoice = models.ForeignKey("invoices.Invoice", null=True, blank=True, on_delete=models.PROTECT, related_name="billed_periods", help_text="Empty: nothing to invoice.")
+    invoice = models.ForeignKey(
+        "invoices.Invoice",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="billed_periods",
+        help_text="Empty: nothing to invoice.",
+    )
     run = models.ForeignKey(BillingRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="billed_periods")
     billed_at = models.DateTimeField()
 
