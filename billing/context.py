@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 _correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
@@ -40,6 +41,11 @@ class Actor:
     def system(cls, label: str = "munim") -> Actor:
         """The house itself: a scheduled job or a handler."""
         return cls(type="system", label=label, permissions=frozenset({"*"}))
+
+    @classmethod
+    def of(cls, request: Any) -> Actor:
+        """The caller of an API request. (Console pages know theirs by row: ``TenantAdmin.actor``.)"""
+        return request.auth.actor
 
     def may(self, permission: str) -> bool:
         """Whether the actor holds the named permission."""

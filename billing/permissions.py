@@ -41,3 +41,5 @@ BY_ROLE: dict[str, frozenset[str]] = {
     Role.DEVELOPER: frozenset(DEVELOPER),
 }
 ALL: frozenset[str] = frozenset().union(*BY_ROLE.values())
+# A superuser without a role looks at everything and looks after access; money moves only by a role.
+SUPERUSER: frozenset[str] = frozenset(name for name in ALL if name.endswith(".view")) | ADMIN

@@ -56,7 +56,11 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         if found.last_used_at is None or now - found.last_used_at > timedelta(minutes=5):
             ApiKey.objects.filter(pk=found.pk).update(last_used_at=now)
         actor = Actor(
-            type="api_key", id=str(found.pk), label=found.name, address=_address(request), permissions=frozenset(found.scopes)
+            type="api_key",
+            id=str(found.pk),
+            label=found.name,
+            address=_address(request),
+            permissions=frozenset(found.scopes),
         )
         return ApplicationUser(found), Caller(found.organisation, actor)
 
@@ -105,14 +109,23 @@ class ApplicationUser:
 def issue_token(*, user: User, kind: str, lifetime: timedelta, token_id: str = "") -> str:
     """A signed token: ``kind`` is access or refresh."""
     now = wall_now()
-    claims = {"sub": str(user.pk), "kind": kind, "iat": now, "exp": now + lifetime, "jti": token_id or uuid.uuid4().hex, "iss": "munim"}
+    claims = {
+        "sub": str(user.pk),
+        "kind": kind,
+        "iat": now,
+        "exp": now + lifetime,
+        "jti": token_id or uuid.uuid4().hex,
+        "iss": "munim",
+    }
     return jwt.encode(claims, settings.SECRET_KEY, algorithm="HS256")
 
 
 def read_token(token: str, *, kind: str) -> dict[str, Any]:
     """Claims of a valid token of ``kind``; raises ``AuthenticationFailed`` otherwise."""
     try:
-        claims = jwt.decode(token, settings.SECRET_KEY, algorithms=["HS256"], issuer="munim", options={"require": ["exp", "sub", "jti"]})
+        claims = jwt.decode(
+            token, settings.SECRET_KEY, algorithms=["HS256"], issuer="munim", options={"require": ["exp", "sub", "jti"]}
+        )
     except jwt.InvalidTokenError as exc:
         raise exceptions.AuthenticationFailed("The token is not valid or has expired; sign in again.") from exc
     if claims.get("kind") != kind:

@@ -102,7 +102,9 @@ class AmountSerializerField(serializers.Field):
 
     def to_internal_value(self, data: Any) -> Money:
         if not isinstance(data, Mapping) or set(data) != {"amount", "currency"} or not isinstance(data["amount"], str):
-            raise serializers.ValidationError('Expected {"amount": "499.00", "currency": "INR"} with the amount as a string.')
+            raise serializers.ValidationError(
+                'Expected {"amount": "499.00", "currency": "INR"} with the amount as a string.'
+            )
         try:
             return money.parse_amount(data["amount"], data["currency"], positive=self.positive)
         except money.InvalidAmount as exc:

@@ -15,7 +15,9 @@ from billing.errors import DomainError
 CONTENT_TYPE = "application/problem+json"
 
 
-def problem(*, status_code: int, code: str, detail: str, errors: list[dict[str, str]] | None = None, **extra: Any) -> Response:
+def problem(
+    *, status_code: int, code: str, detail: str, errors: list[dict[str, str]] | None = None, **extra: Any
+) -> Response:
     """A problem document: type, title, status, code, detail, and ``errors`` by field where there are any."""
     body: dict[str, Any] = {
         "type": f"https://munim.example/problems/{code}",
@@ -41,7 +43,10 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
         return problem(status_code=404, code="not_found", detail="No such object in this organisation.")
     if isinstance(exc, exceptions.ValidationError):
         return problem(
-            status_code=422, code="invalid_input", detail="Some values were not accepted; see errors.", errors=_flatten(exc.detail)
+            status_code=422,
+            code="invalid_input",
+            detail="Some values were not accepted; see errors.",
+            errors=_flatten(exc.detail),
         )
     if isinstance(exc, PermissionDenied):
         return problem(status_code=403, code="permission_denied", detail="You may not do this.")

@@ -18,7 +18,9 @@ class BillingParty(TenantModel):
     country = models.CharField(max_length=2)
     region = models.CharField(max_length=6, blank=True)
     registered = models.BooleanField(default=False, help_text="Has a tax registration (GSTIN, VAT id).")
-    tax_treatment = models.CharField(max_length=20, default="standard", help_text="standard, exempt, sez, export or reverse_charge.")
+    tax_treatment = models.CharField(
+        max_length=20, default="standard", help_text="standard, exempt, sez, export or reverse_charge."
+    )
 
     class Meta:
         verbose_name_plural = "billing parties"
@@ -36,7 +38,9 @@ class Customer(TenantModel):
     party = models.ForeignKey(BillingParty, null=True, on_delete=models.PROTECT, related_name="+")
     currency = models.CharField(max_length=3)
     time_zone = models.CharField(max_length=60, blank=True, help_text="Empty: the organisation's.")
-    language = models.CharField(max_length=10, blank=True, help_text="Language of documents and mail; empty: the organisation's.")
+    language = models.CharField(
+        max_length=10, blank=True, help_text="Language of documents and mail; empty: the organisation's."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(help_text="On the organisation's clock.")
     archived_at = models.DateTimeField(null=True, blank=True)

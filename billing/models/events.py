@@ -18,14 +18,18 @@ class Event(models.Model):
     payload = models.JSONField(default=dict)
     occurred_at = models.DateTimeField(help_text="On the organisation's clock.")
     correlation_id = models.CharField(max_length=64, blank=True)
-    dispatched_at = models.DateTimeField(null=True, blank=True, help_text="Wall clock; empty until every handler has it.")
+    dispatched_at = models.DateTimeField(
+        null=True, blank=True, help_text="Wall clock; empty until every handler has it."
+    )
     recorded_at = models.DateTimeField(auto_now_add=True)
 
     objects = TenantQuerySet.as_manager()
 
     class Meta:
         indexes = [
-            models.Index(fields=["organisation", "id"], name="event_pending", condition=models.Q(dispatched_at__isnull=True)),
+            models.Index(
+                fields=["organisation", "id"], name="event_pending", condition=models.Q(dispatched_at__isnull=True)
+            ),
             models.Index(fields=["organisation", "type", "id"], name="event_type"),
             models.Index(fields=["aggregate_id", "id"], name="event_aggregate"),
         ]
@@ -53,7 +57,14 @@ class EventHandling(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["event", "consumer"], name="event_handled_once")]
-        indexes = [models.Index(fields=["status", "next_attempt_at"], name="event_unhandled", condition=~models.Q(status="done"))]
+        indexes = [
+            models.Index(
+                fields=["status", "next_attempt_at"], name="event_unhandled", condition=~models.Q(status="done")
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.consumer}: event {self.event_id}"
 
 
 class WebhookEndpoint(TenantModel):

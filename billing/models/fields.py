@@ -37,7 +37,9 @@ class UnitPriceField(models.DecimalField):
 class DecryptionFailed(DomainError):
     code = "decryption_failed"
     http_status = 500
-    message = "A stored secret cannot be read with the configured FIELD_ENCRYPTION_KEYS; add the key it was written with."
+    message = (
+        "A stored secret cannot be read with the configured FIELD_ENCRYPTION_KEYS; add the key it was written with."
+    )
 
 
 @lru_cache(maxsize=4)
@@ -69,7 +71,7 @@ class EncryptedTextField(models.TextField):
         try:
             return cipher().decrypt(value.encode()).decode()
         except InvalidToken as exc:
-            raise DecryptionFailed() from exc
+            raise DecryptionFailed from exc
 
 
 class EncryptedJSONField(EncryptedTextField):

@@ -73,4 +73,11 @@ class Posting(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(amount__gt=0), name="posting_positive")]
-        indexes = [models.Index(fields=["customer", "account"], name="posting_customer", condition=models.Q(customer__isnull=False))]
+        indexes = [
+            models.Index(
+                fields=["customer", "account"], name="posting_customer", condition=models.Q(customer__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.amount}"

@@ -52,13 +52,21 @@ class Organisation(UUIDModel):
     name = models.CharField(max_length=200)
     currency = models.CharField(max_length=3, help_text="Default currency (ISO 4217).")
     country = models.CharField(max_length=2)
-    region = models.CharField(max_length=6, blank=True, help_text="State code of the seller, for example 29 for Karnataka.")
+    region = models.CharField(
+        max_length=6, blank=True, help_text="State code of the seller, for example 29 for Karnataka."
+    )
     time_zone = models.CharField(max_length=60, default="UTC")
-    financial_year_start = models.PositiveSmallIntegerField(default=1, help_text="First month of the financial year, 1 to 12.")
+    financial_year_start = models.PositiveSmallIntegerField(
+        default=1, help_text="First month of the financial year, 1 to 12."
+    )
     language = models.CharField(max_length=10, default="en")
-    test_clock = models.ForeignKey(TestClock, null=True, blank=True, on_delete=models.PROTECT, related_name="organisations")
+    test_clock = models.ForeignKey(
+        TestClock, null=True, blank=True, on_delete=models.PROTECT, related_name="organisations"
+    )
     party = models.ForeignKey("billing.BillingParty", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    settings = models.JSONField(default=dict, blank=True, help_text="Choices of the organisation; see docs/settings.md.")
+    settings = models.JSONField(
+        default=dict, blank=True, help_text="Choices of the organisation; see docs/settings.md."
+    )
 
     class Meta:
         ordering = ["name"]

@@ -43,3 +43,6 @@ class UsageEvent(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organisation", "event_id"], name="usage_event_once")]
         indexes = [models.Index(fields=["customer", "meter", "occurred_at"], name="usage_window", include=["quantity"])]
+
+    def __str__(self) -> str:
+        return self.event_id

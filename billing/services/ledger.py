@@ -87,15 +87,18 @@ def post_many(*, organisation: Organisation | uuid.UUID, entries: Sequence[Entry
         wanted={(line.account, line.amount.currency.code) for entry in fresh for line in entry.lines},
     )
     Posting.objects.bulk_create(
-        [_posting(organisation_id, entry, line, accounts) for entry in fresh for line in entry.lines if line.amount.amount],
+        [
+            _posting(organisation_id, entry, line, accounts)
+            for entry in fresh
+            for line in entry.lines
+            if line.amount.amount
+        ],
         batch_size=5000,
     )
     return [stored[entry.key] for entry in entries]
 
 
-def accounts_for(
-    *, organisation_id: uuid.UUID, wanted: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], uuid.UUID]:
+def accounts_for(*, organisation_id: uuid.UUID, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], uuid.UUID]:
     """Ids of the accounts named by (code, currency); missing ones are opened. Safe under concurrency."""
     wanted = set(wanted)
     found = _find_accounts(organisation_id, wanted)
@@ -104,7 +107,10 @@ def accounts_for(
         LedgerAccount.objects.bulk_create(
             [
                 LedgerAccount(
-                    organisation_id=organisation_id, code=code, currency=currency_of(currency).code, kind=chart.kind_of(code)
+                    organisation_id=organisation_id,
+                    code=code,
+                    currency=currency_of(currency).code,
+                    kind=chart.kind_of(code),
                 )
                 for code, currency in sorted(missing)
             ],
@@ -140,7 +146,12 @@ def reverse(*, entry: JournalEntry, key: str, occurred_at: datetime, description
 
 
 def balance(
-    *, organisation: Organisation | uuid.UUID, account: str, currency: str, at: datetime | None = None, customer_id: Any = None
+    *,
+    organisation: Organisation | uuid.UUID,
+    account: str,
+    currency: str,
+    at: datetime | None = None,
+    customer_id: Any = None,
 ) -> Money:
     """Debits less credits of an account (negative for a credit balance), up to and including ``at``."""
     postings = Posting.objects.of(organisation).filter(account__code=account, account__currency=currency)

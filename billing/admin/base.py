@@ -1,0 +1,245 @@
+"""Console pages of a tenant's rows: read-only, scoped in one place, and acting only through services.
+
+A page names the permission to look (``view_permission``); rows of organisations in which the signed-in person does
+not hold it do not exist for the page. What changes something is a :func:`decision`: it asks for a reason, checks
+its own permission in the organisation of each row, and calls a service with the actor.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from billing.context import Actor
+from billing.errors import DomainError
+from billing.models import Organisation
+from billing.selectors import access
+
+__all__ = ["ActionVariant", "ReasonForm", "TenantAdmin", "TenantInline", "decision", "path_to", "site"]
+
+site = admin.site
+
+
+class ReasonForm(forms.Form):
+    """Why; kept in the audit trail. Decisions that need more fields subclass it."""
+
+    reason = forms.CharField(
+        min_length=3,
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Kept in the audit trail.",
+    )
+
+
+class Confirmation(forms.Form):
+    """No question but "sure?"."""
+
+
+def path_to(row: models.Model) -> str:
+    """Address of a row's page in the console."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def decision(
+    *,
+    description: str,
+    permission: str,
+    form: type[forms.Form] | None = ReasonForm,
+    icon: str | None = None,
+    variant: ActionVariant = ActionVariant.DEFAULT,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make ``method(self, request, row, *, actor, **cleaned_form)`` an action of a :class:`TenantAdmin`.
+
+    Name it in ``actions`` (rows ticked in the list) and in ``actions_detail`` (button on a row's page): both ask with
+    ``form`` on a page of their own, then call the method once per row; its return value, if a text, is shown.
+    A ``DomainError`` of one row is shown and does not stop the others.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def action(
+            self: "TenantAdmin", request: HttpRequest, rows: Any = None, *, object_id: Any = None
+        ) -> HttpResponse | None:
+            if isinstance(rows, QuerySet):
+                return self.decide(request, list(rows[:MAX_ROWS]), action)
+            row = self.row(request, object_id or rows)
+            return self.decide(request, [row], action, back_to=path_to(row))
+
+        action.method = method  # type: ignore[attr-defined]
+        action.short_description = description  # type: ignore[attr-defined]
+        action.needs, action.form = permission, form or Confirmation  # type: ignore[attr-defined]
+        action.allowed_permissions = [f"decide_{method.__name__}"]  # type: ignore[attr-defined]
+        action.icon, action.variant, action.attrs = icon, variant, {}  # type: ignore[attr-defined]
+        return action
+
+    return decorate
+
+
+MAX_ROWS = 500
+
+
+class Scoped:
+    """What pages and inlines share: nobody adds, changes or deletes here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class OrganisationFilter(admin.SimpleListFilter):
+    """Rows of one of the organisations the person may see here; absent when there is only one."""
+
+    title = "organisation"
+    parameter_name = "organisation"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        found = Organisation.objects.filter(pk__in=model_admin.organisations(request)).values_list("pk", "name")
+        return [(str(pk), name) for pk, name in found]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        try:
+            wanted = uuid.UUID(self.value())
+        except ValueError:
+            return queryset.none()
+        return queryset.filter(**{self.path: wanted}) if self.path else queryset
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        self.path = model_admin.organisation_path
+        super().__init__(request, params, model, model_admin)
+
+
+class TenantAdmin(Scoped, ModelAdmin):
+    """Base of every console page."""
+
+    view_permission: ClassVar[str]
+    organisation_path: ClassVar[str] = "organisation"
+    """Look-up from the row to its organisation; "pk" on organisations themselves."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_filter_submit = True
+    list_fullwidth = True
+    compressed_fields = True
+    actions: Sequence[Any] | None = ()
+
+    def organisations(self, request: HttpRequest) -> list[uuid.UUID]:
+        """Ids of the organisations whose rows this person may see on this page."""
+        return access.organisations_with(request.user, self.view_permission)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(**{f"{self.organisation_path}__in": self.organisations(request)})
+
+    def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
+        filters = list(super().get_list_filter(request))
+        several = self.organisation_path != "pk" and len(self.organisations(request)) > 1
+        return [OrganisationFilter, *filters] if several else filters
+
+    def organisation_id_of(self, row: models.Model) -> uuid.UUID:
+        """The organisation that owns ``row``, by ``organisation_path``."""
+        value: Any = row
+        for name in self.organisation_path.split("__"):
+            value = getattr(value, name)
+        return getattr(value, "pk", value)
+
+    def row(self, request: HttpRequest, object_id: Any) -> Any:
+        """The row if this person may see it; 404 otherwise."""
+        found = self.get_object(request, str(object_id))
+        if found is None:
+            raise Http404
+        return found
+
+    def actor(self, request: HttpRequest, row: models.Model) -> Actor:
+        """The signed-in person with the permissions held in the row's organisation."""
+        return access.actor_of(
+            request.user, organisation_id=self.organisation_id_of(row), address=request.META.get("REMOTE_ADDR") or None
+        )
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = self.organisations(request)
+        return bool(allowed) if obj is None else self.organisation_id_of(obj) in allowed
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def __getattr__(self, name: str) -> Any:
+        """``has_decide_<action>_permission``, which Django and Unfold ask for before they offer an action."""
+        prefix, suffix = "has_decide_", "_permission"
+        if name.startswith(prefix) and name.endswith(suffix):
+            needs = getattr(type(self), name[len(prefix) : -len(suffix)]).needs
+
+            def allowed(request: HttpRequest, object_id: Any = None) -> bool:
+                if object_id is None:
+                    return bool(access.organisations_with(request.user, needs))
+                row = self.get_object(request, str(object_id))
+                return row is not None and self.actor(request, row).may(needs)
+
+            return allowed
+        raise AttributeError(name)
+
+    def decide(self, request: HttpRequest, rows: list[Any], action: Any, *, back_to: str = "") -> HttpResponse | None:
+        """Ask for what the decision needs; once confirmed, act on each row."""
+        if not all(self.actor(request, row).may(action.needs) for row in rows):
+            raise PermissionDenied(f"This needs the permission '{action.needs}'.")
+        form = action.form(request.POST if "confirm" in request.POST else None)
+        if not form.is_valid():
+            return self.ask(request, title=action.short_description, form=form, rows=rows, back_to=back_to)
+        for row in rows:
+            self._act(request, row, action, form.cleaned_data)
+        return HttpResponseRedirect(back_to or request.get_full_path())
+
+    def ask(
+        self, request: HttpRequest, *, title: str, form: forms.Form, rows: Sequence[Any] = (), back_to: str = ""
+    ) -> HttpResponse:
+        """The page that asks before something is done."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": title,
+            "form": form,
+            "rows": rows,
+            "back_to": back_to or request.get_full_path(),
+            "action": request.POST.get("action", ""),
+            "checkbox": helpers.ACTION_CHECKBOX_NAME,
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "console/confirm.html", context)
+
+    def _act(self, request: HttpRequest, row: Any, action: Any, values: dict[str, Any]) -> None:
+        try:
+            said = action.method(self, request, row, actor=self.actor(request, row), **values)
+        except DomainError as exc:
+            messages.error(request, f"{row}: {exc}")
+        else:
+            messages.success(request, said if isinstance(said, str) else f"{row}: {action.short_description}: done.")
+
+
+class TenantInline(Scoped, TabularInline):
+    """Rows shown on their parent's page; whoever sees the parent sees them."""
+
+    extra = 0
+    max_num = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
