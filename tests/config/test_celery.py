@@ -2,6 +2,7 @@
 
 import pytest
 from django.conf import settings
+from django_celery_beat.models import PeriodicTask
 
 from config import beat, celery, schedule
 
@@ -28,20 +29,22 @@ def test_mail_has_a_queue_of_its_own(task: str, queue: str) -> None:
     assert celery.app.amqp.router.route({}, task)["queue"].name == queue
 
 
-@pytest.mark.django_db
-def test_the_schedule_lands_in_the_tables_that_the_console_edits() -> None:
-    from django_celery_beat.models import PeriodicTask
+@pytest.fixture
+def _one_connection(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beat closes its connections between ticks; the test's transaction lives on this one."""
+    monkeypatch.setattr("django_celery_beat.schedulers.close_old_connections", lambda: None)
 
+
+@pytest.mark.usefixtures("_one_connection")
+def test_the_schedule_lands_in_the_tables_that_the_console_edits() -> None:
     beat.MunimScheduler(app=celery.app)
 
     written = PeriodicTask.objects.exclude(task="celery.backend_cleanup").values_list("name", "task", "enabled")
     assert sorted(written) == sorted((name, name, True) for name in schedule.TASKS)
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("_one_connection")
 def test_what_the_console_switched_off_stays_off() -> None:
-    from django_celery_beat.models import PeriodicTask
-
     beat.MunimScheduler(app=celery.app)
     PeriodicTask.objects.filter(name="subscriptions.tasks.billing_run").update(enabled=False)
     beat.MunimScheduler(app=celery.app)

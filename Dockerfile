@@ -1,0 +1,36 @@
+# syntax=docker/dockerfile:1
+# One image for web, worker, beat and migrations; docker-compose.yml shows the commands.
+
+FROM python:3.11-slim-bookworm AS dependencies
+RUN pip install --no-cache-dir uv
+WORKDIR /build
+COPY requirements/runtime.txt .
+RUN python -m venv /opt/venv \
+    && VIRTUAL_ENV=/opt/venv uv pip sync --no-cache --require-hashes --compile-bytecode runtime.txt
+
+
+FROM python:3.11-slim-bookworm AS runtime
+RUN apt-get update \
+    && apt-get install --no-install-recommends --yes \
+        libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --create-home munim
+COPY --from=dependencies /opt/venv /opt/venv
+WORKDIR /srv/munim
+COPY --chown=root:root . .
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MUNIM_ENV=production \
+    MUNIM_VAR_DIR=/srv/munim/var \
+    MUNIM_READY_DIR=/tmp/ready
+# Collecting static files needs settings, not secrets: these values exist in this one step only.
+RUN mkdir -p var/media var/static && chown -R munim var \
+    && SECRET_KEY=build FIELD_ENCRYPTION_KEYS=build DATABASE_URL=postgres://build/build \
+       REDIS_URL=redis://build ALLOWED_HOSTS=build EMAIL_URL=smtp://build PUBLIC_URL=http://build \
+       python manage.py collectstatic --no-input --verbosity 0
+USER munim
+VOLUME /srv/munim/var/media
+EXPOSE 8000
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--no-ws", \
+     "--workers", "2", "--blocking-threads", "1", "--respawn-failed-workers", "config.wsgi:application"]

@@ -1,0 +1,38 @@
+"""The compose file: every service can be asked for its health, and no secret is written in it."""
+
+from pathlib import Path
+
+import yaml
+
+from config import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+ONE_SHOT = {"migrate"}
+
+
+def test_every_lasting_service_has_a_health_check() -> None:
+    without = {name for name, service in COMPOSE["services"].items() if "healthcheck" not in service}
+
+    assert without == ONE_SHOT
+
+
+def test_the_simulator_starts_only_when_asked_for() -> None:
+    assert COMPOSE["services"]["simulator"]["profiles"] == ["simulator"]
+
+
+def test_secrets_come_from_the_env_file_only() -> None:
+    written = {
+        name for service in COMPOSE["services"].values() for name in service.get("environment", {}) if "PASSWORD" in name
+    }
+
+    assert written | ({"SECRET_KEY", "FIELD_ENCRYPTION_KEYS"} & set(COMPOSE["x-app"]["environment"])) == set()
+    assert COMPOSE["x-app"]["env_file"] == ".env"
+
+
+def test_the_example_names_everything_production_needs_and_holds_no_secret() -> None:
+    lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if "=" in line and line[0] != "#"]
+    given = dict(line.split("=", 1) for line in lines)
+
+    assert set(environment.NEEDED_IN_PRODUCTION) <= set(given)
+    assert [given[name] for name in ("SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "POSTGRES_PASSWORD")] == ["", "", ""]
