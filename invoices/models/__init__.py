@@ -7,6 +7,7 @@ from invoices.models.documents import (
     InvoiceTax,
     NumberSeries,
     PaymentAllocation,
+    RecognitionEntry,
     TaxRate,
 )
 from invoices.models.mail import Mail
@@ -21,5 +22,6 @@ __all__ = [
     "Mail",
     "NumberSeries",
     "PaymentAllocation",
+    "RecognitionEntry",
     "TaxRate",
 ]

@@ -23,7 +23,11 @@ class NumberSeries(TenantModel):
 
     class Meta:
         verbose_name_plural = "number series"
-        constraints = [models.UniqueConstraint(fields=["organisation", "kind", "code", "financial_year"], name="number_series_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "kind", "code", "financial_year"], name="number_series_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.code}/{self.financial_year}"
@@ -42,7 +46,11 @@ class TaxRate(TenantModel):
     valid_until = models.DateField(null=True, blank=True, help_text="Last day.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organisation", "category", "country", "region", "valid_from"], name="tax_rate_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "category", "country", "region", "valid_from"], name="tax_rate_once"
+            )
+        ]
 
 
 class Invoice(TenantModel):
@@ -63,7 +71,9 @@ class Invoice(TenantModel):
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="invoices")
     buyer = models.ForeignKey("billing.BillingParty", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    seller = models.ForeignKey("billing.BillingParty", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    seller = models.ForeignKey(
+        "billing.BillingParty", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     origin = models.CharField(max_length=20, choices=Origin.choices)
     status = FSMField(choices=Status.choices, default=Status.DRAFT, protected=True)
     number = models.CharField(max_length=16, blank=True)
@@ -73,7 +83,8 @@ class Invoice(TenantModel):
     period_end = models.DateField(null=True, blank=True, help_text="Last day.")
     net = AmountField(help_text="Sum of lines without tax.")
     tax = AmountField()
-    total = AmountField()
+    rounding = AmountField(help_text="Round-off where prices include tax.")
+    total = AmountField(help_text="net + tax + rounding.")
     paid = AmountField(help_text="Allocated from payments and credit.")
     credited = AmountField(help_text="Taken off by credit notes.")
     due = AmountField(help_text="total − paid − credited.")
@@ -82,9 +93,13 @@ class Invoice(TenantModel):
     reverse_charge = models.BooleanField(default=False)
     memo = models.CharField(max_length=500, blank=True)
     custom_fields = models.JSONField(default=dict, blank=True)
-    subscription_ref = models.UUIDField(null=True, blank=True, db_index=True, help_text="Subscription it came from; the app above knows it.")
+    subscription_ref = models.UUIDField(
+        null=True, blank=True, db_index=True, help_text="Subscription it came from; the app above knows it."
+    )
     collect_automatically = models.BooleanField(default=True)
-    method_ref = models.UUIDField(null=True, blank=True, help_text="Payment method to charge; empty: the customer's default.")
+    method_ref = models.UUIDField(
+        null=True, blank=True, help_text="Payment method to charge; empty: the customer's default."
+    )
     created_at = models.DateTimeField()
     finalized_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
@@ -93,16 +108,30 @@ class Invoice(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["organisation", "number"], condition=~models.Q(number=""), name="invoice_number"),
-            models.CheckConstraint(condition=models.Q(due=models.F("total") - models.F("paid") - models.F("credited")), name="invoice_due"),
-            models.CheckConstraint(condition=models.Q(due__gte=0, paid__gte=0, credited__gte=0), name="invoice_not_overpaid"),
-            models.CheckConstraint(condition=models.Q(total=models.F("net") + models.F("tax")), name="invoice_total"),
-            models.CheckConstraint(condition=models.Q(status__in=["draft"]) | ~models.Q(number=""), name="invoice_numbered"),
+            models.UniqueConstraint(
+                fields=["organisation", "number"], condition=~models.Q(number=""), name="invoice_number"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due=models.F("total") - models.F("paid") - models.F("credited")), name="invoice_due"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due__gte=0, paid__gte=0, credited__gte=0), name="invoice_not_overpaid"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(total=models.F("net") + models.F("tax") + models.F("rounding")), name="invoice_total"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["draft"]) | ~models.Q(number=""), name="invoice_numbered"
+            ),
         ]
         indexes = [
             models.Index(fields=["organisation", "-id"], name="invoice_page"),
             models.Index(fields=["customer", "-id"], name="invoice_customer"),
-            models.Index(fields=["organisation", "due_on"], name="invoice_unpaid", condition=models.Q(status__in=["open", "partially_paid"])),
+            models.Index(
+                fields=["organisation", "due_on"],
+                name="invoice_unpaid",
+                condition=models.Q(status__in=["open", "partially_paid"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -112,7 +141,11 @@ class Invoice(TenantModel):
     def finalize(self, *, number: str, issued_on: Any, due_on: Any, at: Any) -> None:
         self.number, self.issued_on, self.due_on, self.finalized_at = number, issued_on, due_on, at
 
-    @transition(status, source=[Status.OPEN, Status.PARTIALLY_PAID, Status.UNCOLLECTIBLE, Status.PAID], target=Status.PARTIALLY_PAID)
+    @transition(
+        status,
+        source=[Status.OPEN, Status.PARTIALLY_PAID, Status.UNCOLLECTIBLE, Status.PAID],
+        target=Status.PARTIALLY_PAID,
+    )
     def pay_partly(self) -> None:
         self.paid_at = None
 
@@ -154,11 +187,16 @@ class InvoiceLine(models.Model):
     period_end = models.DateField(null=True, blank=True)
     details = models.JSONField(default=list, blank=True, help_text="Tiers or usage behind the amount.")
 
-    objects = TenantQuerySet.as_manager()
+    objects: Any = TenantQuerySet.as_manager()
 
     class Meta:
         ordering = ["position"]
         constraints = [models.UniqueConstraint(fields=["invoice", "position"], name="line_position")]
+        indexes = [
+            models.Index(
+                fields=["organisation"], name="line_deferred", condition=models.Q(revenue_account="deferred_revenue")
+            )
+        ]
 
 
 class InvoiceTax(models.Model):
@@ -172,9 +210,13 @@ class InvoiceTax(models.Model):
     rate = models.DecimalField(max_digits=7, decimal_places=4)
     base = AmountField()
     tax = AmountField()
+    reverse_charged = AmountField(help_text="Tax the buyer owes to the state instead.")
     reason = models.CharField(max_length=120, blank=True)
 
-    objects = TenantQuerySet.as_manager()
+    objects: Any = TenantQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "invoice taxes"
 
 
 class CreditNote(TenantModel):
@@ -186,15 +228,29 @@ class CreditNote(TenantModel):
     reason = models.CharField(max_length=300)
     net = AmountField()
     tax = AmountField()
+    rounding = AmountField()
     total = AmountField()
-    taxes = models.JSONField(default=list, help_text="[{component, rate, base, tax}]")
+    taxes = models.JSONField(default=list, help_text="[{component, category, rate, base, tax}]")
     lines = models.JSONField(default=list, help_text="[{position, description, amount, tax}]")
     reduced_due = AmountField(help_text="Part that reduced what was due.")
     to_credit = AmountField(help_text="Part that became customer credit, to be refunded or applied.")
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organisation", "number"], name="credit_note_number")]
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "number"], name="credit_note_number"),
+            models.CheckConstraint(
+                condition=models.Q(total=models.F("net") + models.F("tax") + models.F("rounding")),
+                name="credit_note_total",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(total=models.F("reduced_due") + models.F("to_credit")), name="credit_note_split"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(reduced_due__gte=0, to_credit__gte=0, total__gt=0), name="credit_note_positive"
+            ),
+        ]
+        indexes = [models.Index(fields=["organisation", "-id"], name="credit_note_page")]
 
     def __str__(self) -> str:
         return self.number
@@ -204,7 +260,14 @@ class PaymentAllocation(TenantModel):
     """A payment applied to an invoice; a negative one takes it back (refund, lost dispute)."""
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="allocations")
-    payment = models.ForeignKey("payments.Payment", null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: from customer credit.")
+    payment = models.ForeignKey(
+        "payments.Payment",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Empty: from customer credit.",
+    )
     amount = AmountField()
     key = models.CharField(max_length=120, help_text="Natural key: the same fact allocates once.")
     created_at = models.DateTimeField()
@@ -222,10 +285,15 @@ class InstallmentPlan(TenantModel):
         CANCELLED = "cancelled"
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="installment_plans")
-    beneficiary = models.ForeignKey("billing.Beneficiary", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    beneficiary = models.ForeignKey(
+        "billing.Beneficiary", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     description = models.CharField(max_length=200)
-    total = AmountField(help_text="Without tax.")
-    tax_category = models.CharField(max_length=40)
+    total = AmountField(help_text="Without tax; the sum of the installments.")
+    tax_category = models.CharField(max_length=40, blank=True)
+    interval_months = models.PositiveSmallIntegerField(default=1)
+    net_days = models.PositiveSmallIntegerField(default=0, help_text="Days to pay each installment.")
+    collect_automatically = models.BooleanField(default=True)
     status = FSMField(choices=Status.choices, default=Status.ACTIVE, protected=True)
     created_at = models.DateTimeField()
 
@@ -237,7 +305,7 @@ class InstallmentPlan(TenantModel):
 
 
 class Installment(TenantModel):
-    """One part of an installment plan."""
+    """One part of an installment plan; number 0 is the down payment."""
 
     plan = models.ForeignKey(InstallmentPlan, on_delete=models.PROTECT, related_name="installments")
     number = models.PositiveSmallIntegerField()
@@ -248,3 +316,30 @@ class Installment(TenantModel):
     class Meta:
         ordering = ["number"]
         constraints = [models.UniqueConstraint(fields=["plan", "number"], name="installment_number")]
+        indexes = [
+            models.Index(
+                fields=["organisation", "due_on"], name="installment_due", condition=models.Q(invoice__isnull=True)
+            )
+        ]
+
+
+class RecognitionEntry(TenantModel):
+    """One month of a line that was billed for longer: moved from deferred revenue to revenue on its day."""
+
+    line = models.ForeignKey(InvoiceLine, on_delete=models.PROTECT, related_name="recognition")
+    number = models.PositiveSmallIntegerField()
+    due_on = models.DateField(help_text="Last day of the month of service.")
+    amount = AmountField()
+    posted_at = models.DateTimeField(
+        null=True, blank=True, help_text="On the organisation's clock; empty: not earned yet."
+    )
+
+    class Meta:
+        ordering = ["number"]
+        verbose_name_plural = "recognition entries"
+        constraints = [models.UniqueConstraint(fields=["line", "number"], name="recognition_once")]
+        indexes = [
+            models.Index(
+                fields=["organisation", "due_on"], name="recognition_due", condition=models.Q(posted_at__isnull=True)
+            )
+        ]

@@ -20,10 +20,17 @@ class Mail(TenantModel):
         CANCELLED = "cancelled"
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=40, help_text="invoice, credit_note, receipt, reminder_1, reminder_2, final_notice, expiry_notice, trial_ending, …")
+    kind = models.CharField(
+        max_length=40,
+        help_text="invoice, credit_note, receipt, reminder_1, reminder_2, final_notice, expiry_notice, trial_ending, …",
+    )
     key = models.CharField(max_length=140, help_text="Natural key: the same letter is sent once.")
-    invoice = models.ForeignKey("invoices.Invoice", null=True, blank=True, on_delete=models.PROTECT, related_name="mails")
-    credit_note = models.ForeignKey("invoices.CreditNote", null=True, blank=True, on_delete=models.PROTECT, related_name="mails")
+    invoice = models.ForeignKey(
+        "invoices.Invoice", null=True, blank=True, on_delete=models.PROTECT, related_name="mails"
+    )
+    credit_note = models.ForeignKey(
+        "invoices.CreditNote", null=True, blank=True, on_delete=models.PROTECT, related_name="mails"
+    )
     recipient = EncryptedTextField()
     context = models.JSONField(default=dict, blank=True)
     status = FSMField(choices=Status.choices, default=Status.DUE, protected=True)
@@ -37,7 +44,13 @@ class Mail(TenantModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organisation", "key"], name="mail_once")]
-        indexes = [models.Index(fields=["organisation", "send_after"], name="mail_due", condition=models.Q(status__in=["due", "sending"]))]
+        indexes = [
+            models.Index(
+                fields=["organisation", "send_after"],
+                name="mail_due",
+                condition=models.Q(status__in=["due", "sending"]),
+            )
+        ]
 
     @transition(status, source=[Status.DUE, Status.SENDING], target=Status.SENDING)
     def begin(self, *, message_id: str, until: Any) -> None:
