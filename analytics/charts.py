@@ -54,7 +54,9 @@ def lines(*, labels: Sequence[str], series: Sequence[Series], title: str, unit: 
     for one in series:
         points = [(LEFT + step * i + step / 2, scale.y(value)) for i, value in enumerate(one.values)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{one.colour}" stroke-width="2.5" stroke-linejoin="round"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{one.colour}" stroke-width="2.5" stroke-linejoin="round"/>'
+        )
         for (x, y), label, value in zip(points, labels, one.values, strict=True):
             hint = f"{escape(one.name)}, {escape(label)}: {value:,.0f} {escape(unit)}"
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{one.colour}"><title>{hint}</title></circle>')
@@ -68,7 +70,9 @@ class _Scale:
         span = (high - low) or Decimal(1)
         self.tick = _round_tick(span / 4)
         self.low = (low / self.tick).to_integral_value(rounding="ROUND_FLOOR") * self.tick
-        self.high = max((high / self.tick).to_integral_value(rounding="ROUND_CEILING") * self.tick, self.low + self.tick)
+        self.high = max(
+            (high / self.tick).to_integral_value(rounding="ROUND_CEILING") * self.tick, self.low + self.tick
+        )
 
     def y(self, value: Decimal) -> Decimal:
         share = (value - self.low) / (self.high - self.low)
@@ -116,7 +120,7 @@ def _round_tick(rough: Decimal) -> Decimal:
 
 
 def _short(value: Decimal) -> str:
-    for limit, letter in ((Decimal(10_000_000), "Cr"), (Decimal(1_000), "k")):
+    for limit, letter in ((Decimal(1_000_000), "M"), (Decimal(1_000), "k")):
         if abs(value) >= limit:
             return f"{(value / limit).normalize():f}{letter}"
     return f"{value.normalize():f}"

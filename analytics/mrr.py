@@ -118,7 +118,8 @@ def _active(current: dict[UUID, Level]) -> bool:
 def month_rows(moves: Sequence[tuple[UUID, Movement]], *, first: date, last: date) -> list[MonthRow]:
     """One row for each month from ``first`` to ``last`` (first days), from all customers' movements in one currency."""
     by_month = {
-        month: list(rows) for month, rows in groupby(sorted(moves, key=lambda move: move[1].month), key=lambda move: move[1].month)
+        month: list(rows)
+        for month, rows in groupby(sorted(moves, key=lambda move: move[1].month), key=lambda move: move[1].month)
     }
     standing: dict[UUID, Decimal] = {}
     for month in sorted(by_month):

@@ -78,7 +78,9 @@ def mrr_table(*, organisation: Organisation, months: int = 13) -> dict[str, list
     return {currency: mrr.month_rows(found, first=first, last=last) for currency, found in sorted(moves.items())}
 
 
-def collection_by_month(*, organisation: Organisation, since: date | None = None, until: date | None = None) -> list[CollectionRow]:
+def collection_by_month(
+    *, organisation: Organisation, since: date | None = None, until: date | None = None
+) -> list[CollectionRow]:
     """Invoices by month of issue and currency, without drafts and void ones."""
     invoices = Invoice.objects.of(organisation).exclude(status__in=["draft", "void"])
     if since:
@@ -111,7 +113,9 @@ def collection_by_month(*, organisation: Organisation, since: date | None = None
     ]
 
 
-def payment_figures(*, organisation: Organisation, since: datetime | None = None, until: datetime | None = None) -> PaymentFigures:
+def payment_figures(
+    *, organisation: Organisation, since: datetime | None = None, until: datetime | None = None
+) -> PaymentFigures:
     """How the payments created from ``since`` to ``until`` went."""
     span = Q()
     if since:
@@ -128,7 +132,10 @@ def payment_figures(*, organisation: Organisation, since: datetime | None = None
     attempts = PaymentAttempt.objects.of(organisation).filter(payment__in=payments, status__in=["captured", "declined"])
     tried = attempts.aggregate(all=Count("pk"), declined=Count("pk", filter=Q(status="declined")))
     declines = (
-        attempts.filter(status="declined").values_list("decline_code").annotate(times=Count("pk")).order_by("-times", "decline_code")[:8]
+        attempts.filter(status="declined")
+        .values_list("decline_code")
+        .annotate(times=Count("pk"))
+        .order_by("-times", "decline_code")[:8]
     )
     return PaymentFigures(
         payments=figures["all"],

@@ -1,5 +1,11 @@
 """Addresses of the analytics API below /api/v1/."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from analytics.api.views import CollectionView, MrrView, OverviewView
+
+urlpatterns = [
+    path("analytics/mrr", MrrView.as_view(), name="analytics-mrr"),
+    path("analytics/collection", CollectionView.as_view(), name="analytics-collection"),
+    path("analytics/overview", OverviewView.as_view(), name="analytics-overview"),
+]

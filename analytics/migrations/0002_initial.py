@@ -5,51 +5,60 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('analytics', '0001_initial'),
-        ('billing', '0001_initial'),
-        ('subscriptions', '0001_initial'),
+        ("analytics", "0001_initial"),
+        ("billing", "0001_initial"),
+        ("subscriptions", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='mrrlevel',
-            name='customer',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.customer'),
+            model_name="mrrlevel",
+            name="customer",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.customer"
+            ),
         ),
         migrations.AddField(
-            model_name='mrrlevel',
-            name='organisation',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.organisation'),
+            model_name="mrrlevel",
+            name="organisation",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.organisation"
+            ),
         ),
         migrations.AddField(
-            model_name='mrrlevel',
-            name='subscription',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='subscriptions.subscription'),
+            model_name="mrrlevel",
+            name="subscription",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="subscriptions.subscription"
+            ),
         ),
         migrations.AddField(
-            model_name='mrrmovement',
-            name='customer',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.customer'),
+            model_name="mrrmovement",
+            name="customer",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.customer"
+            ),
         ),
         migrations.AddField(
-            model_name='mrrmovement',
-            name='organisation',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.organisation'),
+            model_name="mrrmovement",
+            name="organisation",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.organisation"
+            ),
         ),
         migrations.AddIndex(
-            model_name='mrrlevel',
-            index=models.Index(fields=['organisation', 'customer', 'effective_at'], name='mrr_level_time'),
+            model_name="mrrlevel",
+            index=models.Index(fields=["organisation", "customer", "effective_at"], name="mrr_level_time"),
         ),
         migrations.AddConstraint(
-            model_name='mrrlevel',
-            constraint=models.UniqueConstraint(fields=('subscription', 'event_ref'), name='mrr_level_once'),
+            model_name="mrrlevel",
+            constraint=models.UniqueConstraint(fields=("subscription", "event_ref"), name="mrr_level_once"),
         ),
         migrations.AddIndex(
-            model_name='mrrmovement',
-            index=models.Index(fields=['organisation', 'month'], name='mrr_movement_month'),
+            model_name="mrrmovement",
+            index=models.Index(fields=["organisation", "month"], name="mrr_movement_month"),
         ),
     ]

@@ -27,7 +27,9 @@ class House:
     idle_customers: set[str] = field(default_factory=set)  # who never answer a letter
     today: date = date.min
 
-    def open_gateway(self, *, public_url: str, key_id: str, key_secret: str, webhook_secret: str, currency: str) -> None:
+    def open_gateway(
+        self, *, public_url: str, key_id: str, key_secret: str, webhook_secret: str, currency: str
+    ) -> None:
         """Open an account at the simulator and tell Munim its keys; webhooks go to Munim's own address."""
         account = self.api.post(
             "/gateway-accounts",

@@ -17,7 +17,9 @@ class JsonClient:
         self.session = requests.Session()
         self.session.headers.update(headers or {})
 
-    def call(self, method: str, path: str, body: Any = None, *, ok: tuple[int, ...] = (200, 201, 202, 204), **options: Any) -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, *, ok: tuple[int, ...] = (200, 201, 202, 204), **options: Any
+    ) -> Any:
         """The JSON answer of one request; raises ``DemoFailed`` for a status outside ``ok``."""
         answer = self.session.request(method, self.base + path, json=body, timeout=60, **options)
         if answer.status_code not in ok:

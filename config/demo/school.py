@@ -7,11 +7,68 @@ from typing import Any
 
 from config.demo.household import House
 
-SURNAMES = (
-    "Rao Iyer Sharma Patil Nair Reddy Gowda Banerjee Kulkarni Menon Shetty Das Joshi Pillai Hegde Bhat Kapoor Chatterjee Naidu Desai".split()
-)
-FIRST = "Aarav Diya Vihaan Ananya Arjun Ishaan Kavya Rohan Meera Kabir Saanvi Aditya Nisha Dev Tara Reyansh Anika Neel Riya Ira".split()
-PARENTS = "Lakshmi Suresh Priya Anil Deepa Ramesh Sunita Vikram Asha Mohan Kavita Sanjay Rekha Arun Geeta Prakash".split()
+SURNAMES = [
+    "Rao",
+    "Iyer",
+    "Sharma",
+    "Patil",
+    "Nair",
+    "Reddy",
+    "Gowda",
+    "Banerjee",
+    "Kulkarni",
+    "Menon",
+    "Shetty",
+    "Das",
+    "Joshi",
+    "Pillai",
+    "Hegde",
+    "Bhat",
+    "Kapoor",
+    "Chatterjee",
+    "Naidu",
+    "Desai",
+]
+FIRST = [
+    "Aarav",
+    "Diya",
+    "Vihaan",
+    "Ananya",
+    "Arjun",
+    "Ishaan",
+    "Kavya",
+    "Rohan",
+    "Meera",
+    "Kabir",
+    "Saanvi",
+    "Aditya",
+    "Nisha",
+    "Dev",
+    "Tara",
+    "Reyansh",
+    "Anika",
+    "Neel",
+    "Riya",
+    "Ira",
+]
+PARENTS = [
+    "Lakshmi",
+    "Suresh",
+    "Priya",
+    "Anil",
+    "Deepa",
+    "Ramesh",
+    "Sunita",
+    "Vikram",
+    "Asha",
+    "Mohan",
+    "Kavita",
+    "Sanjay",
+    "Rekha",
+    "Arun",
+    "Geeta",
+    "Prakash",
+]
 CARDS = ("4100280000001007", "5500670000001002", "6527658900001005")
 SUMMER = (45, 73)  # days of the summer holidays: some pause
 
@@ -48,7 +105,14 @@ class School:
         ):
             house.api.post(
                 "/tax-rates",
-                {"category": category, "country": "IN", "rate": rate, "code": code, "exemption_reason": reason, "valid_from": start},
+                {
+                    "category": category,
+                    "country": "IN",
+                    "rate": rate,
+                    "code": code,
+                    "exemption_reason": reason,
+                    "valid_from": start,
+                },
             )
         for code, name, interval, trial, price, category in (
             ("meals-monthly", "School meals, monthly", "month", 7, "3200", "meals"),
@@ -99,7 +163,10 @@ class School:
             0: (150, lambda f: self.leave(f)),
             1: (SUMMER[0], lambda f: self.pause(f)),
             2: (100, lambda f: self.soft_declines(f, ["insufficient_funds"])),
-            3: (120, lambda f: self.soft_declines(f, ["insufficient_funds", "insufficient_funds", "payment_timed_out"])),
+            3: (
+                120,
+                lambda f: self.soft_declines(f, ["insufficient_funds", "insufficient_funds", "payment_timed_out"]),
+            ),
             4: (140, lambda f: self.lose_card(f, replaces=True)),
             5: (200, lambda f: self.lose_card(f, replaces=False)),
             6: (170, lambda f: self.refund_last(f, share="0.5")),
@@ -148,7 +215,12 @@ class School:
     def _give_mandate(self, family: Family) -> None:
         checkout: dict[str, Any] = {"method": family.kind}
         if family.kind == "card":
-            checkout["card"] = {"number": CARDS[family.number % len(CARDS)], "exp_month": 12, "exp_year": 2030, "cvv": "123"}
+            checkout["card"] = {
+                "number": CARDS[family.number % len(CARDS)],
+                "exp_month": 12,
+                "exp_year": 2030,
+                "cvv": "123",
+            }
         elif family.kind == "upi":
             checkout["vpa"] = f"family{family.number + 1}@okbank"
         limit = "100000.00" if family.kind == "emandate" else "15000.00"
@@ -171,7 +243,9 @@ class School:
             self._subscribe(family, student["id"], "meals-weekly", f"meals-{family.number + 1:04d}-{index + 1}")
         elif roll == 15 and family.number % 4 == 0:
             ends = house.today + timedelta(days=21)
-            self._subscribe(family, student["id"], "meals-daily", f"meals-{family.number + 1:04d}-{index + 1}", ends=ends)
+            self._subscribe(
+                family, student["id"], "meals-daily", f"meals-{family.number + 1:04d}-{index + 1}", ends=ends
+            )
 
     def _subscribe(self, family: Family, student: str, plan: str, external_id: str, ends: date | None = None) -> None:
         body: dict[str, Any] = {
@@ -206,14 +280,18 @@ class School:
     def leave(self, family: Family) -> None:
         """Cancels everything at the end of the period."""
         for subscription in self._live(family):
-            self.house.api.post(f"/subscriptions/{subscription['id']}/cancel", {"when": "period_end", "reason": "moved away"})
+            self.house.api.post(
+                f"/subscriptions/{subscription['id']}/cancel", {"when": "period_end", "reason": "moved away"}
+            )
 
     def pause(self, family: Family) -> None:
         """No meals in the summer holidays."""
         resume = self.house.script.day(SUMMER[1]).isoformat()
         for subscription in self._live(family):
             if subscription["status"] == "active":
-                self.house.api.post(f"/subscriptions/{subscription['id']}/pause", {"resume_at": f"{resume}T00:00:00+05:30"})
+                self.house.api.post(
+                    f"/subscriptions/{subscription['id']}/pause", {"resume_at": f"{resume}T00:00:00+05:30"}
+                )
 
     def upgrade(self, family: Family) -> None:
         """From weekly to monthly meals at the end of the week; a monthly one doubles its portion now."""

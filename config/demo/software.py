@@ -6,10 +6,38 @@ from typing import Any
 
 from config.demo.household import House
 
-NAMES = (
-    "Alder Birch Cedar Dogwood Elm Fir Gingko Hazel Ivy Juniper Katsura Larch Maple Nettle Oak Pine Quince Rowan Spruce Teak "
-    "Umbra Vetch Willow Xylia Yew Zelkova Acacia Beech Cypress Dahlia"
-).split()
+NAMES = [
+    "Alder",
+    "Birch",
+    "Cedar",
+    "Dogwood",
+    "Elm",
+    "Fir",
+    "Gingko",
+    "Hazel",
+    "Ivy",
+    "Juniper",
+    "Katsura",
+    "Larch",
+    "Maple",
+    "Nettle",
+    "Oak",
+    "Pine",
+    "Quince",
+    "Rowan",
+    "Spruce",
+    "Teak",
+    "Umbra",
+    "Vetch",
+    "Willow",
+    "Xylia",
+    "Yew",
+    "Zelkova",
+    "Acacia",
+    "Beech",
+    "Cypress",
+    "Dahlia",
+]
 FORMS = {"US": "Inc.", "FR": "SARL", "AT": "GmbH", "DE": "GmbH", "NL": "B.V."}
 VAT_IDS = {"FR": "FR40303265045", "AT": "ATU13585627", "NL": "NL004495445B01", "DE": "DE136695976"}
 
@@ -85,7 +113,15 @@ class SoftwareHouse:
                 }
             )
         self.house.api.post(
-            "/plans", {"code": code, "name": name, "interval": interval, "interval_count": 1, "trial_days": trial, "prices": prices}
+            "/plans",
+            {
+                "code": code,
+                "name": name,
+                "interval": interval,
+                "interval_count": 1,
+                "trial_days": trial,
+                "prices": prices,
+            },
         )
 
     def write(self) -> None:
@@ -96,13 +132,24 @@ class SoftwareHouse:
             script.on(joins, lambda company=company: self.join(company))
         for week in range(1, 52):
             script.on(week * 7, self.report_usage)
-        acts: list[Any] = [self.add_seats, self.short_of_funds, self.lost_card, self.needs_3ds, self.remove_seats, self.leave]
+        acts: list[Any] = [
+            self.add_seats,
+            self.short_of_funds,
+            self.lost_card,
+            self.needs_3ds,
+            self.remove_seats,
+            self.leave,
+        ]
         for index, company in enumerate(self.companies):
             if index % 3 == 1:
                 act = acts[index // 3 % len(acts)]
-                script.on(280 + index % 60, lambda company=company, act=act: act(company) if company.subscription else None)
+                script.on(
+                    280 + index % 60, lambda company=company, act=act: act(company) if company.subscription else None
+                )
             if index % 8 == 2:
-                script.on(120 + index % 100, lambda company=company: self.short_of_funds(company) if company.token else None)
+                script.on(
+                    120 + index % 100, lambda company=company: self.short_of_funds(company) if company.token else None
+                )
         script.on(210, self.dispute_one)
         script.on(230, self.refund_one)
 
@@ -115,7 +162,12 @@ class SoftwareHouse:
             "name": name,
             "email": f"accounts{company.number + 1}@{NAMES[company.number % len(NAMES)].lower()}.example",
             "currency": company.currency,
-            "address": {"line1": f"{company.number + 1} Main Street", "city": "Springfield", "postal_code": "10115", "country": company.country},
+            "address": {
+                "line1": f"{company.number + 1} Main Street",
+                "city": "Springfield",
+                "postal_code": "10115",
+                "country": company.country,
+            },
         }
         if company.country in VAT_IDS:
             body["tax_ids"] = {"vat": VAT_IDS[company.country]}
@@ -136,7 +188,9 @@ class SoftwareHouse:
 
     def _give_card(self, company: Company, number: str) -> None:
         card = {"number": number, "exp_month": 11, "exp_year": 2031, "cvc": "123"}
-        company.method, company.token = self.house.add_method(company.id, kind="card", checkout={"method": "card", "card": card})
+        company.method, company.token = self.house.add_method(
+            company.id, kind="card", checkout={"method": "card", "card": card}
+        )
 
     def report_usage(self) -> None:
         """A week of usage of every company, in batches, as its own application would send it."""
@@ -212,7 +266,11 @@ class SoftwareHouse:
 
     def _some_payment(self) -> dict[str, Any]:
         rows = self.house.api.get("/payments", status="succeeded", limit=40)["results"]
-        untouched = [row for row in rows if row["refunded"]["amount"] in ("0", "0.00") and row["disputed"]["amount"] in ("0", "0.00")]
+        untouched = [
+            row
+            for row in rows
+            if row["refunded"]["amount"] in ("0", "0.00") and row["disputed"]["amount"] in ("0", "0.00")
+        ]
         return self.house.dice.choice(untouched)
 
     def _give_card_and_use_it(self, company: Company) -> None:

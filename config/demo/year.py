@@ -15,7 +15,9 @@ HOUR = 16  # UTC; late enough that the day has ended in Bengaluru's offices and 
 PATIENCE_SECONDS = 90
 
 
-def live(*, houses: Sequence[House], simulator: Simulator, first_day: date, days: int, tick: Callable[[date], None]) -> None:
+def live(
+    *, houses: Sequence[House], simulator: Simulator, first_day: date, days: int, tick: Callable[[date], None]
+) -> None:
     """Live ``days`` days from ``first_day``; ``tick`` is told of each day that has ended."""
     for number in range(days):
         day = first_day + timedelta(days=number)
@@ -73,7 +75,9 @@ def _wait_for_clock(house: House) -> None:
         if clock["status"] == "ready":
             return
         if clock["status"] == "failed" or time.monotonic() > deadline:
-            raise DemoFailed(f"The test clock of {house.code} stands at {clock['now']} ({clock['status']}): {clock.get('error', '')}")
+            raise DemoFailed(
+                f"The test clock of {house.code} stands at {clock['now']} ({clock['status']}): {clock.get('error', '')}"
+            )
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
