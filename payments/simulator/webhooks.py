@@ -62,6 +62,7 @@ class Event:
     body: bytes
     at: int
     secret: str
+    since: int = 0  # when sending began: counts towards giving up
     state: str = "new"  # new | queued | delivered | waiting | lost | given_up | unsent
     attempts: int = 0
     answers: list[int] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -71,6 +72,7 @@ class Account:
     name: str
     currency: str
     outbox: Outbox
+    opened: int
     options: Options = field(default_factory=Options)
     truth: TruthLedger = field(default_factory=TruthLedger)
     keys: IdempotencyStore = field(default_factory=IdempotencyStore)
@@ -127,6 +129,7 @@ class World:
         self.random = random.Random(self.seed)
         self.accounts: dict[str, Account] = {}
         self.by_key: dict[str, Account] = {}
+        self.serial = itertools.count(1)
 
     def reset(self, *, seed: int | None = None, now: int | None = None) -> None:
         """Forget everything, merchant accounts included."""
@@ -143,7 +146,7 @@ class World:
         account_id = self.ids.new("acc" if provider == "razorpay" else "acct", 14 if provider == "razorpay" else 16)
         outbox = Outbox(endpoint=Endpoint(), seed=self.seed, now=lambda: self.clock.now,
                         on_failure=lambda event: self._retry_later(account, event))  # fmt: skip
-        account = Account(account_id, provider, key_id, key_secret, name, currency, outbox)
+        account = Account(account_id, provider, key_id, key_secret, name, currency, outbox, self.clock.now)
         self.accounts[account_id] = account
         self.by_key[key_id] = account
         if provider == "stripe":
@@ -157,13 +160,14 @@ class World:
     def emit(self, account: Account, *, kind: str, body: Json, event_id: str) -> Event:
         """Freeze ``body`` as it is now and hand it to the account's outbox."""
         raw = json.dumps(body, separators=(",", ":")).encode()
-        event = Event(event_id, account.id, account.provider, kind, raw, self.clock.now, account.endpoint.secret)
+        now = self.clock.now
+        event = Event(event_id, account.id, account.provider, kind, raw, now, account.endpoint.secret, since=now)
         account.outbox.emit(event)
         return event
 
     def replay(self, account: Account, event: Event) -> None:
         """Send an old event again, signed with the present secret."""
-        event.secret = account.endpoint.secret
+        event.secret, event.since = account.endpoint.secret, self.clock.now
         account.outbox.push(event)
 
     def _retry_later(self, account: Account, event: Event) -> None:
@@ -171,7 +175,7 @@ class World:
         with self.lock:
             if self.accounts.get(account.id) is not account:
                 return
-            if self.clock.now - event.at >= GIVE_UP_AFTER[account.provider]:
+            if self.clock.now - event.since >= GIVE_UP_AFTER[account.provider]:
                 event.state = "given_up"
                 account.endpoint.enabled = False
                 return

@@ -1,0 +1,1 @@
+"""The Razorpay side: what answers under /v1 to Basic authentication."""

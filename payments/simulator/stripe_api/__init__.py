@@ -1,0 +1,1 @@
+"""The Stripe side: what answers under /v1 to a Bearer key."""
