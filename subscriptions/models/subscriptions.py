@@ -45,6 +45,14 @@ class Subscription(TenantModel):
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True, help_text="Exclusive.")
     next_billing_at = models.DateTimeField(null=True, blank=True, help_text="When the billing run has to look at it.")
+    next_change_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the next planned thing happens: trial ends, change, cancellation, resume, expiry."
+    )
+    usage_from = models.DateTimeField(null=True, blank=True, help_text="Usage before this time is billed; empty: none counts yet.")
+    usage_version = models.ForeignKey(
+        PlanVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Prices the usage of the period that just ended; empty: the plan version.",
+    )
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the agreement: expiry.")
     cancel_at = models.DateTimeField(null=True, blank=True)
     cancelled_at = models.DateTimeField(null=True, blank=True)
@@ -64,6 +72,8 @@ class Subscription(TenantModel):
                 name="subscription_due",
                 condition=models.Q(next_billing_at__isnull=False, failure=""),
             ),
+            models.Index(fields=["organisation", "next_change_at"], name="subscription_change_due", condition=models.Q(next_change_at__isnull=False)),
+            models.Index(fields=["customer", "-id"], name="subscription_customer"),
             models.Index(fields=["organisation", "-id"], name="subscription_page"),
         ]
 
@@ -84,7 +94,7 @@ class Subscription(TenantModel):
     @transition(status, source=[Status.PAST_DUE, Status.SUSPENDED], target=Status.ACTIVE)
     def recover(self) -> None: ...
 
-    @transition(status, source=[Status.ACTIVE, Status.TRIALING], target=Status.PAUSED)
+    @transition(status, source=Status.ACTIVE, target=Status.PAUSED)
     def pause(self, *, at: Any, resume_at: Any) -> None:
         self.paused_at, self.resume_at = at, resume_at
 
@@ -102,6 +112,11 @@ class Subscription(TenantModel):
     @transition(status, source=[*_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.EXPIRED)
     def expire(self) -> None:
         self.next_billing_at = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status in (self.Status.CANCELLED, self.Status.EXPIRED)
 
 
 class PlannedChange(TenantModel):
@@ -182,7 +197,9 @@ class BilledPeriod(TenantModel):
     )
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
-    kind = models.CharField(max_length=10, default="cycle", help_text="cycle, final (usage after the end).")
+    kind = models.CharField(
+        max_length=10, default="cycle", help_text="cycle, change<n> (billed by a change), final<n> (usage up to an end or a pause)."
+    )
     invoice = models.ForeignKey(
         "invoices.Invoice",
         null=True,

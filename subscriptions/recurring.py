@@ -1,0 +1,39 @@
+"""Monthly recurring revenue of one subscription. Pure; rule P1 of docs/mrr.md.
+
+Licensed components only: net recurring price × quantity × factor ÷ interval count ÷ 12, rounded half up per component.
+Metered usage, one-time items and taxes never count; neither does a trial, a pause, a suspension or what has ended.
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from moneyed import Money
+
+from billing import money
+from subscriptions.lines import Component, PriceBook
+
+PER_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
+COUNTING_STATUSES = frozenset({"active", "past_due"})
+
+
+def component_mrr(component: Component, *, quantity: int, interval: str, interval_count: int) -> Money:
+    """MRR of one licensed component; zero for a metered one."""
+    if component.meter_id is not None:
+        return money.zero(component.currency)
+    exact = Fraction(component.price(quantity).exact) * PER_YEAR[interval] / (interval_count * 12)
+    minor = exact * 10 ** money.exponent(component.currency)
+    half_up = (2 * minor.numerator + minor.denominator) // (2 * minor.denominator)
+    return money.from_minor_units(half_up, component.currency)
+
+
+def mrr(*, book: PriceBook, quantity: int, status: str) -> Money:
+    """MRR of a subscription in its currency: zero unless it is active or past due."""
+    total = money.zero(book.currency)
+    if status not in COUNTING_STATUSES:
+        return total
+    return sum(_parts(book, quantity), start=total)
+
+
+def _parts(book: PriceBook, quantity: int) -> Iterable[Money]:
+    for component in book.licensed:
+        yield component_mrr(component, quantity=quantity, interval=book.interval, interval_count=book.interval_count)

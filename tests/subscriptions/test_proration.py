@@ -1,0 +1,82 @@
+"""Proration: split anywhere, the parts cost what the whole costs."""
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moneyed import Money
+
+from billing import money
+from subscriptions.periods import period
+from subscriptions.proration import InvalidPart, Part, part_of, share
+
+currencies = st.sampled_from(["INR", "EUR", "JPY", "KWD", "USD"])
+
+
+@st.composite
+def whole_prices(draw):
+    code = draw(currencies)
+    return money.from_minor_units(draw(st.integers(0, 10**12)), code)
+
+
+@settings(max_examples=3000, deadline=None)
+@given(price=whole_prices(), total=st.integers(1, 366), data=st.data())
+def test_a_period_split_anywhere_costs_the_same_as_whole(price, total, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, total), max_size=8)))
+    edges = [0, *cuts, total]
+
+    parts = [share(price, Part(first, last, total)) for first, last in zip(edges, edges[1:], strict=False)]
+
+    assert sum(parts, start=money.zero(price.currency.code)) == price
+    assert all(part.amount >= 0 for part in parts)
+
+
+@settings(max_examples=3000, deadline=None)
+@given(price=whole_prices(), total=st.integers(1, 366), data=st.data())
+def test_a_part_is_less_than_one_unit_from_the_exact_fraction(price, total, data):
+    first = data.draw(st.integers(0, total))
+    last = data.draw(st.integers(first, total))
+
+    part = share(price, Part(first, last, total))
+
+    exact = Fraction(price.amount) * (last - first) / total
+    unit = Fraction(1, 10 ** money.exponent(price.currency.code))
+    assert abs(Fraction(part.amount) - exact) < unit
+    assert part == money.round_money(part)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "first", "last", "total", "expected"),
+    [
+        ("999.00", "INR", 15, 30, 30, "499.50"),  # a float day price gives 499
+        ("999.00", "INR", 0, 15, 30, "499.50"),
+        ("100.00", "INR", 0, 1, 31, "3.23"),
+        ("100.00", "INR", 30, 31, 31, "3.23"),
+        ("0.05", "EUR", 0, 15, 30, "0.03"),  # 0.025 half up; the other half gets the rest
+        ("0.05", "EUR", 15, 30, 30, "0.02"),
+        ("1001", "JPY", 0, 14, 28, "501"),
+        ("1001", "JPY", 14, 28, 28, "500"),
+        ("365.00", "INR", 59, 60, 365, "1.00"),
+        ("499.00", "INR", 10, 10, 30, "0.00"),
+    ],
+)
+def test_shares(amount, currency, first, last, total, expected):
+    assert share(Money(amount, currency), Part(first, last, total)) == Money(Decimal(expected), currency)
+
+
+def test_a_part_is_cut_to_its_period():
+    february = period(anchor=date(2028, 2, 1), interval="month", count=1, n=0, zone=ZoneInfo("Asia/Kolkata"))
+
+    assert part_of(february, first_on=date(2028, 2, 10), next_on=date(2028, 3, 1)) == Part(9, 29, 29)
+    assert part_of(february, first_on=date(2027, 1, 1), next_on=date(2029, 1, 1)) == Part(0, 29, 29)
+    assert part_of(february, first_on=date(2028, 3, 10), next_on=date(2028, 3, 1)) == Part(29, 29, 29)
+
+
+@pytest.mark.parametrize(("first", "last", "total"), [(-1, 2, 30), (3, 2, 30), (0, 31, 30), (0, 0, 0)])
+def test_what_is_not_a_part_is_refused(first, last, total):
+    with pytest.raises(InvalidPart):
+        Part(first, last, total)
