@@ -1,6 +1,7 @@
 """``python -m config.local up | demo | test | services | run``: the commands behind the Makefile."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import time
 from types import FrameType
 
-from config.local import places, test_run
+from config.local import libraries, places, test_run
 from config.local.errors import CannotStart
 from config.local.processes import Family, die_with_parent
 from config.local.progress import Progress
@@ -116,7 +117,8 @@ def run_tests(options: argparse.Namespace) -> int:
     services = new_services("test")
     try:
         services.start()
-        return test_run.run(options.rest, env={**os.environ, **services.env})
+        pdf = libraries.environment(services.progress)
+        return test_run.run(options.rest, env={**os.environ, **services.env, **pdf})
     finally:
         services.stop()
 
@@ -142,7 +144,8 @@ def run_program(options: argparse.Namespace) -> int:
     services = new_services("test")
     try:
         services.start()
-        return call(options.rest, env={**os.environ, **services.env})
+        pdf = libraries.environment(services.progress)
+        return call(options.rest, env={**os.environ, **services.env, **pdf})
     finally:
         services.stop()
 
@@ -173,18 +176,27 @@ def serve(stack: Stack) -> int:
 
 
 def watch(services: Services) -> int:
-    """Wait; a child that ends by itself ends everything."""
-    while True:
-        dead = services.family.first_dead()
-        if dead is not None:
-            raise CannotStart(
-                f"{dead.name} ended with code {dead.process.returncode}. Its log ({dead.log}):\n{dead.tail()}"
-            )
-        time.sleep(0.5)
+    """Wait for Ctrl-C, which is a good end; a child that ends by itself ends everything."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            stop_if_one_died(services)
+            time.sleep(0.5)
+    return 0
+
+
+def stop_if_one_died(services: Services) -> None:
+    """Raise ``CannotStart`` with the log of a child that nobody asked to end."""
+    dead = services.family.first_dead()
+    if dead is not None:
+        raise CannotStart(
+            f"{dead.name} ended with code {dead.process.returncode}. Its log ({dead.log}):\n{dead.tail()}"
+        )
 
 
 def shut_down(services: Services) -> None:
     """Stop everything and say so."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # already stopping; each child has seconds, then it is killed
     with services.progress.step("stop"):
         services.stop()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.local import places
+from config.local import libraries, places
 from config.local.errors import CannotStart
 from config.local.processes import Child
 from config.local.services import Services
@@ -78,7 +78,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         given = {name: os.environ[name] for name in chosen if os.environ.get(name)}
-        self.env = {**os.environ, **chosen, **given, **self.services.env}
+        pdf = libraries.environment(self.services.progress)
+        self.env = {**os.environ, **chosen, **given, **self.services.env, **pdf}
         self.ports = {"web": web, "smtp": smtp, "inbox": inbox, "simulator": simulator}
         (places.var_dir() / "static").mkdir(exist_ok=True)
         self.ready_dir.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,10 @@ def test_the_simulator_starts_only_when_asked_for() -> None:
 
 def test_secrets_come_from_the_env_file_only() -> None:
     written = {
-        name for service in COMPOSE["services"].values() for name in service.get("environment", {}) if "PASSWORD" in name
+        name
+        for service in COMPOSE["services"].values()
+        for name in service.get("environment", {})
+        if "PASSWORD" in name
     }
 
     assert written | ({"SECRET_KEY", "FIELD_ENCRYPTION_KEYS"} & set(COMPOSE["x-app"]["environment"])) == set()
