@@ -8,7 +8,7 @@ from billing.models.events import (
     WebhookEndpoint,
 )
 from billing.models.ledger import AccountKind, JournalEntry, LedgerAccount, Posting
-from billing.models.tenancy import ApiKey, Membership, Organisation, Role, TestClock, User
+from billing.models.tenancy import ApiKey, Membership, Organisation, RefreshToken, Role, TestClock, User
 from billing.models.usage import Meter, UsageEvent
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Meter",
     "Organisation",
     "Posting",
+    "RefreshToken",
     "Role",
     "TestClock",
     "UsageEvent",

@@ -19,7 +19,7 @@ class Event(models.Model):
     occurred_at = models.DateTimeField(help_text="On the organisation's clock.")
     correlation_id = models.CharField(max_length=64, blank=True)
     dispatched_at = models.DateTimeField(
-        null=True, blank=True, help_text="Wall clock; empty until every handler has it."
+        null=True, blank=True, help_text="Wall clock; when every consumer had it, or was noted as owing."
     )
     recorded_at = models.DateTimeField(auto_now_add=True)
 
@@ -39,10 +39,11 @@ class Event(models.Model):
 
 
 class EventHandling(models.Model):
-    """That one consumer has handled one event, or why it could not yet. Dead ones wait for a person."""
+    """That one consumer has handled one event, or why not yet: it failed, or waits behind one. Dead ones wait for a person."""
 
     class Status(models.TextChoices):
         DONE = "done"
+        WAITING = "waiting"
         FAILED = "failed"
         DEAD = "dead"
 
@@ -59,8 +60,9 @@ class EventHandling(models.Model):
         constraints = [models.UniqueConstraint(fields=["event", "consumer"], name="event_handled_once")]
         indexes = [
             models.Index(
-                fields=["status", "next_attempt_at"], name="event_unhandled", condition=~models.Q(status="done")
-            )
+                fields=["next_attempt_at"], name="event_owed", condition=models.Q(status__in=["waiting", "failed"])
+            ),
+            models.Index(fields=["id"], name="event_dead", condition=models.Q(status="dead")),
         ]
 
     def __str__(self) -> str:

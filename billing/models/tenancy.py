@@ -27,6 +27,9 @@ class TestClock(UUIDModel):
     step_hours = models.PositiveSmallIntegerField(default=24)
     progress = models.JSONField(default=dict, blank=True, help_text="What the running or last advance did, per job.")
     error = models.TextField(blank=True)
+    held_until = models.DateTimeField(
+        null=True, blank=True, help_text="Wall clock; until then the process that turns the clock is taken to be alive."
+    )
 
     @transition(status, source=[Status.READY, Status.FAILED], target=Status.ADVANCING)
     def begin(self, *, to: Any, step_hours: int) -> None:
@@ -138,3 +141,20 @@ class ApiKey(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class RefreshToken(UUIDModel):
+    """One link in the chain of a sign-in. Using a link makes the next one; using it twice ends the chain."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="refresh_tokens")
+    family = models.UUIDField(help_text="The sign-in this link descends from.")
+    token_id = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(help_text="Wall clock.")
+    used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["family"], name="refresh_family")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.family}"

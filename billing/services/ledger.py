@@ -62,26 +62,35 @@ def credit(account: str, amount: Money, *, customer_id: uuid.UUID | None = None)
     return Line(account=account, side=side, amount=abs(amount), customer_id=customer_id)
 
 
-def post(*, organisation: Organisation | uuid.UUID, entry: Entry) -> JournalEntry:
-    """Post one entry, or return the one already posted under its key. Raises ``UnbalancedEntry``."""
+def post(*, organisation: Organisation | uuid.UUID, entry: Entry) -> JournalEntry | None:
+    """Post one entry, or return the one already posted under its key; None where nothing moved (all lines zero).
+
+    Raises ``UnbalancedEntry``.
+    """
     return post_many(organisation=organisation, entries=[entry])[0]
 
 
 @transaction.atomic
-def post_many(*, organisation: Organisation | uuid.UUID, entries: Sequence[Entry]) -> list[JournalEntry]:
-    """Post many entries in three statements. Entries whose key is known are returned as they stand."""
+def post_many(*, organisation: Organisation | uuid.UUID, entries: Sequence[Entry]) -> list[JournalEntry | None]:
+    """Post many entries in three statements; returns one result per entry.
+
+    Entries whose key is known are returned as they stand; an entry of zero lines moves nothing and gives None.
+    """
     organisation_id = getattr(organisation, "pk", organisation)
     for entry in entries:
         _must_balance(entry)
-    rows = [_row(organisation_id, entry) for entry in entries]
+    moving = [entry for entry in entries if any(line.amount.amount for line in entry.lines)]
+    if not moving:
+        return [None] * len(entries)
+    rows = [_row(organisation_id, entry) for entry in moving]
     JournalEntry.objects.bulk_create(rows, ignore_conflicts=True, batch_size=2000)
     stored = {
         row.idempotency_key: row
         for row in JournalEntry.objects.filter(
-            organisation_id=organisation_id, idempotency_key__in=[entry.key for entry in entries]
+            organisation_id=organisation_id, idempotency_key__in=[entry.key for entry in moving]
         )
     }
-    fresh = [entry for entry in entries if stored[entry.key].pk == entry.id]
+    fresh = [entry for entry in moving if stored[entry.key].pk == entry.id]
     accounts = accounts_for(
         organisation_id=organisation_id,
         wanted={(line.account, line.amount.currency.code) for entry in fresh for line in entry.lines},
@@ -95,7 +104,7 @@ def post_many(*, organisation: Organisation | uuid.UUID, entries: Sequence[Entry
         ],
         batch_size=5000,
     )
-    return [stored[entry.key] for entry in entries]
+    return [stored.get(entry.key) for entry in entries]
 
 
 def accounts_for(*, organisation_id: uuid.UUID, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], uuid.UUID]:
@@ -121,7 +130,7 @@ def accounts_for(*, organisation_id: uuid.UUID, wanted: Iterable[tuple[str, str]
 
 
 @transaction.atomic
-def reverse(*, entry: JournalEntry, key: str, occurred_at: datetime, description: str = "") -> JournalEntry:
+def reverse(*, entry: JournalEntry, key: str, occurred_at: datetime, description: str = "") -> JournalEntry | None:
     """Undo ``entry`` by its mirror image; a second reversal returns the first."""
     lines = [
         Line(
