@@ -29,7 +29,9 @@ class Settlement(TenantModel):
     tax = AmountField(help_text="Tax on fees.")
     disputes = AmountField(help_text="Taken for disputes, given back when negative; fees of disputes included.")
     adjustments = AmountField()
-    unexplained = AmountField(help_text="gross − refunds − fees − tax − disputes + adjustments − amount; should be nothing.")
+    unexplained = AmountField(
+        help_text="gross − refunds − fees − tax − disputes + adjustments − amount; should be nothing."
+    )
     status = FSMField(choices=Status.choices, default=Status.CREATED, protected=True)
     lines_complete = models.BooleanField(default=False)
     settled_on = models.DateField()
@@ -39,14 +41,18 @@ class Settlement(TenantModel):
         constraints = [models.UniqueConstraint(fields=["gateway_account", "gateway_ref"], name="settlement_once")]
         indexes = [models.Index(fields=["organisation", "-settled_on"], name="settlement_page")]
 
+    def __str__(self) -> str:
+        return self.gateway_ref
+
     @transition(status, source=[Status.CREATED, Status.FAILED], target=Status.PAID)
     def pay(self) -> None: ...
 
     @transition(status, source=[Status.CREATED, Status.PAID], target=Status.IN_BANK)
     def arrive(self) -> None: ...
 
-    @transition(status, source=[Status.CREATED, Status.PAID], target=Status.FAILED)
-    def fail(self) -> None: ...
+    @transition(status, source=[Status.CREATED, Status.PAID, Status.IN_BANK], target=Status.FAILED)
+    def fail(self) -> None:
+        """Also from the bank: it may send the money back."""
 
 
 class SettlementLine(TenantModel):
@@ -64,11 +70,16 @@ class SettlementLine(TenantModel):
         UNMATCHED = "unmatched"
         MATCHED = "matched"
         EXCEPTION = "exception"
+        RESOLVED = "resolved"  # explained by an adjustment with a reason
+        RETURNED = "returned"  # of a failed settlement; a later settlement carries the row again
 
     settlement = models.ForeignKey(Settlement, on_delete=models.PROTECT, related_name="lines")
     line_ref = models.CharField(max_length=80, help_text="The gateway's id of this row (balance transaction, entity).")
     kind = models.CharField(max_length=20, choices=Kind.choices)
     gateway_ref = models.CharField(max_length=80, db_index=True, help_text="Payment, refund or dispute at the gateway.")
+    order_ref = models.CharField(
+        max_length=80, blank=True, help_text="Order or intent of the payment, when the row tells it."
+    )
     amount = AmountField(help_text="Gross, signed: positive brings money.")
     fee = AmountField(help_text="Without tax.")
     tax = AmountField()
@@ -76,17 +87,32 @@ class SettlementLine(TenantModel):
     occurred_at = models.DateTimeField()
     state = FSMField(choices=State.choices, default=State.UNMATCHED, protected=True)
     rule = models.CharField(max_length=40, blank=True)
-    payment = models.ForeignKey("payments.Payment", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines")
-    refund = models.ForeignKey("payments.Refund", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines")
-    dispute = models.ForeignKey("payments.Dispute", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines")
+    payment = models.ForeignKey(
+        "payments.Payment", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines"
+    )
+    refund = models.ForeignKey(
+        "payments.Refund", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines"
+    )
+    dispute = models.ForeignKey(
+        "payments.Dispute", null=True, blank=True, on_delete=models.PROTECT, related_name="settlement_lines"
+    )
     raw = models.JSONField(default=dict)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["settlement", "line_ref"], name="settlement_line_once"),
-            models.UniqueConstraint(fields=["payment"], condition=models.Q(kind="payment", state="matched"), name="payment_settled_once"),
+            models.UniqueConstraint(
+                fields=["payment"], condition=models.Q(kind="payment", state="matched"), name="payment_settled_once"
+            ),
         ]
-        indexes = [models.Index(fields=["organisation", "state"], name="settlement_line_open", condition=~models.Q(state="matched"))]
+        indexes = [
+            models.Index(
+                fields=["organisation", "state"], name="settlement_line_open", condition=~models.Q(state="matched")
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.line_ref
 
     @transition(state, source=[State.UNMATCHED, State.EXCEPTION], target=State.MATCHED)
     def match(self, *, rule: str) -> None:
@@ -95,6 +121,10 @@ class SettlementLine(TenantModel):
     @transition(state, source=State.UNMATCHED, target=State.EXCEPTION)
     def set_aside(self) -> None: ...
 
+    @transition(state, source=[State.UNMATCHED, State.EXCEPTION], target=State.RESOLVED)
+    def resolve(self, *, rule: str) -> None:
+        self.rule = rule
+
 
 class BankAccount(TenantModel):
     """Our account at a bank; its ledger account is ``bank:<code>``."""
@@ -102,7 +132,10 @@ class BankAccount(TenantModel):
     code = models.SlugField(max_length=40)
     name = models.CharField(max_length=120)
     currency = models.CharField(max_length=3)
-    last4 = models.CharField(max_length=4, blank=True)
+    last4 = models.CharField(max_length=4, blank=True, help_text="Picks the account out of files with several.")
+    dialect = models.JSONField(
+        default=dict, blank=True, help_text="How its CSV is written, where the file does not prove it."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organisation", "code"], name="bank_account_code")]
@@ -121,12 +154,24 @@ class StatementImport(TenantModel):
     rows_read = models.PositiveIntegerField(default=0)
     rows_new = models.PositiveIntegerField(default=0)
     rows_known = models.PositiveIntegerField(default=0)
+    rows_pending = models.PositiveIntegerField(default=0, help_text="Announced by the bank, not booked: left out.")
     opening_balance = AmountField(null=True, blank=True)
     closing_balance = AmountField(null=True, blank=True)
+    error = models.CharField(
+        max_length=300, blank=True, help_text="Why the file was refused; then nothing of it is booked."
+    )
+    imported_by = models.CharField(max_length=120, blank=True)
     imported_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["bank_account", "file_hash"], name="statement_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["bank_account", "file_hash"], condition=models.Q(error=""), name="statement_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.file_name
 
 
 class BankLine(TenantModel):
@@ -141,7 +186,9 @@ class BankLine(TenantModel):
     bank_account = models.ForeignKey(BankAccount, on_delete=models.PROTECT, related_name="lines")
     statement = models.ForeignKey(StatementImport, on_delete=models.PROTECT, related_name="lines")
     row_number = models.PositiveIntegerField()
-    line_key = models.CharField(max_length=64, help_text="Bank's id, else hash of date, amount, reference, n-th equal row.")
+    line_key = models.CharField(
+        max_length=64, help_text="Bank's id, else hash of date, amount, reference, n-th equal row."
+    )
     booked_on = models.DateField()
     value_on = models.DateField(null=True, blank=True)
     amount = AmountField(help_text="Signed: positive came in.")
@@ -149,12 +196,43 @@ class BankLine(TenantModel):
     description = models.TextField(blank=True)
     state = FSMField(choices=State.choices, default=State.UNMATCHED, protected=True)
     rule = models.CharField(max_length=40, blank=True)
-    settlement = models.OneToOneField(Settlement, null=True, blank=True, on_delete=models.PROTECT, related_name="bank_line")
+    settlement = models.ForeignKey(
+        Settlement, null=True, blank=True, on_delete=models.PROTECT, related_name="bank_lines"
+    )
+    payment = models.OneToOneField(
+        "payments.Payment",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="bank_line",
+        help_text="Of an offline payment.",
+    )
     raw = models.JSONField(default=dict)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["bank_account", "line_key"], name="bank_line_once")]
-        indexes = [models.Index(fields=["organisation", "state", "booked_on"], name="bank_line_open", condition=~models.Q(state="matched"))]
+        constraints = [
+            models.UniqueConstraint(fields=["bank_account", "line_key"], name="bank_line_once"),
+            models.UniqueConstraint(
+                fields=["settlement"],
+                condition=models.Q(state="matched") & ~models.Q(rule="returned"),
+                name="settlement_arrives_once",
+            ),
+            models.UniqueConstraint(
+                fields=["settlement"],
+                condition=models.Q(state="matched", rule="returned"),
+                name="settlement_returns_once",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["organisation", "state", "booked_on"],
+                name="bank_line_open",
+                condition=~models.Q(state="matched"),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.booked_on} {self.amount} {self.reference or self.description[:40]}"
 
     @transition(state, source=[State.UNMATCHED, State.EXCEPTION], target=State.MATCHED)
     def match(self, *, rule: str) -> None:
@@ -181,6 +259,9 @@ class ReconciliationException(TenantModel):
     amount = AmountField()
     explanation = models.CharField(max_length=300)
     next_step = models.CharField(max_length=200)
+    details = models.JSONField(
+        default=dict, blank=True, help_text="Ids of what it may belong to, expected and found amounts."
+    )
     status = FSMField(choices=Status.choices, default=Status.OPEN, protected=True)
     owner = models.ForeignKey("billing.User", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     opened_at = models.DateTimeField()
@@ -190,8 +271,15 @@ class ReconciliationException(TenantModel):
     reason = models.CharField(max_length=500, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["source_type", "source_id", "kind"], condition=models.Q(status="open"), name="exception_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source_type", "source_id", "kind"], condition=models.Q(status="open"), name="exception_once"
+            )
+        ]
         indexes = [models.Index(fields=["organisation", "status", "due_on"], name="exception_board")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
 
     @transition(status, source=Status.OPEN, target=Status.RESOLVED)
     def resolve(self, *, at: Any, resolution: str, reason: str) -> None:
