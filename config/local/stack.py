@@ -125,7 +125,7 @@ class Stack:
             *("celery", "-A", "config.celery", "worker", "--pool", "prefork"),
             *("--concurrency", str(TASK_PROCESSES), "--queues", "default,mail"),
             *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
-            death_signal=signal.SIGQUIT,  # its database and broker die too: no warm shutdown
+            death_signal=signal.SIGKILL,  # its broker dies too, and a warm shutdown would wait for it
         )
         return child, (self.ready_dir / "worker").exists
 
