@@ -56,5 +56,5 @@ def iso(seconds: int) -> str:
 
 def parse_iso(text: str) -> int:
     """Unix seconds of an ISO 8601 text; without an offset it is UTC."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(text)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF UGX VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
+ZERO_DECIMAL = frozenset({"BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "UGX", "VND", "VUV",
+                          "XAF", "XOF", "XPF"})  # fmt: skip
+THREE_DECIMAL = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 
 GST = Decimal("0.18")
 RAZORPAY_RATES = {"card": Decimal("0.02"), "netbanking": Decimal("0.02"), "upi": Decimal("0.004")}
@@ -66,5 +67,5 @@ def stripe_fee(*, amount: int, currency: str) -> Fee:
 
 def stripe_dispute_fee(currency: str) -> int:
     """15.00 in the charge's currency (20.00 for EUR and GBP)."""
-    units = Decimal("20") if currency.upper() in STRIPE_RATES else Decimal("15")
+    units = Decimal(20) if currency.upper() in STRIPE_RATES else Decimal(15)
     return whole(units.scaleb(exponent(currency)))

@@ -6,7 +6,7 @@ import socketserver
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from payments.simulator.wire import Request, Response
 
@@ -20,7 +20,7 @@ class _BadRequest(Exception):
     """Not HTTP as we understand it."""
 
 
-def read_request(stream: BinaryIO) -> Request | None:
+def read_request(stream: BufferedIOBase) -> Request | None:
     """The next request of a connection; None when the other side has closed it."""
     line = stream.readline(65_536)
     while line in (b"\r\n", b"\n"):

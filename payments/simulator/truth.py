@@ -5,7 +5,6 @@ Tests compare the product's ledger with this one.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,10 +60,10 @@ class TruthLedger:
     def captured(self, *, at: int, ref: str, currency: str, amount: int, fee: int, tax: int) -> None:
         """The payer's money arrived; the gateway keeps its fee (tax included)."""
         self.post(at=at, kind="capture", ref=ref, parent=ref, currency=currency,
-                  moves={"payers": -amount, "balance": amount})  # fmt: skip
+                  moves={"payers": -amount, "gateway": amount})  # fmt: skip
         if fee:
             self.post(at=at, kind="fee", ref=ref, parent=ref, currency=currency,
-                      moves={"balance": -fee, "fees": fee - tax, "tax": tax})  # fmt: skip
+                      moves={"gateway": -fee, "fees": fee - tax, "tax": tax})  # fmt: skip
         totals = self.of(ref, currency)
         totals.captured += amount
         totals.fees += fee
@@ -73,13 +72,13 @@ class TruthLedger:
     def refunded(self, *, at: int, ref: str, parent: str, currency: str, amount: int) -> None:
         """Money given back; a negative amount undoes a refund that failed."""
         self.post(at=at, kind="refund" if amount > 0 else "refund_failed", ref=ref, parent=parent,
-                  currency=currency, moves={"balance": -amount, "payers": amount})  # fmt: skip
+                  currency=currency, moves={"gateway": -amount, "payers": amount})  # fmt: skip
         self.of(parent, currency).refunded += amount
 
     def disputed(self, *, at: int, ref: str, parent: str, currency: str, amount: int, fee: int = 0) -> None:
         """The bank took the money back; a negative amount is a dispute that was won."""
         self.post(at=at, kind="dispute" if amount > 0 else "dispute_won", ref=ref, parent=parent,
-                  currency=currency, moves={"balance": -amount - fee, "payers": amount, "fees": fee})  # fmt: skip
+                  currency=currency, moves={"gateway": -amount - fee, "payers": amount, "fees": fee})  # fmt: skip
         totals = self.of(parent, currency)
         totals.disputed += amount
         totals.fees += fee
@@ -87,20 +86,20 @@ class TruthLedger:
     def settled(self, *, at: int, ref: str, currency: str, amount: int, parts: list[tuple[str, int]]) -> None:
         """``amount`` left for the bank, made of (payment or charge, net) parts."""
         self.post(at=at, kind="settlement", ref=ref, parent=ref, currency=currency,
-                  moves={"balance": -amount, "bank": amount})  # fmt: skip
+                  moves={"gateway": -amount, "bank": amount})  # fmt: skip
         for parent, net in parts:
             self.of(parent, currency).settled += net
 
-    def totals(self) -> dict[str, dict[str, int]]:
-        """Per currency: gross flows by kind and the balances of the four accounts."""
-        result: dict[str, dict[str, int]] = {}
-        for entry in self.entries:
-            sums = result.setdefault(entry.currency, defaultdict(int))
-            for account, amount in entry.postings:
-                sums[f"{account}_balance"] += amount
+    def totals(self) -> Json:
+        """Per currency: sums of all objects, and ``balances`` of the accounts (they add up to zero)."""
+        result: Json = {}
         for totals in self.objects.values():
-            sums = result.setdefault(totals.currency, defaultdict(int))
+            sums = result.setdefault(totals.currency, {"balances": {}})
             for name, value in totals.as_json().items():
                 if name != "currency":
-                    sums[name] += value
-        return {currency: dict(sorted(sums.items())) for currency, sums in result.items()}
+                    sums[name] = sums.get(name, 0) + value
+        for entry in self.entries:
+            balances = result.setdefault(entry.currency, {"balances": {}})["balances"]
+            for account, amount in entry.postings:
+                balances[account] = balances.get(account, 0) + amount
+        return result

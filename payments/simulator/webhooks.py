@@ -33,7 +33,7 @@ class Endpoint:
     old_secret_until: int = 0
     enabled: bool = True
     events: tuple[str, ...] = ()  # empty = all; "payment.*" allowed
-    duplicate: int = 0  # extra copies of each event
+    duplicate: int = 1  # how often each event is sent
     lose: int = 0  # every n-th event is never sent
     tamper: int = 0  # every n-th event is changed after signing, on its first try
     stale: int = 0  # every n-th Stripe event carries an old time on its first try
@@ -127,7 +127,7 @@ class Outbox:
             event.state = "lost"
             return
         spoil = next((name for name in ("tamper", "stale") if self._hits(getattr(point, name))), "")
-        for copy in range(1 + point.duplicate):
+        for copy in range(max(1, point.duplicate)):
             self.push(event, spoil=spoil if copy == 0 else "")
 
     def push(self, event: Event, *, spoil: str = "", delay: float = 0.0) -> None:
@@ -182,7 +182,7 @@ class Outbox:
             try:
                 ok = self._send(sender, delivery)
             finally:
-                self._after(delivery, ok)
+                self._after(delivery, ok=ok)
         sender.close()
 
     def _next(self) -> _Delivery | None:
@@ -218,7 +218,7 @@ class Outbox:
         event.answers.append(status)
         return 200 <= status < 300
 
-    def _after(self, delivery: _Delivery, ok: bool) -> None:
+    def _after(self, delivery: _Delivery, *, ok: bool) -> None:
         event = delivery.event
         delivery.tries += 1
         fail = False
@@ -250,7 +250,7 @@ class _Sender:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"Content-Type": "application/json", **headers}
         for fresh in (False, True):  # a kept connection may have been closed by the other side
-            connection = self._open(parts.scheme, parts.netloc, fresh)
+            connection = self._open(parts.scheme, parts.netloc, fresh=fresh)
             reused = connection.sock is not None
             try:
                 connection.request("POST", path, body, headers)
@@ -269,7 +269,7 @@ class _Sender:
             self._connection.close()
             self._connection = None
 
-    def _open(self, scheme: str, place: str, fresh: bool) -> http.client.HTTPConnection:
+    def _open(self, scheme: str, place: str, *, fresh: bool) -> http.client.HTTPConnection:
         if fresh or self._place != (scheme, place):
             self.close()
         if self._connection is None:

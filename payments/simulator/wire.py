@@ -87,7 +87,7 @@ def _listed(value: Any) -> Any:
     return {key: _listed(item) for key, item in value.items()}
 
 
-Handler = Callable[..., Response]
+Handler = Callable[..., Any]
 
 
 class Router:

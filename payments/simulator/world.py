@@ -193,6 +193,5 @@ def set_options(options: Options, raw: Json) -> None:
     for name, value in raw.items():
         if name not in known:
             raise ValueError(f"unknown option {name!r}; known: {', '.join(sorted(known))}")
-        if name == "holidays":
-            value = tuple(date.fromisoformat(day) for day in value)
-        setattr(options, name, value)
+        days = name == "holidays"
+        setattr(options, name, tuple(date.fromisoformat(day) for day in value) if days else value)

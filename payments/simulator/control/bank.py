@@ -62,15 +62,16 @@ def _statement(account: Account, start: date, end: date, currency: str, noise: N
 
 
 def _noisy(lines: Iterable[BankLine], noise: Noise) -> Iterable[BankLine]:
-    for number, line in enumerate(lines, start=1):
+    for number, clean in enumerate(lines, start=1):
         if noise.missing and number % noise.missing == 0:
             continue
+        shown = clean
         if noise.mangle and number % noise.mangle == 0:
-            broken = line.reference[:6] + " " + line.reference[6:-2]
-            line = replace(line, reference=broken, text=line.text.replace(line.reference, broken))
+            broken = clean.reference[:6] + " " + clean.reference[6:-2]
+            shown = replace(clean, reference=broken, text=clean.text.replace(clean.reference, broken))
         if noise.short and number == 1:
-            line = replace(line, amount=line.amount - noise.short)
-        yield line
+            shown = replace(shown, amount=shown.amount - noise.short)
+        yield shown
 
 
 def _charges(account: Account, currency: str, start: date, end: date) -> list[BankLine]:
@@ -84,7 +85,9 @@ def _charges(account: Account, currency: str, start: date, end: date) -> list[Ba
             on -= timedelta(days=1)
         if start <= on <= end:
             amount = MONTHLY_CHARGE.get(currency, int(Decimal(5).scaleb(fees.exponent(currency))))
-            result.append(BankLine(on, -amount, currency, f"CHG{on:%Y%m}", f"ACCOUNT CHARGES {on:%b %Y} INCL TAX".upper()))
+            result.append(
+                BankLine(on, -amount, currency, f"CHG{on:%Y%m}", f"ACCOUNT CHARGES {on:%b %Y} INCL TAX".upper())
+            )
         month = following
     return result
 

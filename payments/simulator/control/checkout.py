@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from payments.simulator import instruments
@@ -19,7 +20,7 @@ Json = dict[str, Any]
 
 FIELDS = {"account", "order_id", "payment_link", "payment_intent", "setup_intent", "method", "card", "vpa",
           "bank", "save", "3ds", "late", "customer_id", "email", "contact", "max_amount", "mandate",
-          "expire_at"}  # fmt: skip
+          "expire_at", "return_url"}  # fmt: skip
 
 
 def checkout(world: World, account: Account, request: Request, body: Json) -> Json:
@@ -34,6 +35,15 @@ def checkout(world: World, account: Account, request: Request, body: Json) -> Js
     return _razorpay(world, account, body)
 
 
+def card_details(body: Json) -> tuple[str, Json]:
+    """Number and expiry of ``card``: a number, or an object with number, exp_month and exp_year."""
+    card = body.get("card") or ""
+    if not isinstance(card, dict):
+        return str(card), {}
+    dates = {name: int(card[name]) for name in ("exp_month", "exp_year") if card.get(name)}
+    return str(card.get("number") or ""), dates
+
+
 def instrument_of(body: Json) -> Instrument:
     """``method`` card, upi, emandate or netbanking with its detail; or just a card number or UPI id."""
     method = str(body.get("method") or "")
@@ -43,7 +53,9 @@ def instrument_of(body: Json) -> Instrument:
         return instruments.upi(method)
     try:
         if method in {"", "card"}:
-            return instruments.razorpay_card(str(body.get("card") or "4100280000001007"))
+            number, details = card_details(body)
+            found = instruments.razorpay_card(number or "4100280000001007")
+            return replace(found, card=replace(found.card, **details)) if found.card else found
     except instruments.InstrumentRefused as error:
         raise Refused(400, str(error)) from error
     if method == "upi":
@@ -88,7 +100,8 @@ def _razorpay(world: World, account: Account, body: Json) -> Json:
     payments.resolve(world=world, account=account, payment=payment, outcome=_outcome(instrument, body))
     answer: Json = {"razorpay_payment_id": payment["id"], "razorpay_order_id": order["id"],
                     "status": payment["status"], "error_reason": payment["error_reason"],
-                    "token_id": payment["token_id"], "customer_id": payer["customer_id"]}  # fmt: skip
+                    "token_id": payment["token_id"], "token": payment["token_id"],
+                    "customer_id": payer["customer_id"]}  # fmt: skip
     if payment["status"] in {"authorized", "captured"}:
         answer["razorpay_signature"] = payments.signature(account, payment)
     return answer
@@ -139,7 +152,7 @@ def _stripe(world: World, account: Account, request: Request, body: Json) -> Jso
         _confirm_in_browser(world, account, request, intent, body)
     if intent["status"] == "requires_action" and body.get("3ds") != "abandon":
         finish = setups.finish_action if kind == "setup_intents" else intents.finish_action
-        finish(world, account, intent, body.get("3ds") != "fail")
+        finish(world, account, intent, passed=body.get("3ds") != "fail")
     failed = intent.get("last_payment_error") or intent.get("last_setup_error")
     return {"id": intent["id"], "status": intent["status"], "payment_method": intent["payment_method"],
             "customer": intent["customer"], "latest_charge": intent.get("latest_charge"),
@@ -148,15 +161,15 @@ def _stripe(world: World, account: Account, request: Request, body: Json) -> Jso
 
 def _confirm_in_browser(world: World, account: Account, request: Request, intent: Json, body: Json) -> None:
     """What Stripe's script does in the page: make the card, confirm on session; a decline is a result."""
-    number = str(body.get("card") or (body.get("method") if str(body.get("method")) != "card" else "")
-                 or "4242424242424242")  # fmt: skip
+    number, details = card_details(body)
+    number = number or (str(body["method"]) if body.get("method") not in {None, "card"} else "4242424242424242")
     call = Call(world, account, request, {}, {"return_url": body.get("return_url")})
     if number in instruments.STRIPE_ALIASES:
         number = instruments.STRIPE_ALIASES[number]
     if body.get("save") and "setup_future_usage" in intent:
         intent["setup_future_usage"] = intent["setup_future_usage"] or "off_session"
     try:
-        intent["payment_method"] = methods.new_card(world, account, number, {}, {})["id"]
+        intent["payment_method"] = methods.new_card(world, account, number, {}, {}, **details)["id"]
         if intent["object"] == "setup_intent":
             if intent["status"] not in setups.OPEN:
                 raise setups.wrong_state(intent, "confirm")

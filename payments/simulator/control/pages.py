@@ -69,7 +69,7 @@ def show(world: World, request: Request, target_id: str) -> Response:
     what = "Your bank asks for your approval." if authenticating else escape(_purpose(target))
     body = f"""<h1>{escape(account.name)}</h1><p class="amount">{escape(amount)}</p><p class="small">{what}</p>
 <form method="post">{choose}<div class="buttons">
-<button class="go" name="outcome" value="ok">{verb}{'' if authenticating else ' ' + escape(amount)}</button>
+<button class="go" name="outcome" value="ok">{verb}{"" if authenticating else " " + escape(amount)}</button>
 <button name="outcome" value="fail">Fail authentication</button>
 <button name="outcome" value="abandon">Abandon</button></div></form>
 <p class="note">Test gateway. No money moves. Reference {escape(target_id)}</p>"""

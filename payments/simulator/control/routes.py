@@ -184,8 +184,12 @@ def _faults(world: World, request: Request, body: Json, path: dict[str, str]) ->
 
 
 def _open_dispute(world: World, request: Request, body: Json, path: dict[str, str]) -> Json:
-    name = str(body.get("payment") or body.get("charge") or body.get("id"))
-    account, kind, entity = _owner(world, ("payments", "charges"), name)
+    name = str(body.get("payment") or body.get("charge") or body.get("payment_intent") or body.get("id"))
+    account, kind, entity = _owner(world, ("payments", "charges", "payment_intents"), name)
+    if kind == "payment_intents":
+        entity = account.of("charges").get(str(entity["latest_charge"])) or entity
+        if entity["object"] != "charge":
+            raise Refused(409, "the payment intent has no charge to dispute")
     reason, amount = str(body.get("reason") or "fraudulent"), body.get("amount")
     if kind == "payments":
         return razorpay_disputes.open_dispute(world=world, account=account, payment=entity, amount=amount,
@@ -226,6 +230,14 @@ def _reset(world: World, request: Request, body: Json, path: dict[str, str]) -> 
     return {"now": iso(world.clock.now), "seed": world.seed}
 
 
+def _pay(world: World, request: Request, body: Json, path: dict[str, str]) -> Json:
+    """The hosted page without a browser: ``id`` of what is shown, ``outcome`` ok, fail or abandon."""
+    account, kind, _ = pages.find_target(world, str(body.get("id")))
+    wanted = {key: value for key, value in body.items() if key not in {"id", "outcome", "account"}}
+    wanted.update({pages.FIELD[kind]: body["id"], "3ds": body.get("outcome", "ok")})
+    return checkout(world, account, request, wanted)
+
+
 def _show_page(world: World, request: Request, body: Json, path: dict[str, str]) -> Response:
     return (pages.submit if request.method == "POST" else pages.show)(world, request, path["id"])
 
@@ -237,6 +249,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/_sim/clock", _clock),
     ("POST", "/_sim/clock", _clock),
     ("POST", "/_sim/checkout", _checkout),
+    ("POST", "/_sim/pay", _pay),
     ("GET", "/_sim/pay/{id}", _show_page),
     ("POST", "/_sim/pay/{id}", _show_page),
     ("POST", "/_sim/tokens", _new_token),

@@ -9,7 +9,7 @@ Json = dict[str, Any]
 BAD_REQUEST = "BAD_REQUEST_ERROR"
 GATEWAY = "GATEWAY_ERROR"
 
-# reason: (code, source, step, description)
+# Per reason: error code, source, step and description.
 REASONS: dict[str, tuple[str, str, str, str]] = {
     "insufficient_funds": (BAD_REQUEST, "customer", "payment_authorization",
                            "Your payment could not be completed due to insufficient account balance."),
@@ -55,8 +55,10 @@ REASONS: dict[str, tuple[str, str, str, str]] = {
     "international_transaction_not_allowed": (BAD_REQUEST, "issuer_bank", "payment_authorization",
                                               "The card is not allowed for international payments."),
     "invalid_vpa": (BAD_REQUEST, "customer", "payment_initiation", "The UPI ID is invalid."),
-    "payment_mandate_not_active": (BAD_REQUEST, "customer", "payment_initiation",
-                                   "The mandate of this token is not active."),
+    "payment_mandate_not_active": (BAD_REQUEST, "issuer_bank", "payment_authorization",
+                                   "The mandate of this token is not yet active."),
+    "mandate_not_active": (BAD_REQUEST, "issuer_bank", "payment_authorization",
+                           "The mandate of this token was cancelled by the customer or the bank."),
     "order_already_paid": (BAD_REQUEST, "business", "payment_initiation",
                            "Payment already done for this order."),
     "order_amount_mismatch": (BAD_REQUEST, "business", "payment_initiation",
@@ -65,8 +67,26 @@ REASONS: dict[str, tuple[str, str, str, str]] = {
                         "A payment of this order is still being processed."),
     "input_validation_failed": (BAD_REQUEST, "business", "payment_initiation", "The request is invalid."),
 }  # fmt: skip
+_MORE = {  # documented reasons that are only told by their name
+    (BAD_REQUEST, "customer", "payment_authentication"): """
+        incorrect_pin incorrect_atm_pin incorrect_card_details incorrect_card_expiry_date incorrect_cardholder_name
+        otp_attempts_exceeded otp_expired payment_session_expired pin_attempts_exceeded pin_not_set""",
+    (BAD_REQUEST, "issuer_bank", "payment_authorization"): """
+        bank_account_validation_failed card_not_enrolled card_type_invalid transaction_daily_count_exceeded
+        transaction_frequency_limit_exceeded user_not_eligible compliance_violation""",
+    (GATEWAY, "issuer_bank", "payment_debit_response"): """
+        already_declined bank_cutoff_in_progress credit_limit_exceeded deemed_transaction funds_blocked_by_mandate
+        incorrect_ifsc invalid_response_from_gateway joint_account_not_allowed payment_declined_due_to_high_traffic
+        request_timed_out upi_app_technical_error""",
+    (GATEWAY, "customer_psp", "payment_authentication"): """
+        authorisation_declined_by_psp payment_collect_request_expired psp_app_not_available psp_not_available
+        psp_not_registered vpa_resolution_failed""",
+}
+for (_code, _source, _step), _names in _MORE.items():
+    for _name in _names.split():
+        REASONS[_name] = (_code, _source, _step, _name.replace("_", " ").capitalize() + ".")
 ALIASES = {"insufficient_fund": "insufficient_funds", "invalid_otp": "incorrect_otp",
-           "mandate_not_active": "payment_mandate_not_active"}  # fmt: skip
+           "card_lost_or_stolen": "debit_instrument_blocked"}  # fmt: skip
 
 
 class RazorpayError(Exception):

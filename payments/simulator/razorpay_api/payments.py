@@ -124,7 +124,7 @@ def signature(account: Account, payment: Json) -> str:
 
 def _release(world: World, account: Account, payment: Json) -> None:
     """Three days and not captured: the money goes back by itself and was never ours."""
-    if payment["status"] != "authorized":
+    if payment["status"] != "authorized" or payment["amount"] == 0:
         return
     payment.update(status="refunded", amount_refunded=payment["amount"], refund_status="full")
     entity = shapes.refund(world=world, payment=payment, amount=payment["amount"], body={})

@@ -71,7 +71,7 @@ def router() -> Router:
     """The routes, ready to search."""
     table = Router()
     for method, pattern, handler in ROUTES:
-        table.add(method, pattern, handler)  # type: ignore[arg-type]
+        table.add(method, pattern, handler)
     return table
 
 

@@ -99,8 +99,10 @@ def _check(world: World, account: Account, order: Json, token: Json, body: Json)
     if body["amount"] != order["amount"] or body["currency"] != order["currency"]:
         raise refused("order_amount_mismatch", order_id=order["id"])
     expired = token["expired_at"] is not None and token["expired_at"] <= world.clock.now
-    if token["recurring_details"]["status"] != "confirmed" or expired:
-        raise refused("payment_mandate_not_active", order_id=order["id"])
+    status = token["recurring_details"]["status"]
+    if status != "confirmed" or expired:
+        waiting = status == "initiated" and not expired
+        raise refused("payment_mandate_not_active" if waiting else "mandate_not_active", order_id=order["id"])
     if order["amount"] > token["max_amount"]:
         raise RazorpayError("Amount exceeds maximum amount allowed", source="business", metadata={},
                             step="payment_initiation", reason="input_validation_failed")  # fmt: skip

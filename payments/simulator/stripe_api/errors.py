@@ -16,15 +16,16 @@ NEVER_AGAIN = frozenset({"lost_card", "stolen_card", "pickup_card", "revocation_
 CONFIRM_DATA = frozenset({"expired_card", "incorrect_cvc", "incorrect_number", "invalid_account",
                           "invalid_cvc", "invalid_expiry_month", "invalid_expiry_year", "incorrect_zip",
                           "new_account_information_available"})  # fmt: skip
-DECLINES = frozenset(
-    "approve_with_id call_issuer card_not_supported card_velocity_exceeded currency_not_supported do_not_honor "
-    "do_not_try_again duplicate_transaction fraudulent generic_decline incorrect_pin incorrect_zip "
-    "insufficient_funds invalid_account invalid_amount issuer_not_available lost_card merchant_blacklist "
-    "new_account_information_available no_action_taken not_permitted pickup_card pin_try_exceeded "
-    "reenter_transaction restricted_card revocation_of_all_authorizations revocation_of_authorization "
-    "security_violation service_not_allowed stolen_card stop_payment_order transaction_not_allowed "
-    "try_again_later withdrawal_count_limit_exceeded".split()
-)
+DECLINES = frozenset({
+    "approve_with_id", "call_issuer", "card_not_supported", "card_velocity_exceeded", "currency_not_supported",
+    "do_not_honor", "do_not_try_again", "duplicate_transaction", "fraudulent", "generic_decline",
+    "incorrect_pin", "incorrect_zip", "insufficient_funds", "invalid_account", "invalid_amount",
+    "issuer_not_available", "lost_card", "merchant_blacklist", "new_account_information_available",
+    "no_action_taken", "not_permitted", "pickup_card", "pin_try_exceeded", "reenter_transaction",
+    "restricted_card", "revocation_of_all_authorizations", "revocation_of_authorization", "security_violation",
+    "service_not_allowed", "stolen_card", "stop_payment_order", "transaction_not_allowed", "try_again_later",
+    "withdrawal_count_limit_exceeded",
+})  # fmt: skip
 MESSAGES = {
     "insufficient_funds": "Your card has insufficient funds.",
     "expired_card": "Your card has expired.",

@@ -16,10 +16,11 @@ def tell(world: World, account: Account, kind: str, entity: Json, request_key: s
     every = account.endpoint.twin
     twins = 2 if every and (account.endpoint.made + 1) % every == 0 else 1
     for _ in range(twins):
+        name = world.ids.new("evt", 24)
         body = {
-            "id": world.ids.new("evt", 24), "object": "event", "api_version": API_VERSION,
+            "id": name, "object": "event", "api_version": API_VERSION,
             "created": world.clock.now, "data": {"object": entity}, "livemode": False,
             "pending_webhooks": 1 if account.endpoint.url else 0,
             "request": {"id": None, "idempotency_key": request_key}, "type": kind,
         }  # fmt: skip
-        world.emit(account, kind=kind, body=body, event_id=body["id"])
+        world.emit(account, kind=kind, body=body, event_id=name)

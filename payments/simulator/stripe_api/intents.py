@@ -30,19 +30,25 @@ def wrong_state(intent: Json, action: str) -> StripeError:
                        code="payment_intent_unexpected_state", payment_intent=dict(intent))  # fmt: skip
 
 
-def decide(account: Account, method: Json, *, set_up: bool) -> str:
-    """What a charge of this card does now: ``ok``, a decline, or ``authentication_required``."""
+def decide(account: Account, method: Json, *, off_session: bool) -> str:
+    """What a charge of this card does now: ``ok``, a decline, or ``authentication_required``.
+
+    A bank that asked for authentication off session asks again when the customer is there.
+    """
     hidden, instrument = account.hidden[method["id"]], account.instruments[method["id"]]
     if hidden["revoked"]:
         return "revocation_of_authorization"
+    if not off_session and hidden.pop("challenge", False):
+        return "authentication_required"
     programmed = account.next_behaviour(method["id"])
     if programmed != "ok":
+        hidden["challenge"] = off_session and programmed == "authentication_required"
         return programmed
     if instrument.on_charge != "ok":
         return instrument.on_charge
     if method["customer"] and instrument.saved_charge:
         return instrument.saved_charge
-    if instrument.authentication == "always" or (instrument.authentication == "unless_set_up" and not set_up):
+    if instrument.authentication == "always" or (instrument.authentication == "unless_set_up" and not hidden["set_up"]):
         return "authentication_required"
     return "ok"
 
@@ -62,7 +68,7 @@ def confirm(call: Call, intent: Json, *, off_session: bool) -> None:
     if off_session and method["customer"] is None:
         raise StripeError("An off-session payment needs a PaymentMethod that is attached to its customer.",
                           code="payment_method_unexpected_state", param="payment_method")  # fmt: skip
-    outcome = decide(account, method, set_up=account.hidden[method["id"]]["set_up"])
+    outcome = decide(account, method, off_session=off_session)
     if outcome == "authentication_required" and not off_session:
         if call.flag("error_on_requires_action"):
             raise card_error(_failed(world, account, intent, method, outcome), payment_intent=dict(intent))
@@ -88,7 +94,7 @@ def _require_action(call: Call, intent: Json) -> None:
 
 def _failed(world: World, account: Account, intent: Json, method: Json, reason: str) -> Json:
     core = decline(reason)
-    charge = shapes.charge(world, intent, method, core, False)
+    charge = shapes.charge(world, intent, method, core, authenticated=False)
     _file(account, charge, intent)
     core = {**core, "charge": charge["id"]}
     intent.update(status="requires_payment_method", next_action=None, payment_method=None,
@@ -100,7 +106,7 @@ def _failed(world: World, account: Account, intent: Json, method: Json, reason: 
 
 def succeed(world: World, account: Account, intent: Json, method: Json, *, authenticated: bool) -> None:
     """The bank said yes: capture, or hold when capture is manual."""
-    charge = shapes.charge(world, intent, method, None, authenticated)
+    charge = shapes.charge(world, intent, method, None, authenticated=authenticated)
     _file(account, charge, intent)
     intent.update(next_action=None, last_payment_error=None)
     if intent["setup_future_usage"] and intent["customer"]:
@@ -126,7 +132,7 @@ def _file(account: Account, charge: Json, intent: Json) -> None:
     intent["latest_charge"] = charge["id"]
 
 
-def finish_action(world: World, account: Account, intent: Json, passed: bool) -> None:
+def finish_action(world: World, account: Account, intent: Json, *, passed: bool) -> None:
     """The customer came back from the bank's page."""
     if intent["status"] != "requires_action":
         raise wrong_state(intent, "authenticate")

@@ -139,7 +139,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 TABLE = Router()
 for _method, _pattern, _handler in ROUTES:
-    TABLE.add(_method, _pattern, _handler)  # type: ignore[arg-type]
+    TABLE.add(_method, _pattern, _handler)
 
 
 def failure(status: int) -> Response:

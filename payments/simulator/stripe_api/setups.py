@@ -67,7 +67,7 @@ def succeed(world: World, account: Account, setup: Json, method: Json) -> None:
     tell(world, account, "setup_intent.succeeded", setup)
 
 
-def finish_action(world: World, account: Account, setup: Json, passed: bool) -> None:
+def finish_action(world: World, account: Account, setup: Json, *, passed: bool) -> None:
     """The customer came back from the bank's page."""
     if setup["status"] != "requires_action":
         raise wrong_state(setup, "authenticate")

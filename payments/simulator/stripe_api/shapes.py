@@ -90,7 +90,7 @@ def payment_intent(world: World, **given: Any) -> Json:
     }  # fmt: skip
 
 
-def charge(world: World, intent: Json, method: Json, error: Json | None, authenticated: bool) -> Json:
+def charge(world: World, intent: Json, method: Json, error: Json | None, *, authenticated: bool) -> Json:
     """A new charge: authorised, or failed with ``error``."""
     name = world.ids.new("ch", 24)
     return {
@@ -104,7 +104,7 @@ def charge(world: World, intent: Json, method: Json, error: Json | None, authent
         "failure_message": error["message"] if error else None, "fraud_details": {}, "livemode": False,
         "metadata": intent["metadata"], "on_behalf_of": None, "outcome": _outcome(error), "paid": error is None,
         "payment_intent": intent["id"], "payment_method": method["id"],
-        "payment_method_details": {"type": "card", "card": _charged_card(intent, method, authenticated)},
+        "payment_method_details": {"type": "card", "card": _charged_card(intent, method, authenticated=authenticated)},
         "receipt_email": intent["receipt_email"], "receipt_number": None, "receipt_url": None,
         "refunded": False, "review": None, "shipping": intent["shipping"], "source": None,
         "source_transfer": None, "statement_descriptor": intent["statement_descriptor"],
@@ -124,7 +124,7 @@ def _outcome(error: Json | None) -> Json:
             "seller_message": "The bank declined the payment.", "type": "issuer_declined"}  # fmt: skip
 
 
-def _charged_card(intent: Json, method: Json, authenticated: bool) -> Json:
+def _charged_card(intent: Json, method: Json, *, authenticated: bool) -> Json:
     card = method["card"]
     secure = {"authentication_flow": "challenge", "electronic_commerce_indicator": "05",
               "exemption_indicator": None, "result": "authenticated", "result_reason": None,
@@ -186,13 +186,14 @@ def payout(world: World, *, amount: int, currency: str, arrival: int) -> Json:
 
 
 EVIDENCE = (
-    "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure "
-    "cancellation_rebuttal customer_communication customer_email_address customer_name customer_purchase_ip "
-    "customer_signature duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id "
-    "product_description receipt refund_policy refund_policy_disclosure refund_refusal_explanation "
-    "service_date service_documentation shipping_address shipping_carrier shipping_date "
-    "shipping_documentation shipping_tracking_number uncategorized_file uncategorized_text"
-).split()
+    "access_activity_log", "billing_address", "cancellation_policy", "cancellation_policy_disclosure",
+    "cancellation_rebuttal", "customer_communication", "customer_email_address", "customer_name",
+    "customer_purchase_ip", "customer_signature", "duplicate_charge_documentation",
+    "duplicate_charge_explanation", "duplicate_charge_id", "product_description", "receipt", "refund_policy",
+    "refund_policy_disclosure", "refund_refusal_explanation", "service_date", "service_documentation",
+    "shipping_address", "shipping_carrier", "shipping_date", "shipping_documentation",
+    "shipping_tracking_number", "uncategorized_file", "uncategorized_text",
+)  # fmt: skip
 
 
 def dispute(world: World, charge: Json, amount: int, reason: str) -> Json:
