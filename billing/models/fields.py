@@ -10,12 +10,17 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import models
 from djmoney.models.fields import MoneyField
+from moneyed import Money
 
 from billing.errors import DomainError
 
 
 class AmountField(MoneyField):
     """An amount of money, numeric(19, 4), in the row's one ``currency`` column."""
+
+    # For the type checker only: what a model's attribute takes and gives.
+    _pyi_private_set_type: Money | None
+    _pyi_private_get_type: Money
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_digits", 19)
