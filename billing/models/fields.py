@@ -67,8 +67,7 @@ class EncryptedTextField(models.TextField):
     """Text encrypted at rest with rotating Fernet keys; an empty string stays empty."""
 
     def get_prep_value(self, value: Any) -> Any:
-        value = super().get_prep_value(value)
-        return cipher().encrypt(value.encode()).decode() if value else value
+        return cipher().encrypt(str(value).encode()).decode() if value else value
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if not value:
