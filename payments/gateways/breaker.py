@@ -19,7 +19,9 @@ Result = TypeVar("Result")
 class CircuitBreaker:
     """Opens after ``fail_max`` faults in a row; lets one call through after ``rest_seconds`` to see whether it is well."""
 
-    def __init__(self, *, fail_max: int = 5, rest_seconds: float = 30, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, fail_max: int = 5, rest_seconds: float = 30, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._fail_max = fail_max
         self._rest_seconds = rest_seconds
         self._clock = clock
@@ -52,7 +54,9 @@ class CircuitBreaker:
             if self._opened_at is None:
                 return
             if self._probing or self._clock() - self._opened_at < self._rest_seconds:
-                raise GatewayUnavailable("The payment gateway did not answer several times; it is left alone for a moment.")
+                raise GatewayUnavailable(
+                    "The payment gateway did not answer several times; it is left alone for a moment."
+                )
             self._probing = True
 
     def _failed(self) -> None:

@@ -104,7 +104,9 @@ STRIPE: dict[DeclineClass, str] = {
 }
 
 # Never told to the customer: reasons that help a thief.
-_GENERIC = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "stolen_card", "highest_risk_level"})
+_GENERIC = frozenset(
+    {"fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "stolen_card", "highest_risk_level"}
+)
 
 MESSAGES: dict[DeclineClass, str] = {
     C.SOFT: "The bank declined the payment; it will be tried again.",

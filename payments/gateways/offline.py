@@ -67,7 +67,9 @@ class OfflineGateway:
 
     def refund(self, request: RefundRequest) -> RefundResult:
         """Paid back by hand: recording it is all."""
-        return RefundResult(outcome=RefundOutcome.SUCCEEDED, gateway_ref=f"offline_{request.refund_id.hex}", amount=request.amount)
+        return RefundResult(
+            outcome=RefundOutcome.SUCCEEDED, gateway_ref=f"offline_{request.refund_id.hex}", amount=request.amount
+        )
 
     def find_refund(self, request: RefundRequest) -> RefundResult | None:
         """As recorded."""

@@ -192,7 +192,9 @@ class RazorpayGateway:
             return wire.charge_result(payment, order_ref=order_ref)
         if link["status"] in ("cancelled", "expired"):
             return ChargeResult(outcome=Outcome.CANCELLED, gateway_order_ref=order_ref)
-        return ChargeResult(outcome=Outcome.REQUIRES_ACTION, gateway_order_ref=order_ref, action_url=str(link["short_url"]))
+        return ChargeResult(
+            outcome=Outcome.REQUIRES_ACTION, gateway_order_ref=order_ref, action_url=str(link["short_url"])
+        )
 
     # --- looking up -------------------------------------------------------------------------------
     def find(self, request: ChargeRequest) -> ChargeResult | None:
@@ -201,7 +203,9 @@ class RazorpayGateway:
             if request.gateway_order_ref.startswith("plink_"):
                 return self._link_result(self._client.payment_link.fetch(request.gateway_order_ref, {}))
             if request.gateway_ref:
-                return wire.charge_result(self._client.payment.fetch(request.gateway_ref, {}), recurring=bool(request.token))
+                return wire.charge_result(
+                    self._client.payment.fetch(request.gateway_ref, {}), recurring=bool(request.token)
+                )
             if not request.token:
                 link = self._link_by_key(request.key)
                 return None if link is None else self._link_result(link)
@@ -251,7 +255,9 @@ class RazorpayGateway:
                 "notes": {"refund": str(request.refund_id), "reason": request.reason[:200],
                           "correlation_id": request.correlation_id}}  # fmt: skip
         try:
-            refund = self._client.payment.refund(request.gateway_ref, body, headers={"X-Refund-Idempotency": request.key})
+            refund = self._client.payment.refund(
+                request.gateway_ref, body, headers={"X-Refund-Idempotency": request.key}
+            )
         except RazorpayFault as fault:
             return RefundResult(outcome=RefundOutcome.FAILED, error=fault.description or fault.reason)
         return wire.refund_result(refund)
@@ -334,7 +340,13 @@ class RazorpayGateway:
     def parse_webhook(self, *, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         """Verify ``X-Razorpay-Signature`` over the raw body with either secret; the event id is a header."""
         signature, event_id = headers.get("X-Razorpay-Signature", ""), headers.get("X-Razorpay-Event-Id", "")
-        if not signature or not signature.isascii() or not event_id or not event_id.isprintable() or len(event_id) > 120:
+        if (
+            not signature
+            or not signature.isascii()
+            or not event_id
+            or not event_id.isprintable()
+            or len(event_id) > 120
+        ):
             raise InvalidSignature
         try:
             text = body.decode("utf-8")

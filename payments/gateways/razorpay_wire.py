@@ -106,7 +106,9 @@ def _fault(status: int, answer: Any, *, writes: bool) -> Exception:
     return fault
 
 
-def client(*, key_id: str, key_secret: str, api_base: str, connect_seconds: float, read_seconds: float) -> razorpay.Client:
+def client(
+    *, key_id: str, key_secret: str, api_base: str, connect_seconds: float, read_seconds: float
+) -> razorpay.Client:
     """The official SDK's client over our transport."""
     session = requests.Session()
     transport = Transport(connect_seconds=connect_seconds, read_seconds=read_seconds)

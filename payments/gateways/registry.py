@@ -83,7 +83,9 @@ def _adapter(account: GatewayAccount) -> Any:
     given: dict[str, Any] = {
         "key_id": account.key_id,
         "key_secret": account.key_secret,
-        "webhook_secrets": tuple(secret for secret in (account.webhook_secret, account.previous_webhook_secret) if secret),
+        "webhook_secrets": tuple(
+            secret for secret in (account.webhook_secret, account.previous_webhook_secret) if secret
+        ),
         **_timeouts(),
     }
     match account.provider:

@@ -63,7 +63,13 @@ class StripeGateway:
     ) -> None:
         self._key_id = key_id
         self._webhook_secrets = webhook_secrets
-        make = partial(wire.client, api_key=key_secret, api_base=api_base, connect_seconds=connect_seconds, read_seconds=read_seconds)
+        make = partial(
+            wire.client,
+            api_key=key_secret,
+            api_base=api_base,
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
+        )
         self._clients = PerThread(make)
 
     @property
@@ -74,10 +80,14 @@ class StripeGateway:
     def ensure_customer(self, payer: PayerDetails) -> str:
         """A customer object; repeated within a day it is the same one."""
         given = {"name": payer.name, "email": payer.email, "phone": payer.phone}
-        params = {name: value for name, value in given.items() if value} | {"metadata": {"customer": str(payer.customer_id)}}
+        params = {name: value for name, value in given.items() if value} | {
+            "metadata": {"customer": str(payer.customer_id)}
+        }
         mark = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
         with wire.writing():
-            made = self._api.customers.create(params=params, options={"idempotency_key": f"cus_{payer.customer_id.hex}_{mark}"})
+            made = self._api.customers.create(
+                params=params, options={"idempotency_key": f"cus_{payer.customer_id.hex}_{mark}"}
+            )
         return str(made.id)
 
     def charge(self, request: ChargeRequest) -> ChargeResult:
@@ -193,7 +203,9 @@ class StripeGateway:
         params = {"amount_to_capture": to_minor_units(amount)}
         try:
             with wire.writing():
-                intent = self._api.payment_intents.capture(order_ref, params=params, options={"idempotency_key": f"cap_{order_ref}"})
+                intent = self._api.payment_intents.capture(
+                    order_ref, params=params, options={"idempotency_key": f"cap_{order_ref}"}
+                )
         except wire.RefusedRequest:
             result = self.fetch(order_ref=order_ref, charge_ref=charge_ref)
             if result.outcome is Outcome.AUTHORIZED:
@@ -247,10 +259,18 @@ class StripeGateway:
     # --- methods ----------------------------------------------------------------------------------
     def start_setup(self, request: SetupRequest) -> SetupSession:
         """A setup intent whose client secret the provider's own form takes."""
-        params = {"customer": request.gateway_customer_ref, "usage": "off_session", "metadata": {"setup": str(request.setup_id)}}
+        params = {
+            "customer": request.gateway_customer_ref,
+            "usage": "off_session",
+            "metadata": {"setup": str(request.setup_id)},
+        }
         with wire.writing():
-            made = self._api.setup_intents.create(params=params, options={"idempotency_key": f"set_{request.setup_id.hex}"})
-        return SetupSession(provider=self.provider, key_id=self._key_id, setup_ref=str(made.id), client_secret=str(made.client_secret))
+            made = self._api.setup_intents.create(
+                params=params, options={"idempotency_key": f"set_{request.setup_id.hex}"}
+            )
+        return SetupSession(
+            provider=self.provider, key_id=self._key_id, setup_ref=str(made.id), client_secret=str(made.client_secret)
+        )
 
     def finish_setup(self, *, result: Mapping[str, str], gateway_customer_ref: str) -> MethodDetails:
         """Read the setup intent with our key: it must have succeeded, for this customer."""

@@ -155,12 +155,16 @@ def session_result(session: Mapping[str, Any]) -> ChargeResult:
     order_ref, intent = str(session["id"]), session.get("payment_intent")
     if isinstance(intent, Mapping) and intent.get("status") in ("succeeded", "requires_capture", "processing"):
         found = intent_result(intent)
-        return ChargeResult(outcome=found.outcome, gateway_order_ref=order_ref, gateway_ref=found.gateway_ref, amount=found.amount)
+        return ChargeResult(
+            outcome=found.outcome, gateway_order_ref=order_ref, gateway_ref=found.gateway_ref, amount=found.amount
+        )
     if session.get("status") == "expired":
         return ChargeResult(outcome=Outcome.CANCELLED, gateway_order_ref=order_ref)
     if session.get("status") == "complete":
         return ChargeResult(outcome=Outcome.PROCESSING, gateway_order_ref=order_ref)
-    return ChargeResult(outcome=Outcome.REQUIRES_ACTION, gateway_order_ref=order_ref, action_url=str(session.get("url") or ""))
+    return ChargeResult(
+        outcome=Outcome.REQUIRES_ACTION, gateway_order_ref=order_ref, action_url=str(session.get("url") or "")
+    )
 
 
 def refund_result(refund: Mapping[str, Any]) -> RefundResult:
@@ -231,7 +235,9 @@ def event_of(body: Mapping[str, Any]) -> GatewayEvent:
             return GatewayEvent(kind=EventKind.REFUND, refund_ref=ref(found), charge_ref=ref(found.get("charge")),
                                 refund_failed=found.get("status") == "failed", **known)  # fmt: skip
         case "dispute":
-            return GatewayEvent(kind=EventKind.DISPUTE, dispute_ref=ref(found), charge_ref=ref(found.get("charge")), **known)
+            return GatewayEvent(
+                kind=EventKind.DISPUTE, dispute_ref=ref(found), charge_ref=ref(found.get("charge")), **known
+            )
         case "payment_method" | "mandate":
             token = found.get("payment_method") if found.get("object") == "mandate" else found
             return GatewayEvent(kind=EventKind.METHOD, token=ref(token), **known)

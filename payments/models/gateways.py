@@ -30,7 +30,9 @@ class GatewayAccount(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organisation", "code"], name="gateway_account_code"),
-            models.UniqueConstraint(fields=["organisation"], condition=models.Q(is_default=True), name="one_default_gateway"),
+            models.UniqueConstraint(
+                fields=["organisation"], condition=models.Q(is_default=True), name="one_default_gateway"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -46,6 +48,9 @@ class GatewayCustomer(TenantModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["gateway_account", "customer"], name="gateway_customer_once")]
+
+    def __str__(self) -> str:
+        return self.gateway_ref
 
 
 class PaymentMethod(TenantModel):
@@ -84,8 +89,19 @@ class PaymentMethod(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["gateway_account", "token_hash"], name="payment_method_token"),
-            models.UniqueConstraint(fields=["customer"], condition=models.Q(is_default=True), name="one_default_method"),
+            models.UniqueConstraint(
+                fields=["customer"], condition=models.Q(is_default=True), name="one_default_method"
+            ),
         ]
+        indexes = [
+            models.Index(fields=["customer", "status"], name="method_of_customer"),
+            models.Index(
+                fields=["organisation", "expires_on"], name="method_expiry", condition=models.Q(status="active")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.kind, self.brand, self.last4 or self.handle) if part)
 
     @transition(status, source=Status.PENDING, target=Status.ACTIVE)
     def activate(self) -> None: ...
@@ -127,7 +143,10 @@ class InboundWebhook(TenantModel):
         constraints = [models.UniqueConstraint(fields=["gateway_account", "event_id"], name="inbound_webhook_once")]
         indexes = [models.Index(fields=["next_attempt_at"], name="inbound_due", condition=models.Q(status="received"))]
 
-    @transition(status, source=[Status.RECEIVED, Status.DEAD], target=Status.PROCESSED)
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+    @transition(status, source=Status.RECEIVED, target=Status.PROCESSED)
     def done(self, *, at: Any) -> None:
         self.processed_at, self.error = at, ""
 
