@@ -37,7 +37,6 @@ from subscriptions.proration import Part, part_of, share
 
 _ZERO = Decimal(0)
 _TICK = timedelta(microseconds=1)
-_DEFERRED_FROM_DAYS = 32
 
 
 class MissingPrice(Conflict):
@@ -84,11 +83,6 @@ class PriceBook:
         """Meters whose usage has to be known to bill."""
         return tuple(component.meter_id for component in self.metered if component.meter_id)
 
-    @property
-    def revenue_account(self) -> str:
-        """Periods longer than a month are earned over time."""
-        return "deferred_revenue" if is_deferred(self.interval, self.interval_count) else "revenue"
-
     def require(self) -> None:
         """Raise ``MissingPrice`` when there is nothing to charge by."""
         if not self.licensed and not self.metered:
@@ -123,12 +117,6 @@ class Moment:
     def next_billing_at(self) -> datetime:
         """The moment after this one."""
         return self.end
-
-
-def is_deferred(interval: str, count: int) -> bool:
-    """Whether what is paid in advance is longer than a month, and so earned month by month."""
-    days = {periods.DAY: 1, periods.WEEK: 7, periods.MONTH: 31, periods.YEAR: 365}[interval] * count
-    return days >= _DEFERRED_FROM_DAYS
 
 
 def billing_moment(
@@ -184,7 +172,7 @@ def lines_for_cycle(
     A metered component without usage makes no line. Raises ``MissingPrice`` and what pricing raises.
     """
     book.require()
-    lines = [_licensed_line(component, quantity, moment.first_on, moment.last_on, moment.part, book.revenue_account)
+    lines = [_licensed_line(component, quantity, moment.first_on, moment.last_on, moment.part)
              for component in book.licensed]  # fmt: skip
     if moment.usage_start is not None and moment.usage_end is not None:
         lines += usage_lines(
@@ -204,21 +192,18 @@ def usage_lines(
         used = usage.get(component.meter_id, _ZERO) if component.meter_id else _ZERO
         if used:
             priced = component.price(used)
-            lines.append(_line(component, priced, first_on, last_on, "revenue", _tier_details(priced)))
+            lines.append(_line(component, priced, first_on, last_on))
     return lines
 
 
 @lru_cache(maxsize=4096)
-def _licensed_line(
-    component: Component, quantity: int, first_on: date, last_on: date, part: Part, revenue_account: str
-) -> LineInput:
+def _licensed_line(component: Component, quantity: int, first_on: date, last_on: date, part: Part) -> LineInput:
     priced = component.price(quantity)
     if part.is_whole:
-        return _line(component, priced, first_on, last_on, revenue_account, _tier_details(priced))
+        return _line(component, priced, first_on, last_on)
     amount = share(priced.amount, part)
     return part_line(
         component, priced, amount, part, f"{component.name} ({part.days} of {part.total} days)", first_on, last_on,
-        revenue_account,
     )  # fmt: skip
 
 
@@ -230,7 +215,6 @@ def part_line(
     description: str,
     first_on: date,
     last_on: date,
-    revenue_account: str,
 ) -> LineInput:
     """A line for a part of a period: one unit at the part's amount; the details say what the whole costs."""
     return LineInput(
@@ -240,7 +224,6 @@ def part_line(
         tax_category=component.tax_category,
         period_start=first_on,
         period_end=max(last_on, first_on),
-        revenue_account=revenue_account,
         details=(
             {
                 "kind": "part",
@@ -259,8 +242,6 @@ def _line(
     priced: pricing.PricedComponent,
     first_on: date,
     last_on: date,
-    revenue_account: str,
-    details: tuple[dict[str, Any], ...],
 ) -> LineInput:
     return LineInput(
         description=component.name,
@@ -272,8 +253,7 @@ def _line(
         tax_category=component.tax_category,
         period_start=first_on,
         period_end=last_on,
-        revenue_account=revenue_account,
-        details=details,
+        details=_tier_details(priced),
     )
 
 

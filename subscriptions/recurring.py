@@ -1,7 +1,8 @@
 """Monthly recurring revenue of one subscription. Pure; rule P1 of docs/mrr.md.
 
 Licensed components only: net recurring price × quantity × factor ÷ interval count ÷ 12, rounded half up per component.
-Metered usage, one-time items and taxes never count; neither does a trial, a pause, a suspension or what has ended.
+Metered usage, one-time items and taxes never count; neither does a trial, a pause or what has ended. An unpaid subscription
+counts until dunning gives it up (P8).
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from billing import money
 from subscriptions.lines import Component, PriceBook
 
 PER_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
-COUNTING_STATUSES = frozenset({"active", "past_due"})
+COUNTING_STATUSES = frozenset({"active", "past_due", "suspended"})
 
 
 def component_mrr(component: Component, *, quantity: int, interval: str, interval_count: int) -> Money:
@@ -27,7 +28,7 @@ def component_mrr(component: Component, *, quantity: int, interval: str, interva
 
 
 def mrr(*, book: PriceBook, quantity: int, status: str) -> Money:
-    """MRR of a subscription in its currency: zero unless it is active or past due."""
+    """MRR of a subscription in its currency: zero in a trial, a pause and after the end."""
     total = money.zero(book.currency)
     if status not in COUNTING_STATUSES:
         return total

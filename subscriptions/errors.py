@@ -1,0 +1,68 @@
+"""What the subscriptions app refuses, by name."""
+
+from billing.errors import Conflict, InvalidInput
+
+
+class InvalidPlan(InvalidInput):
+    code = "invalid_plan"
+    message = "The plan is not valid."
+
+
+class PlanCodeTaken(Conflict):
+    code = "plan_code_taken"
+    message = "A plan with the code '{plan}' exists; add a version to it, or choose another code."
+
+
+class DuplicatePrice(InvalidPlan):
+    code = "duplicate_price"
+    message = "The component '{component}' has two prices in {currency}; a component has one price per currency."
+
+
+class UnevenPrices(InvalidPlan):
+    code = "uneven_prices"
+    message = "The component '{component}' has no price in {currency}; price every component in every currency of the version."
+
+
+class UnknownMeter(InvalidPlan):
+    code = "unknown_meter"
+    message = "There is no meter '{meter}' in this organisation."
+
+
+class VersionOutOfOrder(InvalidPlan):
+    code = "version_out_of_order"
+    message = "Version {number} is effective from {last}; a later version cannot begin before it."
+
+
+class PlanUnavailable(Conflict):
+    code = "plan_unavailable"
+    message = "The plan '{plan}' is not offered on {on}."
+
+
+class InvalidSubscription(InvalidInput):
+    code = "invalid_subscription"
+    message = "The subscription is not valid."
+
+
+class ExternalIdTaken(Conflict):
+    code = "external_id_taken"
+    message = "A subscription with the external_id '{external_id}' exists."
+
+
+class TransitionRefused(Conflict):
+    code = "transition_refused"
+    message = "The subscription is {status}; it cannot {operation} now."
+
+
+class NothingToChange(Conflict):
+    code = "nothing_to_change"
+    message = "Plan version and quantity are what they are already."
+
+
+class BillingBehind(Conflict):
+    code = "billing_behind"
+    message = "The period that began on {on} is not billed yet; run the billing first, then change the subscription."
+
+
+class ChangePlanned(Conflict):
+    code = "not_planned"
+    message = "The subscription has no {what} to take back."

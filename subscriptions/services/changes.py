@@ -1,0 +1,105 @@
+"""What was planned and is due: starts, trial ends, changes, resumptions, cancellations, expiries; in their own order."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q
+
+from billing import clock
+from billing.context import Actor
+from billing.errors import DomainError
+from billing.models import Organisation
+from subscriptions.models import Subscription
+from subscriptions.services import changing, lifecycle, rows
+from subscriptions.services.rows import Status
+
+log = structlog.get_logger(__name__)
+ACTOR = Actor.system("subscriptions")
+
+
+def apply_due(
+    *, organisation: Organisation, due_at: datetime | None = None, subscription_ids: Sequence[uuid.UUID] | None = None
+) -> int:
+    """Do what is due at ``due_at`` (now), each subscription in its own transaction; returns how many changes were made.
+
+    A subscription whose billing lags behind its next change waits for the billing run: periods are billed by the terms
+    they began with. One that is refused keeps the reason in ``failure`` and does not stop the others.
+    """
+    due_at = due_at or clock.now(organisation)
+    due = Subscription.objects.of(organisation).filter(next_change_at__lte=due_at).filter(_IN_TURN)
+    if subscription_ids is not None:
+        due = due.filter(pk__in=subscription_ids)
+    done = 0
+    for pk in list(due.order_by("next_change_at", "id").values_list("id", flat=True)):
+        try:
+            done += apply_to(subscription_id=pk, due_at=due_at)
+        except DomainError as exc:
+            log.warning("subscription.change_refused", subscription=str(pk), code=exc.code)
+            Subscription.objects.filter(pk=pk).update(failure=f"{exc.code}: {exc}"[:300])
+    return done
+
+
+_IN_TURN = Q(next_billing_at=None) | Q(next_billing_at__gte=F("next_change_at")) | ~Q(failure="")
+
+
+@transaction.atomic
+def apply_to(*, subscription_id: uuid.UUID, due_at: datetime) -> int:
+    """All that is due for one subscription until its next billing moment; 0 when another worker has it."""
+    subscription = rows.locked(subscription_id, skip_locked=True)
+    done = 0
+    while subscription is not None and _is_due(subscription, due_at):
+        _apply_next(subscription)
+        rows.save(subscription)
+        done += 1
+    return done
+
+
+def _is_due(subscription: Subscription, due_at: datetime) -> bool:
+    at, billing_at = subscription.next_change_at, subscription.next_billing_at
+    if at is None or at > due_at:
+        return False
+    return billing_at is None or billing_at >= at or bool(subscription.failure)
+
+
+def _apply_next(subscription: Subscription) -> None:
+    """The one thing that is due first; an end comes before everything else at the same time."""
+    at = subscription.next_change_at
+    assert at is not None
+    now = clock.now(subscription.organisation_id)
+    if subscription.ends_at == at:
+        lifecycle.end_locked(subscription, until=at, at=now, actor=ACTOR, expired=subscription.status != Status.PENDING)
+    elif subscription.cancel_at == at:
+        lifecycle.end_locked(subscription, until=at, at=now, actor=ACTOR)
+    elif subscription.status == Status.PENDING:
+        _start(subscription, at)
+    elif subscription.status == Status.TRIALING and subscription.trial_ends_at == at:
+        lifecycle.activate(subscription, at=at)
+        rows.publish("activated", subscription, at=at)
+    elif subscription.status == Status.PAUSED and subscription.resume_at == at:
+        lifecycle.resume_locked(subscription, at=at)
+    else:
+        _apply_planned(subscription, at)
+
+
+def _start(subscription: Subscription, at: datetime) -> None:
+    if subscription.trial_ends_at is not None and subscription.trial_ends_at > at:
+        subscription.start_trial()
+        rows.publish("trial_started", subscription, at=at)
+    else:
+        lifecycle.activate(subscription, at=at)
+        rows.publish("activated", subscription, at=at)
+
+
+def _apply_planned(subscription: Subscription, at: datetime) -> None:
+    planned = rows.planned_change(subscription)
+    if planned is None:
+        return
+    changing.switch_at_boundary(
+        subscription, planned.plan_version or subscription.plan_version, planned.quantity or subscription.quantity, at
+    )
+    planned.apply()
+    planned.save(update_fields=["status"])
+    rows.publish("changed", subscription, at=at)

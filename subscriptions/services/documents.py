@@ -1,0 +1,151 @@
+"""From lines that are due now to documents: an invoice, or credit notes on what was billed before.
+
+``plan`` only reads and is what the preview shows; ``write`` issues exactly that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from moneyed import Money
+
+from billing import clock, money
+from billing.context import Actor
+from billing.selectors.usage import Window, aggregate
+from invoices.drafts import InvoiceDraft, LineInput
+from invoices.errors import NegativeInvoice
+from invoices.models import CreditNote, Invoice
+from invoices.services import credit_notes
+from invoices.services.finalizing import issue_invoice
+from invoices.services.preview import price_draft
+from subscriptions.lines import Payer, PriceBook, draft_of, usage_lines
+from subscriptions.models import Subscription
+from subscriptions.periods import local_date
+from subscriptions.switching import net_by_component
+
+_NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """What is to be issued: at most one invoice, and credits by invoice and line position."""
+
+    draft: InvoiceDraft | None = None
+    credits: tuple[tuple[Invoice, dict[int, Money]], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """What was issued."""
+
+    invoice: Invoice | None = None
+    credit_notes: tuple[CreditNote, ...] = ()
+
+
+def plan(
+    *, subscription: Subscription, lines: Sequence[LineInput], first_on: date, last_on: date, at: datetime
+) -> Documents:
+    """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only."""
+    lines = [line for line in lines if line.amount.amount]
+    if not lines:
+        return Documents()
+    organisation = subscription.organisation
+    issued_on = local_date(at, clock.zone(subscription.organisation))
+
+    def draft(of: Sequence[LineInput]) -> InvoiceDraft:
+        return draft_of(
+            payer=payer_of(subscription),
+            lines=of,
+            period_start=first_on,
+            period_end=max(last_on, first_on),
+            issued_on=issued_on,
+        )
+
+    if sum(line.amount.amount for line in lines) > 0:
+        whole = draft(lines)
+        try:
+            price_draft(organisation=organisation, draft=whole, at=at)
+        except NegativeInvoice:  # rates differ: less tax comes in than is given back
+            pass
+        else:
+            return Documents(draft=whole)
+    netted = net_by_component(lines)
+    return Documents(
+        draft=draft(netted.invoice) if netted.invoice else None, credits=_credits(subscription, netted.credit, first_on)
+    )
+
+
+def write(*, subscription: Subscription, documents: Documents, at: datetime, actor: Actor, reason: str) -> Issued:
+    """Issue what was planned, in the caller's transaction."""
+    invoice = None
+    if documents.draft is not None:
+        invoice = issue_invoice(organisation=subscription.organisation, draft=documents.draft, at=at)
+    notes = tuple(
+        credit_notes.issue_credit_note(invoice_id=credited.pk, amounts=amounts, reason=reason, actor=actor, at=at)
+        for credited, amounts in documents.credits
+    )
+    return Issued(invoice=invoice, credit_notes=notes)
+
+
+def usage_due(*, subscription: Subscription, book: PriceBook, until: datetime) -> list[LineInput]:
+    """Lines for the usage that is not billed yet, up to ``until``. One query."""
+    since = subscription.usage_from
+    if since is None or since >= until or not book.metered:
+        return []
+    windows = {meter: Window(subscription.customer_id, meter, since, until) for meter in book.meter_ids}
+    used = aggregate(windows.values())
+    usage: dict[UUID, Decimal] = {meter: used.get(window, _NOTHING) for meter, window in windows.items()}
+    return usage_lines(book=book, usage=usage, start=since, end=until, zone=clock.zone(subscription.organisation))
+
+
+def payer_of(subscription: Subscription) -> Payer:
+    """What drafts take from the subscription."""
+    return Payer(
+        subscription_id=subscription.pk,
+        customer_id=subscription.customer_id,
+        currency=subscription.currency,
+        net_days=subscription.net_days,
+        collect_automatically=subscription.collect_automatically,
+        method_ref=subscription.method_id,
+    )
+
+
+def _credits(
+    subscription: Subscription, wanted: dict[str, Money], first_on: date
+) -> tuple[tuple[Invoice, dict[int, Money]], ...]:
+    """Spread credits by component over the lines that billed them, newest invoice first, never more than is left."""
+    found = []
+    invoices = (
+        Invoice.objects.of(subscription.organisation_id)
+        .filter(subscription_ref=subscription.pk, status__in=credit_notes.CREDITABLE, period_end__gte=first_on)
+        .order_by("-id")
+    )
+    left = dict(wanted)
+    for invoice in invoices:
+        amounts = _from_invoice(invoice, left)
+        if amounts:
+            found.append((invoice, amounts))
+    return tuple(found)
+
+
+def _from_invoice(invoice: Invoice, left: dict[str, Money]) -> dict[int, Money]:
+    """Take from one invoice what it can still bear; lowers ``left`` by it."""
+    used: dict[int, Decimal] = {}
+    for note in invoice.credit_notes.all():
+        for row in note.lines:
+            used[row["position"]] = used.get(row["position"], _NOTHING) + Decimal(row["amount"])
+    room = invoice.net.amount - sum(used.values())
+    amounts: dict[int, Money] = {}
+    for line in invoice.lines.all():
+        wanted = left.get(line.code)
+        if wanted is None or line.amount.amount <= 0:
+            continue
+        take = min(wanted.amount, line.amount.amount - used.get(line.position, _NOTHING), room)
+        if take > 0:
+            take = money.quantize(take, invoice.currency)
+            amounts[line.position] = Money(take, invoice.currency)
+            left[line.code] = wanted - amounts[line.position]
+            room -= take
+    return amounts

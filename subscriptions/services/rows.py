@@ -1,0 +1,110 @@
+"""What every use case does with a subscription's row: lock, plan ahead, save, tell the house."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django_fsm import TransitionNotAllowed
+
+from billing import money
+from billing.services import outbox
+from subscriptions import recurring
+from subscriptions.errors import TransitionRefused
+from subscriptions.events import subscription_payload
+from subscriptions.lines import PriceBook
+from subscriptions.models import PlannedChange, Subscription
+from subscriptions.selectors import price_books
+
+Status = Subscription.Status
+NOT_STARTED = (Status.PENDING, Status.TRIALING)
+LIVE = (Status.ACTIVE, Status.PAST_DUE)
+
+
+def locked(subscription_id: uuid.UUID, *, skip_locked: bool = False) -> Subscription | None:
+    """The row, locked until the commit; None when another one holds it and ``skip_locked`` is set."""
+    return (
+        Subscription.objects.select_for_update(of=("self",), skip_locked=skip_locked)
+        .select_related("organisation", "plan_version__plan")
+        .filter(pk=subscription_id)
+        .first()
+    )
+
+
+def lock(subscription_id: uuid.UUID) -> Subscription:
+    """The row, locked until the commit. Raises ``Subscription.DoesNotExist``."""
+    found = locked(subscription_id)
+    if found is None:
+        raise Subscription.DoesNotExist
+    return found
+
+
+@contextmanager
+def refusing(subscription: Subscription, operation: str) -> Iterator[None]:
+    """Turn a forbidden transition into a refusal that says what was tried."""
+    try:
+        yield
+    except TransitionNotAllowed as exc:
+        raise refusal(subscription, operation) from exc
+
+
+def refusal(subscription: Subscription, operation: str) -> TransitionRefused:
+    """That the subscription's status does not allow ``operation``."""
+    return TransitionRefused(status=subscription.status, operation=operation)
+
+
+def book_of(subscription: Subscription, version_id: uuid.UUID | None = None) -> PriceBook:
+    """The price book of the subscription's plan version, or of another one, in its currency."""
+    wanted = version_id or subscription.plan_version_id
+    return price_books(subscription.organisation_id, [wanted]).get(wanted, subscription.currency)
+
+
+def planned_change(subscription: Subscription) -> PlannedChange | None:
+    """The change that waits for its time, if there is one."""
+    return subscription.changes.filter(status=PlannedChange.Status.PLANNED).select_related("plan_version__plan").first()
+
+
+def next_change_at(subscription: Subscription, planned: PlannedChange | None) -> datetime | None:
+    """When the next planned thing happens to the subscription as it stands."""
+    if subscription.has_ended:
+        return None
+    times: list[datetime | None] = [subscription.ends_at, subscription.cancel_at]
+    if subscription.status == Status.PENDING:
+        times.append(subscription.started_at)
+    elif subscription.status == Status.TRIALING:
+        times.append(subscription.trial_ends_at)
+    elif subscription.status == Status.PAUSED:
+        times.append(subscription.resume_at)
+    if planned is not None:
+        times.append(planned.effective_at)
+    return min((time for time in times if time is not None), default=None)
+
+
+def save(subscription: Subscription) -> None:
+    """Write the row with its next planned time and a new version."""
+    subscription.next_change_at = next_change_at(subscription, planned_change(subscription))
+    subscription.version += 1
+    subscription.save()
+
+
+def publish(news: str, subscription: Subscription, *, at: datetime, **more: Any) -> None:
+    """Tell the house ``subscription.<news>``, true from ``at`` on, with the MRR from then on."""
+    outbox.publish(f"subscription.{news}", subscription, at=at, **payload_of(subscription, **more))
+
+
+def payload_of(subscription: Subscription, **more: Any) -> dict[str, Any]:
+    """The payload of an event about the subscription as it stands."""
+    level = money.zero(subscription.currency)
+    if subscription.status in recurring.COUNTING_STATUSES:
+        level = recurring.mrr(book=book_of(subscription), quantity=subscription.quantity, status=subscription.status)
+    return subscription_payload(
+        subscription_id=subscription.pk,
+        external_id=subscription.external_id,
+        customer_id=subscription.customer_id,
+        plan=subscription.plan_version.plan.code,
+        quantity=subscription.quantity,
+        status=subscription.status,
+        mrr=level,
+        **more,
+    )
