@@ -30,7 +30,7 @@ bench: ## measure the product beside the limits of the machine [ARGS=...]
 
 shell: ## Django's shell on the running services, else on private ones
 	@bin/munim setup
-	@if [ -s var/services.env ]; then .venv/bin/python manage.py shell; else bin/munim run manage.py shell; fi
+	@if [ -s var/up.env ] || [ -s var/services.env ]; then .venv/bin/python manage.py shell; else bin/munim run manage.py shell; fi
 
 lock: ## resolve requirements/*.in anew
 	@bin/lock

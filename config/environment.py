@@ -5,7 +5,8 @@ Three modes, chosen by ``MUNIM_ENV``:
 ``production``
     every secret must be given; the process refuses to start and names all that are missing.
 ``local``
-    missing secrets are generated once and kept in ``var/local.env``.
+    missing secrets are generated once and kept in ``var/local.env``; addresses come from the supervisor that runs in
+    this checkout (``var/up.env``, ``var/services.env``), so that ``manage.py`` reaches what it started.
 ``test``
     missing secrets have fixed, worthless values.
 """
@@ -55,7 +56,8 @@ def load(mode_name: str) -> None:
     if mode_name == "production":
         refuse_missing_secrets()
         return
-    for name in ("services.env", "local.env"):
+    running = ["services.env"] if mode_name == "test" else ["up.env", "services.env", "local.env"]
+    for name in running:
         read_file(VAR_DIR / name)
     if mode_name == "test":
         for key, value in TEST_VALUES.items():

@@ -36,7 +36,7 @@ def only_one(mode: str) -> Iterator[None]:
 
 @dataclass
 class Services:
-    """The addresses that every process of the product needs, and the folders to remove at the end."""
+    """The addresses that every process of the product needs, and what to remove at the end."""
 
     mode: str
     family: Family
@@ -53,8 +53,11 @@ class Services:
     def stop(self) -> None:
         """Stop every child, then remove what only served them."""
         self.family.stop()
-        for folder in self.leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
+        for path in self.leftovers:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _socket_folder(self) -> Path:
         if self.sockets is None:

@@ -21,6 +21,7 @@ WEB_WORKERS = 2
 TASK_PROCESSES = 2
 HOST = "127.0.0.1"
 PREFERRED_PORT = 8000
+NOT_FOR_OTHERS = ("MUNIM_ENV", "MUNIM_READY_DIR", "PYTHONUNBUFFERED")
 
 
 @dataclass
@@ -47,6 +48,11 @@ class Stack:
             ]
             for child, is_ready in waits:
                 self.services.family.wait_until(child, is_ready, seconds=120)
+
+    @property
+    def address_file(self) -> Path:
+        """Where manage.py, run by hand, finds what this stack started."""
+        return places.var_dir() / "up.env"
 
     def manage(self, *arguments: str) -> None:
         """Run a management command to its end; raise ``CannotStart`` with its words if it fails."""
@@ -85,6 +91,9 @@ class Stack:
         self.ready_dir.mkdir(parents=True, exist_ok=True)
         for old in self.ready_dir.iterdir():
             old.unlink()
+        told = {**self.services.env, **{name: self.env[name] for name in chosen if name not in NOT_FOR_OTHERS}}
+        self.address_file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+        self.services.leftovers.append(self.address_file)
 
     def _spawn(self, name: str, *command: str | Path, death_signal: int = signal.SIGTERM) -> Child:
         return self.services.family.spawn(

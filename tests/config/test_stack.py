@@ -56,6 +56,7 @@ def test_everything_starts_works_and_does_not_survive_a_hard_kill(var_dir: Path)
         family = family_of(process.pid)
 
         assert int(web.rsplit(":", 1)[1]) > taken
+        assert f"PUBLIC_URL={web}\n" in (var_dir / "up.env").read_text()
         assert b'"status": "ok"' in get(f"{web}/readyz")
         assert b"csrfmiddlewaretoken" in get(f"{console}login/")
         assert b"tailwind" in get(f"{web}/static/unfold/css/styles.css").lower()
