@@ -6,8 +6,10 @@ import time
 from argparse import ArgumentParser
 from dataclasses import asdict
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,6 +19,14 @@ from config.demo.http import DemoFailed, Simulator
 from config.demo.report import Outcome, outcome_of, table
 
 MAIL_PATIENCE_SECONDS = 240
+
+
+def export_ledgers(folder: Path, organisations: list[str]) -> None:
+    """Write ``<organisation>.beancount`` for each organisation, for `bean-check` to prove."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for code in organisations:
+        path = folder / f"{code}.beancount"
+        call_command("export_ledger", organisation=code, format="beancount", output=str(path))
 
 
 class Command(BaseCommand):
@@ -32,6 +42,9 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=365, help="how many days to live")
         parser.add_argument("--first-day", type=date.fromisoformat, default=date(2025, 4, 1), help="first day, ISO")
         parser.add_argument("--seed", type=int, default=1, help="seed of the dice")
+        parser.add_argument(
+            "--export-ledger", type=Path, help="folder to write each organisation's ledger to, as beancount"
+        )
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON instead of a table")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,6 +65,8 @@ class Command(BaseCommand):
             console.print(table(outcomes))
             console.print(f"Lived {options['days']} days in {time.monotonic() - started:.0f} s.")
             console.print(founding.logins_text())
+        if options["export_ledger"]:
+            export_ledgers(options["export_ledger"], [one.name for one in outcomes])
         if not all(one.is_sound for one in outcomes):
             raise CommandError("The books do not balance, or money is unexplained: see the table.")
 
