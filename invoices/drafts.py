@@ -101,6 +101,7 @@ class PricedLine:
     tax_code: str
     parts: tuple[tuple[str, Decimal], ...]
     revenue_account: str
+    tax_letter: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,18 @@
 import uuid
 from collections.abc import Iterable
 from datetime import date
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, Sum
+from moneyed import Money
 
 from billing.models import BillingParty, Organisation
+from billing.money import zero
+from billing.services import ledger
 from invoices.drafts import Place, TaxContext
-from invoices.models import TaxRate
+from invoices.models import Invoice, PaymentAllocation, RecognitionEntry, TaxRate
 from invoices.tax.rates import Rate, RateTable
+from payments.models import Payment, Refund
 
 
 def rate_table(organisation: Organisation) -> RateTable:
@@ -64,3 +71,57 @@ def context_without_party(organisation: Organisation, on: date) -> TaxContext:
         export_with_tax=False,
         seller_party_id=organisation.party_id,
     )
+
+
+def invoice_id_of(reference: str) -> uuid.UUID | None:
+    """The invoice a payment's reference names (``invoice:<uuid>``, later requests ``invoice:<uuid>:2``)."""
+    kind, _, rest = reference.partition(":")
+    if kind != "invoice":
+        return None
+    try:
+        return uuid.UUID(rest.partition(":")[0])
+    except ValueError:
+        return None
+
+
+def refunded(payment: Payment) -> Money:
+    """What went back to the payer."""
+    done = Refund.objects.filter(payment=payment, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))["sum"]
+    return _money(done, payment.currency)
+
+
+def allocated(payment: Payment) -> Money:
+    """What of a payment pays invoices."""
+    return _money(
+        PaymentAllocation.objects.filter(payment=payment).aggregate(sum=Sum("amount"))["sum"], payment.currency
+    )
+
+
+def free_credit(*, organisation: Organisation | uuid.UUID, customer_id: uuid.UUID, currency: str) -> Money:
+    """Credit of a customer that no captured payment is about to use; negative when more was given back than there was.
+
+    The ledger is read first: a payment captured in between is then counted as pending, never as free. Callers who
+    spend it hold the customer's lock.
+    """
+    balance = ledger.balance(
+        organisation=organisation, account="customer_credit", currency=currency, customer_id=customer_id
+    )
+    handled = PaymentAllocation.objects.filter(payment=OuterRef("pk"))
+    pending = (
+        Payment.objects.of(organisation)
+        .filter(customer_id=customer_id, currency=currency, status=Payment.Status.SUCCEEDED)
+        .filter(reference__startswith="invoice:")
+        .exclude(Exists(handled))
+        .aggregate(amount=Sum("amount"), refunded=Sum("refunded"))
+    )
+    return -balance - _money(pending["amount"], currency) + _money(pending["refunded"], currency)
+
+
+def entries_of(invoice: Invoice) -> Q:
+    """Journal entries that promise revenue for an invoice: its own and what was earned of it."""
+    earned = RecognitionEntry.objects.filter(line__invoice=invoice).values("pk")
+    return Q(source_id=invoice.pk, kind="invoice_finalized") | Q(source_id__in=earned, kind="revenue_earned")
+
+
+def _money(value: Any, currency: str) -> Money:
+    return zero(currency) if value is None else Money(getattr(value, "amount", value), currency)

@@ -150,8 +150,8 @@ def _exact_vat(amount: Decimal, rate: Decimal, *, inclusive: bool) -> Decimal:
 def _priced_line(
     position: int, line: LineInput, rule: TaxRule, amount: Decimal, tax: Decimal, parts: tuple[tuple[str, Decimal], ...]
 ) -> PricedLine:
-    account = revenue_account(line)
-    return PricedLine(position, line, amount, tax, rule.rate, line.tax_code or rule.code, parts, account)
+    code = line.tax_code or rule.code
+    return PricedLine(position, line, amount, tax, rule.rate, code, parts, revenue_account(line), rule.category)
 
 
 def _total(work: _Work, draft: InvoiceDraft, place: str) -> PricedInvoice:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import models
-from django_fsm import FSMField, transition
+from django_fsm import FSMField, FSMModelMixin, transition
 
 from billing.models.base import TenantModel, TenantQuerySet
 from billing.models.fields import AmountField, UnitPriceField
@@ -53,7 +53,7 @@ class TaxRate(TenantModel):
         ]
 
 
-class Invoice(TenantModel):
+class Invoice(FSMModelMixin, TenantModel):
     """A numbered claim. Totals are columns of the row; they follow EN 16931's arithmetic."""
 
     class Status(models.TextChoices):
@@ -79,6 +79,7 @@ class Invoice(TenantModel):
     number = models.CharField(max_length=16, blank=True)
     issued_on = models.DateField(null=True, blank=True)
     due_on = models.DateField(null=True, blank=True)
+    net_days = models.PositiveSmallIntegerField(default=0, help_text="Days to pay, counted from the day of issue.")
     period_start = models.DateField(null=True, blank=True)
     period_end = models.DateField(null=True, blank=True, help_text="Last day.")
     net = AmountField(help_text="Sum of lines without tax.")
@@ -177,9 +178,11 @@ class InvoiceLine(models.Model):
     quantity = models.DecimalField(max_digits=30, decimal_places=12, default=1)
     unit = models.CharField(max_length=40, blank=True)
     unit_price = UnitPriceField()
+    given = AmountField(help_text="What quantity and price came to; contains tax where prices include it.")
     amount = AmountField(help_text="Without tax, after discount.")
     tax_category = models.CharField(max_length=40, blank=True)
     tax_code = models.CharField(max_length=12, blank=True, help_text="HSN or SAC.")
+    tax_letter = models.CharField(max_length=4, default="O", help_text="EN 16931: S, Z, E, AE, G, O.")
     tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0)
     tax = AmountField()
     revenue_account = models.CharField(max_length=60, default="revenue")
@@ -276,7 +279,7 @@ class PaymentAllocation(TenantModel):
         constraints = [models.UniqueConstraint(fields=["organisation", "key"], name="allocation_once")]
 
 
-class InstallmentPlan(TenantModel):
+class InstallmentPlan(FSMModelMixin, TenantModel):
     """One contract paid in parts: an annual fee in four. The parts add up to the total; each becomes an invoice on its day."""
 
     class Status(models.TextChoices):

@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.db import models
-from django_fsm import FSMField, transition
+from django_fsm import FSMField, FSMModelMixin, transition
 
 from billing.models.base import TenantModel
 from billing.models.fields import EncryptedTextField
 
 
-class Mail(TenantModel):
+class Mail(FSMModelMixin, TenantModel):
     """One letter to one address: committed before the SMTP conversation, sent once."""
 
     class Status(models.TextChoices):

@@ -13,7 +13,37 @@ from invoices.tax.rates import Rate, TaxRule
 if TYPE_CHECKING:
     from invoices.drafts import TaxContext
 
-EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EU = frozenset(
+    [
+        "AT",
+        "BE",
+        "BG",
+        "CY",
+        "CZ",
+        "DE",
+        "DK",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GR",
+        "HR",
+        "HU",
+        "IE",
+        "IT",
+        "LT",
+        "LU",
+        "LV",
+        "MT",
+        "NL",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SI",
+        "SK",
+    ]
+)
 VAT_COUNTRIES = EU | {"GB", "CH", "NO", "IS", "LI", "AE", "SA", "ZA"}
 
 

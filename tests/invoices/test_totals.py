@@ -19,7 +19,7 @@ DAY = date(2026, 6, 1)
 CUSTOMER = "00000000-0000-7000-8000-000000000001"
 
 
-def D(text: str) -> Decimal:
+def D(text: str) -> Decimal:  # noqa: N802
     return Decimal(text)
 
 

@@ -1,0 +1,154 @@
+"""What a credit note takes off an invoice: net and tax per line, exact when the last one uses it up. Pure.
+
+Section 34 of the CGST Act: the credit bears the rate of its invoice; the last credit takes what is left of each tax.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+
+from invoices.errors import CreditExceedsInvoice, NothingToCredit
+from invoices.totals import spread
+
+ZERO = Decimal(0)
+HUNDRED = Decimal(100)
+HALVES = frozenset({"CGST", "SGST", "UTGST"})
+
+
+@dataclass(frozen=True, slots=True)
+class Creditable:
+    """A line of the invoice and what earlier notes left of its net."""
+
+    position: int
+    description: str
+    amount: Decimal
+    left: Decimal
+    letter: str
+    rate: Decimal
+    revenue_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreditableTax:
+    """A row of the invoice's tax table and what earlier notes left of it."""
+
+    component: str
+    category: str
+    rate: Decimal
+    left_base: Decimal
+    left_tax: Decimal
+    reverse_charged: bool = False
+
+    def holds(self, line: Creditable) -> bool:
+        """Whether the line's tax went into this row."""
+        share = self.rate * 2 if self.component in HALVES else self.rate
+        return self.category == line.letter and share == line.rate
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedTax:
+    """A row of the note's tax table."""
+
+    component: str
+    category: str
+    rate: Decimal
+    base: Decimal
+    tax: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCredit:
+    """A note to be. ``lines`` holds (line, net, tax); total = net + tax + rounding."""
+
+    lines: tuple[tuple[Creditable, Decimal, Decimal], ...]
+    taxes: tuple[CreditedTax, ...]
+    net: Decimal
+    tax: Decimal
+    rounding: Decimal
+    total: Decimal
+
+
+def price_credit(
+    *,
+    lines: Sequence[Creditable],
+    taxes: Sequence[CreditableTax],
+    asked: Mapping[int, Decimal] | None,
+    left_rounding: Decimal,
+    quantum: Decimal,
+    by_line: bool,
+) -> PricedCredit:
+    """Price a credit of ``asked`` net amounts by position; None asks for everything that is left.
+
+    ``by_line`` rounds the tax of each line (India), else once per row on the summed base (EN 16931).
+    Raises ``CreditExceedsInvoice`` and ``NothingToCredit``.
+    """
+    nets = {line.position: _net(line, asked) for line in lines}
+    if not any(nets.values()):
+        raise NothingToCredit()
+    uses_up = all(nets[line.position] == line.left for line in lines)
+    line_taxes = dict.fromkeys(nets, ZERO)
+    rows = []
+    for row in taxes:
+        members = [line for line in lines if row.holds(line) and nets[line.position]]
+        if not members:
+            continue
+        credited = _credit_row(
+            row, [nets[line.position] for line in members], quantum=quantum, by_line=by_line, rest=uses_up
+        )
+        rows.append(credited[0])
+        for line, share in zip(members, credited[1], strict=True):
+            line_taxes[line.position] += share
+    net, tax = sum(nets.values(), ZERO), sum((row.tax for row in rows), ZERO)
+    rounding = left_rounding if uses_up else ZERO
+    return PricedCredit(
+        lines=tuple((line, nets[line.position], line_taxes[line.position]) for line in lines if nets[line.position]),
+        taxes=tuple(rows),
+        net=net,
+        tax=tax,
+        rounding=rounding,
+        total=net + tax + rounding,
+    )
+
+
+def _net(line: Creditable, asked: Mapping[int, Decimal] | None) -> Decimal:
+    """The part of a line to credit: between nothing and what is left, whichever its sign."""
+    if asked is None:
+        return line.left
+    amount = asked.get(line.position, ZERO)
+    low, high = sorted((ZERO, line.left))
+    if not low <= amount <= high:
+        raise CreditExceedsInvoice(left=f"{line.left:f}", position=line.position, asked=f"{amount:f}")
+    return amount
+
+
+def _credit_row(
+    row: CreditableTax, nets: Sequence[Decimal], *, quantum: Decimal, by_line: bool, rest: bool
+) -> tuple[CreditedTax, list[Decimal]]:
+    """One row of the note's tax table and each line's share of its tax."""
+    base = sum(nets, ZERO)
+    exact = [net * row.rate / HUNDRED for net in nets]
+    if by_line:
+        tax = sum((share.quantize(quantum, rounding=ROUND_HALF_UP) for share in exact), ZERO)
+    else:
+        tax = sum(exact, ZERO).quantize(quantum, rounding=ROUND_HALF_UP)
+    if row.reverse_charged:
+        tax = ZERO
+    elif rest:
+        tax = row.left_tax
+    else:
+        tax = _within(tax, row.left_tax)
+    shares = _shares(exact, tax, quantum)
+    return CreditedTax(row.component, row.category, row.rate, base, tax), shares
+
+
+def _within(tax: Decimal, left: Decimal) -> Decimal:
+    """Never more than is left of a row with tax of one sign."""
+    low, high = sorted((ZERO, left))
+    return min(max(tax, low), high)
+
+
+def _shares(exact: Sequence[Decimal], tax: Decimal, quantum: Decimal) -> list[Decimal]:
+    """Line shares of a row's tax that add up to it, nearest to the exact ones; the last line takes a larger difference."""
+    rounded = sum(exact, ZERO).quantize(quantum, rounding=ROUND_HALF_UP)
+    shares = spread(exact, rounded, quantum)
+    return [*shares[:-1], shares[-1] + tax - rounded]

@@ -1,0 +1,191 @@
+"""Credit notes: the only way to change what a finalised invoice claims."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from moneyed import Money
+
+from billing import clock
+from billing.context import Actor
+from billing.errors import InvalidInput
+from billing.money import exponent, quantize, same_currency
+from billing.services import audit, ledger, outbox
+from invoices import postings
+from invoices.credits import Creditable, CreditableTax, CreditedTax, PricedCredit, price_credit
+from invoices.errors import CreditExceedsInvoice, InvoiceNotOpen, NothingToCredit
+from invoices.events import credit_note_payload
+from invoices.models import CreditNote, Invoice, NumberSeries
+from invoices.services import recognition, settling
+from invoices.services.numbering import take_numbers
+
+CREDITABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID, Invoice.Status.PAID)
+ZERO = Decimal(0)
+
+
+@transaction.atomic
+def issue_credit_note(
+    *,
+    invoice_id: uuid.UUID,
+    amounts: Mapping[int, Money] | None,
+    reason: str,
+    actor: Actor,
+    at: datetime | None = None,
+) -> CreditNote:
+    """Credit an invoice: all that is left, or net ``amounts`` by line position; tax follows the invoice's rates.
+
+    First it reduces what is due; the rest becomes the customer's credit, to be refunded or applied to other invoices.
+    Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``.
+    """
+    invoice = settling.lock_invoice(invoice_id)
+    if invoice.status not in CREDITABLE:
+        raise InvoiceNotOpen(status=invoice.status, operation="a credit note", expected="open or paid")
+    if not reason.strip():
+        raise InvalidInput("Say why the credit is given; it is printed on the credit note.", field="reason")
+    at = at or clock.now(invoice.organisation_id)
+    priced = price(invoice, amounts)
+    note = _write(invoice, priced, reason, at)
+    _post(note, invoice, priced, at)
+    if note.reduced_due.amount:
+        invoice.credited += note.reduced_due
+        settling.settle_state(invoice, at)
+    audit.record(
+        actor=actor,
+        action="credit_note.issued",
+        target=note,
+        reason=reason,
+        after={"invoice": invoice.number, "total": str(note.total)},
+    )
+    outbox.publish("credit_note.issued", note, at=at, **credit_note_payload(note, invoice))
+    return note
+
+
+def price(invoice: Invoice, amounts: Mapping[int, Money] | None) -> PricedCredit:
+    """What a credit note over ``amounts`` would say; reads only."""
+    notes = list(CreditNote.objects.filter(invoice=invoice))
+    lines = _creditable_lines(invoice, notes)
+    asked = None if amounts is None else {position: amount.amount for position, amount in amounts.items()}
+    if amounts:
+        same_currency(invoice.total, *amounts.values())
+        unknown = sorted(set(amounts) - {line.position for line in lines})
+        if unknown:
+            raise InvalidInput(f"The invoice has no line {unknown[0]}.", field="amounts")
+    priced = price_credit(
+        lines=lines,
+        taxes=_creditable_taxes(invoice, notes),
+        asked=asked,
+        left_rounding=invoice.rounding.amount - sum((note.rounding.amount for note in notes), ZERO),
+        quantum=Decimal(1).scaleb(-exponent(invoice.currency)),
+        by_line=any(row.component in ("CGST", "IGST", "GST") for row in invoice.taxes.all()),
+    )
+    left = invoice.total.amount - sum((note.total.amount for note in notes), ZERO)
+    if priced.total > left:
+        raise CreditExceedsInvoice(left=f"{left:f}", position="s together", asked=f"{priced.total:f}")
+    if priced.total <= 0:
+        raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
+    return priced
+
+
+def _creditable_lines(invoice: Invoice, notes: list[CreditNote]) -> list[Creditable]:
+    used: dict[int, Decimal] = {}
+    for note in notes:
+        for line in note.lines:
+            used[line["position"]] = used.get(line["position"], ZERO) + Decimal(line["amount"])
+    return [
+        Creditable(
+            position=line.position,
+            description=line.description,
+            amount=line.amount.amount,
+            left=line.amount.amount - used.get(line.position, ZERO),
+            letter=line.tax_letter,
+            rate=line.tax_rate,
+            revenue_account=line.revenue_account,
+        )
+        for line in invoice.lines.all()
+    ]
+
+
+def _creditable_taxes(invoice: Invoice, notes: list[CreditNote]) -> list[CreditableTax]:
+    used: dict[tuple[str, str, Decimal], tuple[Decimal, Decimal]] = {}
+    for note in notes:
+        for row in note.taxes:
+            key = (row["component"], row["category"], Decimal(row["rate"]))
+            base, tax = used.get(key, (ZERO, ZERO))
+            used[key] = (base + Decimal(row["base"]), tax + Decimal(row["tax"]))
+    rows = []
+    for row in invoice.taxes.all():
+        base, tax = used.get((row.component, row.category, row.rate), (ZERO, ZERO))
+        rows.append(
+            CreditableTax(
+                component=row.component,
+                category=row.category,
+                rate=row.rate,
+                left_base=row.base.amount - base,
+                left_tax=row.tax.amount - tax,
+                reverse_charged=invoice.reverse_charge and row.category == "AE",
+            )
+        )
+    return rows
+
+
+def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime) -> CreditNote:
+    organisation = invoice.organisation
+    issued_on = at.astimezone(clock.zone(organisation)).date()
+    total = Money(priced.total, invoice.currency)
+    reduced_due = min(total, invoice.due)
+    return CreditNote.objects.create(
+        organisation=organisation,
+        invoice=invoice,
+        number=take_numbers(organisation=organisation, kind=NumberSeries.Kind.CREDIT_NOTE, day=issued_on)[0],
+        issued_on=issued_on,
+        reason=reason.strip()[:300],
+        net=Money(priced.net, invoice.currency),
+        tax=Money(priced.tax, invoice.currency),
+        rounding=Money(priced.rounding, invoice.currency),
+        total=total,
+        taxes=[_tax_row(row, invoice.currency) for row in priced.taxes],
+        lines=[_line_row(line, net, tax, invoice.currency) for line, net, tax in priced.lines],
+        reduced_due=reduced_due,
+        to_credit=total - reduced_due,
+        created_at=at,
+    )
+
+
+def _post(note: CreditNote, invoice: Invoice, priced: PricedCredit, at: datetime) -> None:
+    """Deferred revenue that was not earned yet is taken back first, what was earned comes off revenue."""
+    revenue: list[tuple[str, Decimal]] = []
+    for line, net, _ in priced.lines:
+        revenue += recognition.take_back(
+            invoice=invoice, position=line.position, account=line.revenue_account, amount=net
+        )
+    entry = postings.credited(
+        note=note,
+        invoice=invoice,
+        revenue=postings.summed(revenue),
+        taxes=postings.summed((row.component, row.tax) for row in priced.taxes),
+        at=at,
+    )
+    ledger.post(organisation=invoice.organisation_id, entry=entry)
+
+
+def _tax_row(row: CreditedTax, currency: str) -> dict[str, str]:
+    return {
+        "component": row.component,
+        "category": row.category,
+        "rate": f"{row.rate:f}",
+        "base": f"{quantize(row.base, currency):f}",
+        "tax": f"{quantize(row.tax, currency):f}",
+    }
+
+
+def _line_row(line: Creditable, net: Decimal, tax: Decimal, currency: str) -> dict[str, Any]:
+    return {
+        "position": line.position,
+        "description": line.description,
+        "amount": f"{quantize(net, currency):f}",
+        "tax": f"{quantize(tax, currency):f}",
+        "tax_rate": f"{line.rate:f}",
+    }
