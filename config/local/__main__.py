@@ -68,7 +68,7 @@ def new_services(mode: str) -> Services:
 
 def serve_existing(_options: argparse.Namespace) -> int:
     """Serve what is in the database."""
-    with only_one("up"):
+    with only_one("local"):
         services = new_services("up")
         try:
             services.start()
@@ -81,7 +81,7 @@ def serve_existing(_options: argparse.Namespace) -> int:
 
 def serve_demo(options: argparse.Namespace) -> int:
     """Live a year in a fresh database; keep serving it unless told to do it once."""
-    with only_one("demo"):
+    with only_one("local"):
         services = new_services("demo")
         try:
             services.start(fresh=True)

@@ -142,11 +142,11 @@ def reachable(server: Server, run_as: RunAs | None) -> Server:
 def data_dir(*, mode: str, server: Server, run_as: RunAs | None) -> Path:
     """Return the data folder of this mode, named by major version: one version cannot read another's.
 
-    Test runs have one each, named by process; what a killed run left behind is removed here.
+    ``demo`` makes the data that ``up`` serves. Test runs have one each, named by process; what a killed run left behind is removed here.
     """
     home = data_home(run_as)
     if mode != "test":
-        return home / f"{mode}-{server.major}"
+        return home / f"local-{server.major}"
     for left in home.glob("test-*-*"):
         if not is_alive(int(left.name.rsplit("-", 1)[1])):
             remove_cluster(left)

@@ -28,7 +28,7 @@ def only_one(mode: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotStart(
-                f"`{mode}` already runs in this checkout. Stop it first, or give this one its own "
+                f"A supervisor ({mode}) already runs in this checkout. Stop it first, or give this one its own "
                 "data with MUNIM_VAR_DIR=/some/folder."
             ) from None
         yield
@@ -48,7 +48,7 @@ class Services:
     def start(self, *, fresh: bool = False) -> None:
         """Start what the environment does not name; ``fresh`` throws the private data of this mode away."""
         self.env["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._start_postgres(fresh=fresh)
-        self.env["REDIS_URL"] = os.environ.get("REDIS_URL") or self._start_broker()
+        self.env["REDIS_URL"] = os.environ.get("REDIS_URL") or self._start_broker(fresh=fresh)
 
     def stop(self) -> None:
         """Stop every child, then remove what only served them."""
@@ -85,9 +85,12 @@ class Services:
             )
         return postgres.url(self._socket_folder())
 
-    def _start_broker(self) -> str:
+    def _start_broker(self, *, fresh: bool) -> str:
         server = broker.find_server(force_embedded=force_embedded())
-        keep = places.var_dir() / "broker" if self.mode == "up" else None
+        data = places.var_dir() / "broker"
+        if fresh:
+            shutil.rmtree(data, ignore_errors=True)
+        keep = data if self.mode == "up" else None
         with self.progress.step(server.name):
             broker.start(self.family, server=server, sockets=self._socket_folder(), data=keep)
         return broker.url(self._socket_folder())

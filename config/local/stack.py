@@ -20,7 +20,8 @@ from config.local.services import Services
 WEB_WORKERS = 2
 TASK_PROCESSES = 2
 HOST = "127.0.0.1"
-PREFERRED_PORT = 8000
+# Where to look for free ports: far enough apart that two searches never meet.
+WEB_PORT, SIMULATOR_PORT, INBOX_PORT, SMTP_PORT = 8000, 8100, 8200, 8300
 NOT_FOR_OTHERS = ("MUNIM_ENV", "MUNIM_READY_DIR", "PYTHONUNBUFFERED")
 
 
@@ -69,8 +70,9 @@ class Stack:
             raise CannotStart(f"manage.py {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
 
     def _choose_addresses(self) -> None:
-        web = places.free_port(preferred=int(os.environ.get("MUNIM_PORT") or PREFERRED_PORT))
-        smtp, inbox, simulator = (places.free_port() for _ in range(3))
+        web = places.free_port(preferred=int(os.environ.get("MUNIM_PORT") or WEB_PORT))
+        simulator = places.free_port(preferred=SIMULATOR_PORT)
+        inbox, smtp = places.free_port(preferred=INBOX_PORT), places.free_port(preferred=SMTP_PORT)
         simulator_url = f"http://{HOST}:{simulator}"
         chosen = {
             "MUNIM_ENV": "local",
@@ -108,7 +110,7 @@ class Stack:
 
     def _mail_catcher(self) -> tuple[Child, Callable[[], bool]]:
         smtp, inbox = str(self.ports["smtp"]), str(self.ports["inbox"])
-        spool = places.var_dir() / "mail" / self.services.mode
+        spool = places.var_dir() / "mail"
         if self.fresh:
             shutil.rmtree(spool, ignore_errors=True)
         child = self._spawn(

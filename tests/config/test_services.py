@@ -91,7 +91,7 @@ def test_named_services_are_used_instead_of_private_ones(var_dir: Path) -> None:
 def test_a_second_supervisor_of_the_same_kind_is_refused(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUNIM_VAR_DIR", str(var_dir))
 
-    with only_one("up"), pytest.raises(CannotStart, match="`up` already runs"), only_one("up"):
+    with only_one("local"), pytest.raises(CannotStart, match="already runs in this checkout"), only_one("local"):
         pytest.fail("two supervisors share one data folder")
 
 
