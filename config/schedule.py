@@ -10,7 +10,9 @@ HOUR = timedelta(hours=1)
 
 TASKS: dict[str, Any] = {
     "billing.tasks.sweep_outbox": MINUTE,
+    "billing.tasks.sweep_test_clocks": MINUTE,
     "billing.tasks.deliver_webhooks": MINUTE,
+    "billing.tasks.tidy": crontab(hour=2, minute=10),
     "payments.tasks.process_stuck_webhooks": 5 * MINUTE,
     "payments.tasks.resolve_unknown": 5 * MINUTE,
     "payments.tasks.retry_due_payments": 15 * MINUTE,

@@ -4,7 +4,6 @@ Both set ``request.auth`` to a :class:`Caller`; the organisation is the key's, o
 ``Munim-Organisation`` header (its code or id), or their only one.
 """
 
-import hashlib
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +19,7 @@ from billing import permissions
 from billing.clock import wall_now
 from billing.context import Actor
 from billing.models import ApiKey, Membership, Organisation, User
-
-KEY_PREFIX = "mk_"
+from billing.secrets import KEY_PREFIX, hash_key
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,6 @@ class Caller:
 
     organisation: Organisation
     actor: Actor
-
-
-def hash_key(key: str) -> str:
-    """What is stored of an API key. Keys carry 256 random bits, so a plain hash suffices."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 class ApiKeyAuthentication(authentication.BaseAuthentication):

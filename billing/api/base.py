@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from djmoney.money import Money
 from drf_spectacular.utils import extend_schema_field
+from moneyed import Money
 from rest_framework import exceptions, mixins, permissions, serializers, viewsets
 from rest_framework.request import Request
 
@@ -37,9 +37,9 @@ class NamedPermission(permissions.BasePermission):
 class TenantViewMixin:
     """``organisation`` and ``actor`` of the caller; ``required_permissions`` maps each action to a permission name."""
 
-    permission_classes = [NamedPermission]
+    permission_classes: Any = [NamedPermission]
     required_permissions: ClassVar[Mapping[str, str]] = {}
-    request: Request
+    request: Any
 
     @property
     def organisation(self) -> Organisation:

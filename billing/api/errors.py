@@ -52,8 +52,8 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
         return problem(status_code=403, code="permission_denied", detail="You may not do this.")
     if isinstance(exc, exceptions.APIException):
         response = problem(status_code=exc.status_code, code=str(exc.default_code), detail=str(exc.detail))
-        if isinstance(exc, exceptions.Throttled) and exc.wait:
-            response["Retry-After"] = str(int(exc.wait) + 1)
+        if isinstance(exc, exceptions.Throttled):
+            response["Retry-After"] = str(int(getattr(exc, "wait", None) or 0) + 1)
         if isinstance(exc, exceptions.AuthenticationFailed | exceptions.NotAuthenticated):
             response["WWW-Authenticate"] = getattr(exc, "auth_header", 'Bearer realm="munim"')
         return response

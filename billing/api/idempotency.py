@@ -88,7 +88,7 @@ def _claim(organisation_id: Any, key: str, request: Request) -> tuple[Idempotenc
         id=uuid7(),
         organisation_id=organisation_id,
         key=key,
-        method=request.method,
+        method=request.method or "",
         path=request.path[:300],
         request_hash=fingerprint(request),
         locked_until=now + LOCK,

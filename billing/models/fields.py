@@ -19,8 +19,8 @@ class AmountField(MoneyField):
     """An amount of money, numeric(19, 4), in the row's one ``currency`` column."""
 
     # For the type checker only: what a model's attribute takes and gives.
-    _pyi_private_set_type: Money | None
-    _pyi_private_get_type: Money
+    _pyi_private_set_type: Money | None  # type: ignore[assignment]
+    _pyi_private_get_type: Money  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_digits", 19)

@@ -76,7 +76,7 @@ def post_many(*, organisation: Organisation | uuid.UUID, entries: Sequence[Entry
 
     Entries whose key is known are returned as they stand; an entry of zero lines moves nothing and gives None.
     """
-    organisation_id = getattr(organisation, "pk", organisation)
+    organisation_id: Any = getattr(organisation, "pk", organisation)
     for entry in entries:
         _must_balance(entry)
     moving = [entry for entry in entries if any(line.amount.amount for line in entry.lines)]

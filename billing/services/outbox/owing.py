@@ -60,7 +60,7 @@ def work_off(organisation_id: uuid.UUID) -> int:
     ended = 0
     for _, chain in itertools.groupby(rows, key=lambda row: row[:2]):
         for _, _, pk, next_attempt_at in chain:
-            if next_attempt_at > now or not _attempt(pk):
+            if next_attempt_at is None or next_attempt_at > now or not _attempt(pk):
                 break
             ended += 1
     return ended

@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 from celery import current_app
 from django.db import connection, transaction
@@ -48,7 +49,8 @@ def wake_after_commit(organisation_id: uuid.UUID) -> None:
 def _is_arranged(organisation_id: uuid.UUID) -> bool:
     """Whether this transaction will do so anyhow, also if the present savepoint is rolled back."""
     now_open = set(connection.savepoint_ids)
+    arranged: Any = connection.run_on_commit  # tuples of open savepoints, call, robust
     return any(
         isinstance(call, Wake) and call.organisation_id == organisation_id and savepoints <= now_open
-        for savepoints, call, _ in reversed(connection.run_on_commit)
+        for savepoints, call, _ in reversed(arranged)
     )
