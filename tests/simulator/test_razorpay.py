@@ -88,7 +88,11 @@ def test_a_programmed_decline_tells_reason_and_payment_then_the_retry_works(
     assert (status, error["code"], error["reason"]) == (400, "BAD_REQUEST_ERROR", "insufficient_funds")
     assert (error["source"], error["step"]) == ("customer", "payment_authorization")
     failed = rzp.payment.fetch(error["metadata"]["payment_id"])
-    assert (failed["status"], failed["order_id"], failed["error_reason"]) == ("failed", made["id"], "insufficient_funds")
+    assert (failed["status"], failed["order_id"], failed["error_reason"]) == (
+        "failed",
+        made["id"],
+        "insufficient_funds",
+    )
     assert rzp.order.fetch(made["id"])["status"] == "attempted"
     assert debit(token, into=made)["status"] == "captured"
 

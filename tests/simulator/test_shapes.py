@@ -1,5 +1,6 @@
 """What the simulator says has the shape of the real thing: SDK annotations, sample files."""
 
+import inspect
 import json
 import typing
 from collections.abc import Callable
@@ -61,12 +62,14 @@ def annotations_of(kind: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("stripe.") and base is not stripe.StripeObject:
-            found.update({k: v for k, v in base.__dict__.get("__annotations__", {}).items() if not k.startswith("_")})
+            found.update({k: v for k, v in inspect.get_annotations(base).items() if not k.startswith("_")})
     return found
 
 
 @pytest.fixture
-def busy_account(sim: Sim, st: stripe.StripeClient, saved_card: Callable[[str], str], charge: Callable[..., Any]) -> Sim:
+def busy_account(
+    sim: Sim, st: stripe.StripeClient, saved_card: Callable[[str], str], charge: Callable[..., Any]
+) -> Sim:
     """A Stripe account where everything that can happen has happened."""
     card = saved_card("pm_card_visa")
     paid = charge(card, 5_000, metadata={"a": "1"})

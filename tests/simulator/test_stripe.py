@@ -107,7 +107,9 @@ def test_checkout_saves_a_new_card_for_a_setup_intent(
 def test_the_page_of_the_bank_sends_the_customer_back(
     sim: Sim, st: stripe.StripeClient, saved_card: Save, charge: Charge
 ) -> None:
-    intent = charge(saved_card("pm_card_authenticationRequired"), off_session=False, return_url="https://shop.example/back?o=1")
+    intent = charge(
+        saved_card("pm_card_authenticationRequired"), off_session=False, return_url="https://shop.example/back?o=1"
+    )
     url = intent.next_action.redirect_to_url.url
     page = requests.get(url, timeout=5).text
     assert "USD 50.00" in page
@@ -190,7 +192,9 @@ def test_a_decline_is_replayed_under_its_key(sim: Sim, saved_card: Save, charge:
     assert intents[0] == intents[1]
 
 
-def test_manual_capture_in_part_releases_the_rest(sim: Sim, st: stripe.StripeClient, saved_card: Save, charge: Charge) -> None:
+def test_manual_capture_in_part_releases_the_rest(
+    sim: Sim, st: stripe.StripeClient, saved_card: Save, charge: Charge
+) -> None:
     held = charge(saved_card("pm_card_visa"), 5_000, capture_method="manual")
     assert (held.status, held.amount_capturable) == ("requires_capture", 5_000)
 
@@ -198,7 +202,10 @@ def test_manual_capture_in_part_releases_the_rest(sim: Sim, st: stripe.StripeCli
 
     assert (done.status, done.amount_received) == ("succeeded", 3_000)
     rows = st.v1.balance_transactions.list().data
-    assert [(row.reporting_category, row.net) for row in rows] == [("partial_capture_reversal", -2_000), ("charge", 4_883)]
+    assert [(row.reporting_category, row.net) for row in rows] == [
+        ("partial_capture_reversal", -2_000),
+        ("charge", 4_883),
+    ]
     assert sim.truth("pk_test")["objects"][done.latest_charge]["captured"] == 3_000
     with pytest.raises(stripe.InvalidRequestError) as caught:
         st.v1.payment_intents.cancel(held.id)
@@ -214,7 +221,9 @@ def test_a_hold_expires_after_seven_days(sim: Sim, st: stripe.StripeClient, save
     assert (after.status, after.cancellation_reason) == ("canceled", "automatic")
 
 
-def test_refunds_are_partial_then_full_then_refused(sim: Sim, st: stripe.StripeClient, saved_card: Save, charge: Charge) -> None:
+def test_refunds_are_partial_then_full_then_refused(
+    sim: Sim, st: stripe.StripeClient, saved_card: Save, charge: Charge
+) -> None:
     intent = charge(saved_card("pm_card_visa"), 5_000)
 
     first = st.v1.refunds.create({"payment_intent": intent.id, "amount": 2_000, "metadata": {"refund": "1"}})
@@ -226,8 +235,8 @@ def test_refunds_are_partial_then_full_then_refused(sim: Sim, st: stripe.StripeC
     with pytest.raises(stripe.InvalidRequestError) as caught:
         st.v1.refunds.create({"payment_intent": intent.id})
     assert caught.value.code == "charge_already_refunded"
+    other = charge(saved_card("pm_card_visa"), 1_000)
     with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded"):
-        other = charge(saved_card("pm_card_visa"), 1_000)
         st.v1.refunds.create({"payment_intent": other.id, "amount": 1_001})
     assert sim.truth("pk_test")["objects"][intent.latest_charge]["refunded"] == 5_000
 
@@ -284,7 +293,9 @@ def test_accounts_do_not_see_each_other(sim: Sim, st: stripe.StripeClient, saved
     assert STRIPE_KEY != "sk_test_second"
 
 
-def test_detached_and_foreign_cards_cannot_be_charged(st: stripe.StripeClient, saved_card: Save, charge: Charge) -> None:
+def test_detached_and_foreign_cards_cannot_be_charged(
+    st: stripe.StripeClient, saved_card: Save, charge: Charge
+) -> None:
     card = saved_card("pm_card_visa")
     stranger = st.v1.customers.create({"email": "eve@example.com"})
     with pytest.raises(stripe.InvalidRequestError, match="another customer"):

@@ -50,6 +50,8 @@ def fail(world: World, account: Account, refund: Json) -> None:
     if refund["status"] == "failed":
         raise RazorpayError("The refund has failed already")
     payment = account.of("payments")[refund["payment_id"]]
+    if not payment["captured"]:
+        raise RazorpayError("The payment was never captured: there is nothing to give back")
     refund["status"] = "failed"
     _move(world, account, payment, refund, -refund["amount"])
     tell(world, account, "refund.failed", refund=refund, payment=shapes.with_card(account, payment))
