@@ -15,13 +15,15 @@ from decimal import Decimal
 
 import structlog
 from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.db.models import Q, QuerySet
 
 from billing import clock
 from billing.context import Actor
 from billing.errors import InvalidInput
 from billing.models import Organisation
 from billing.services import audit, outbox
-from subscriptions.models import BillingRun
+from subscriptions.models import BillingRun, Subscription
+from subscriptions.services import changes
 from subscriptions.services.billing_run_cycles import Cycles, Due, Refusal, due_subscriptions, refusal
 from subscriptions.services.billing_run_writing import Tally, bill_chunk, record, set_aside
 
@@ -125,6 +127,38 @@ def start_run(*, organisation: Organisation, due_at: datetime | None = None, act
         actor=actor, action="billing_run.started", target=run, after={"due_at": due_at.isoformat(), "due": due}
     )
     return run
+
+
+def bill_everything(*, organisation: Organisation) -> int:
+    """Bill what is due and apply what was planned, in turns until neither finds anything; returns the periods billed.
+
+    However late it comes, every subscription's time line is walked in order.
+    """
+    billed = 0
+    while True:
+        billed += run_billing(organisation=organisation).billed
+        if not changes.apply_due(organisation=organisation):
+            return billed
+
+
+def workers_wanted(*, organisation: Organisation) -> int:
+    """How many workers share the work of an organisation: one for each 2,000 due subscriptions, at most 4; 0 for none."""
+    due = due_subscriptions(organisation, clock.now(organisation)).count()
+    return min(-(-due // 2000), 4)
+
+
+def waiting_runs() -> list[uuid.UUID]:
+    """Runs that were asked for and whose message was lost, or whose worker died."""
+    now = clock.wall_now()
+    lost = Q(status=RUN.PENDING, recorded_at__lt=now - STALE_AFTER)
+    died = Q(status=RUN.RUNNING, heartbeat_at__lt=now - STALE_AFTER)
+    return list(BillingRun.objects.filter(lost | died).values_list("pk", flat=True))
+
+
+def work_on(*, run_id: uuid.UUID) -> BillingRunReport:
+    """Do a run that was started before; several workers may share it."""
+    run = BillingRun.objects.select_related("organisation").get(pk=run_id)
+    return run_billing(organisation=run.organisation, due_at=run.due_at, run_id=run_id)
 
 
 class _Worker:
@@ -238,8 +272,8 @@ def _dry_run(
     return _report(organisation, None, due_at, count, tally, dry_run=True)
 
 
-def _page(due: "object", after: uuid.UUID | None, size: int) -> list[Due]:
-    rows = due.filter(pk__gt=after) if after else due  # type: ignore[attr-defined]
+def _page(due: QuerySet[Subscription], after: uuid.UUID | None, size: int) -> list[Due]:
+    rows = due.filter(pk__gt=after) if after else due
     return [Due(*row) for row in rows.order_by("id").values_list(*Due._fields)[:size]]
 
 
@@ -249,7 +283,7 @@ def _is_due(row: Due, due_at: datetime) -> bool:
     return row.next_billing_at <= due_at and not change_first
 
 
-def _due(organisation: Organisation, due_at: datetime, only: Sequence[uuid.UUID] | None) -> "object":
+def _due(organisation: Organisation, due_at: datetime, only: Sequence[uuid.UUID] | None) -> QuerySet[Subscription]:
     due = due_subscriptions(organisation, due_at)
     return due if only is None else due.filter(pk__in=only)
 

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 ACTOR = Actor.system("dunning")
 COLLECTABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
 DEFAULT_CODE = "default"
+NEEDS_NEW_METHOD = frozenset({"hard", "fraud"})
 
 
 class UnknownPlans(DomainError):
@@ -224,7 +225,11 @@ def _write(case: DunningCase, *, kind: str, step: DunningStep) -> None:
         kind=kind,
         key=f"dunning:{case.pk}:{step.stage}",
         invoice_id=case.invoice_id,
-        context={"days_overdue": step.days_overdue, "stage": step.stage, "needs_new_method": declined == "hard"},
+        context={
+            "days_overdue": step.days_overdue,
+            "stage": step.stage,
+            "needs_new_method": declined in NEEDS_NEW_METHOD,
+        },
     )
 
 

@@ -1,0 +1,1 @@
+"""Measuring the product beside the limits of the machine."""
