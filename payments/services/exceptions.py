@@ -42,7 +42,7 @@ def open_exceptions(*, organisation: Organisation, findings: Iterable[Finding], 
     unknown = {finding.kind for finding in findings} - CLASSES.keys()
     if unknown:
         raise InvalidInput(
-            f"'{sorted(unknown)[0]}' is no class of exceptions; see payments/exception_classes.py.", field="kind"
+            f"'{min(unknown)}' is no class of exceptions; see payments/exception_classes.py.", field="kind"
         )
     decided = set(
         ReconciliationException.objects.of(organisation)

@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(days=12)  # asked again, for settlements that changed their state meanwhile
 FIRST_LOOK_BACK = timedelta(days=60)
 PATIENCE = timedelta(days=3)  # so long a gateway may take to list all rows of a settlement
+News = tuple[SettlementRecord, list[SettlementLineRecord] | None]
 Status, State = Settlement.Status, SettlementLine.State
 
 
@@ -116,9 +117,7 @@ def wire_of(settlement: Settlement) -> dict[str, str]:
     }
 
 
-def _news(
-    account: GatewayAccount, *, since: datetime, until: datetime
-) -> Iterator[tuple[SettlementRecord, list[SettlementLineRecord] | None]]:
+def _news(account: GatewayAccount, *, since: datetime, until: datetime) -> Iterator[News]:
     """Settlements that may tell something new, each with its rows unless all of them are known."""
     gateway = gateway_for(account)
     for record in gateway.settlements(since=since, until=until):

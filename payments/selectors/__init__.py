@@ -1,0 +1,1 @@
+"""Reads of payments: querysets and sums, scoped to an organisation."""
