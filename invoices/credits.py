@@ -84,7 +84,7 @@ def price_credit(
     """
     nets = {line.position: _net(line, asked) for line in lines}
     if not any(nets.values()):
-        raise NothingToCredit()
+        raise NothingToCredit
     uses_up = all(nets[line.position] == line.left for line in lines)
     line_taxes = dict.fromkeys(nets, ZERO)
     rows = []

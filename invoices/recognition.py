@@ -1,6 +1,7 @@
 """When revenue is earned: what is billed for longer than a month is earned month by month. Pure."""
 
 import calendar
+import itertools
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -50,7 +51,7 @@ def earnings(*, amount: Money, start: date, end: date) -> list[Earning]:
         bounds.append(bound)
         months += 1
     bounds.append(end + timedelta(days=1))
-    days = [(after - before).days for before, after in zip(bounds, bounds[1:], strict=False)]
+    days = [(after - before).days for before, after in itertools.pairwise(bounds)]
     parts = allocate(amount, days)
     return [
         Earning(number=i, due_on=after - timedelta(days=1), amount=part)

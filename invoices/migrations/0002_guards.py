@@ -64,7 +64,7 @@ CREATE TRIGGER {table}_complete AFTER INSERT ON {table}
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION {table}_complete();
 CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse_change();
-"""
+"""  # noqa: S608
 
 
 # A series only counts up, so that no number comes twice even where a document is missing.

@@ -201,6 +201,9 @@ class InvoiceLine(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return f"{self.position}. {self.description}"
+
 
 class InvoiceTax(models.Model):
     """One row of the tax table: component, rate, base, tax."""
@@ -219,7 +222,11 @@ class InvoiceTax(models.Model):
     objects: Any = TenantQuerySet.as_manager()
 
     class Meta:
+        ordering = ["id"]
         verbose_name_plural = "invoice taxes"
+
+    def __str__(self) -> str:
+        return f"{self.component} {self.rate.normalize():f} %"
 
 
 class CreditNote(TenantModel):

@@ -133,7 +133,7 @@ def void_invoice(*, invoice_id: uuid.UUID, reason: str, actor: Actor, at: dateti
     """Annul an open invoice that nothing was paid on; its number stays used. Raises ``InvoiceHasPayments``."""
     invoice = lock_invoice(invoice_id)
     if invoice.paid.amount or invoice.credited.amount or invoice.credit_notes.exists():
-        raise InvoiceHasPayments()
+        raise InvoiceHasPayments
     if invoice.status != Status.OPEN:
         raise InvoiceNotOpen(status=invoice.status, operation="voiding", expected="open")
     at = at or clock.now(invoice.organisation_id)

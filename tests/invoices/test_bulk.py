@@ -27,7 +27,9 @@ def drafts_for(organisation):
     other_state = make_customer(organisation, region="27")
     abroad = make_customer(organisation, country="DE", region="", currency="EUR")
     whole = [
-        line("499.00", code="seat", description="Seats\twith a tab and a \\ backslash", quantity=Decimal(3), unit="seat"),
+        line(
+            "499.00", code="seat", description="Seats\twith a tab and a \\ backslash", quantity=Decimal(3), unit="seat"
+        ),
         line("12.35", tax_category="meals", code="meal", quantity=Decimal("2.5"), unit_price=Decimal("4.940000000001")),
         line("0.00", tax_category="books", code="book", details=({"kind": "tier", "up_to": None, "amount": "0"},)),
         line("10.01", tax_category="", code="outside", period_start=date(2026, 6, 1), period_end=date(2027, 5, 31)),
@@ -49,7 +51,11 @@ def drafts_for(organisation):
 def rows_of(model, names, **query):
     return [
         {name: value for name, value in model_to_dict(row).items() if name not in names}
-        | {"amounts": [getattr(row, field.name) for field in row._meta.fields if field.get_internal_type() == "DecimalField"]}
+        | {
+            "amounts": [
+                getattr(row, field.name) for field in row._meta.fields if field.get_internal_type() == "DecimalField"
+            ]
+        }
         for row in model.objects.filter(**query).order_by("pk")
     ]
 
@@ -60,8 +66,7 @@ def everything(invoice_id):
     invoice = Invoice.objects.get(pk=invoice_id)
     entries = JournalEntry.objects.filter(source_id=invoice_id)
     return {
-        "invoice": rows_of(Invoice, loose, pk=invoice_id)
-        + [(invoice.created_at, invoice.finalized_at, invoice.paid_at, invoice.status, invoice.version)],
+        "invoice": [*rows_of(Invoice, loose, pk=invoice_id), (invoice.created_at, invoice.finalized_at, invoice.paid_at, invoice.status, invoice.version)],
         "lines": rows_of(InvoiceLine, loose, invoice_id=invoice_id),
         "taxes": rows_of(InvoiceTax, loose, invoice_id=invoice_id),
         "entries": [
@@ -104,14 +109,20 @@ def test_an_invoice_of_nothing_is_paid_and_posts_nothing(school, family):
 
 
 def test_the_books_balance_and_say_who_owes(school, family):
-    drafts = [InvoiceDraft(customer_id=family.pk, currency="INR", lines=[line("1000.00"), line("200.00", tax_category="meals")])] * 3
+    drafts = [
+        InvoiceDraft(
+            customer_id=family.pk, currency="INR", lines=[line("1000.00"), line("200.00", tax_category="meals")]
+        )
+    ] * 3
 
     issue_invoices(organisation=school, drafts=drafts, at=NOW)
 
     assert books(school) == {
         "receivable": "4170.00", "revenue": "-3600.00", "tax_payable:cgst": "-285.00", "tax_payable:sgst": "-285.00",
     }  # fmt: skip
-    assert ledger.balance(organisation=school, account="receivable", currency="INR", customer_id=family.pk).amount == 4170
+    assert (
+        ledger.balance(organisation=school, account="receivable", currency="INR", customer_id=family.pk).amount == 4170
+    )
 
 
 def test_one_bad_draft_writes_nothing(school, family):

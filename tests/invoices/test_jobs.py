@@ -1,0 +1,199 @@
+"""What the clock does: installments, overdue invoices, earned revenue."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moneyed import Money
+
+from billing.errors import Conflict, InvalidInput, NotFound
+from billing.services import outbox
+from invoices.errors import InvalidInstallments, MissingTaxRate
+from invoices.models import Invoice, RecognitionEntry
+from invoices.services import installments
+from invoices.services.credit_notes import issue_credit_note
+from invoices.services.installments import cancel_plan, create_plan, issue_due, split
+from invoices.services.overdue import mark_overdue
+from invoices.services.recognition import recognise_revenue
+from invoices.services.settling import allocate_payment, void_invoice
+
+from .conftest import CLERK, advance, books, capture, events, issue, line, make_customer, make_organisation
+
+
+def day(year, month, number, hour=12):
+    return datetime(year, month, number, hour, tzinfo=UTC)
+
+
+# --- Overdue ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_an_unpaid_invoice_is_overdue_the_day_after_it_was_due_and_once(school, family):
+    invoice, paid = issue(family), issue(family)
+    allocate_payment(payment_id=capture(family, "1180.00", invoice=paid).pk)
+
+    advance(school, day(2026, 6, 15, 18))  # 23:30 in India, on the due day
+    assert mark_overdue(organisation=school) == 0
+    advance(school, day(2026, 6, 15, 19))
+    assert mark_overdue(organisation=school) == 1
+    assert mark_overdue(organisation=school) == 0
+
+    invoice.refresh_from_db()
+    assert invoice.overdue_at == day(2026, 6, 15, 19)
+    assert events(school).count("invoice.overdue") == 1
+
+
+# --- Deferred revenue ---------------------------------------------------------------------------------------------
+
+
+def yearly(customer):
+    return issue(customer, line("1200.00", period_start=date(2026, 6, 1), period_end=date(2027, 5, 31)))
+
+
+@pytest.mark.django_db
+def test_a_year_is_earned_month_by_month(school, family):
+    yearly(family)
+    assert recognise_revenue(organisation=school) == 0
+
+    advance(school, day(2026, 7, 31, 19))  # 1 August in India
+    assert recognise_revenue(organisation=school) == 2
+    assert books(school)["revenue"] == "-200.55"
+    assert books(school)["deferred_revenue"] == "-999.45"
+    assert recognise_revenue(organisation=school) == 0
+
+    advance(school, day(2027, 6, 1))
+    assert recognise_revenue(organisation=school) == 10
+    assert books(school)["revenue"] == "-1200.00"
+    assert "deferred_revenue" not in books(school)
+
+
+@pytest.mark.django_db
+def test_a_credit_takes_unearned_months_first(school, family):
+    invoice = yearly(family)
+    advance(school, day(2026, 8, 1))
+    recognise_revenue(organisation=school)
+
+    issue_credit_note(invoice_id=invoice.pk, amounts={1: Money("999.45", "INR")}, reason="left", actor=CLERK)
+    assert "deferred_revenue" not in books(school)
+    issue_credit_note(invoice_id=invoice.pk, amounts=None, reason="all of it", actor=CLERK)
+
+    advance(school, day(2027, 6, 1))
+    recognise_revenue(organisation=school)
+    assert books(school) == {}
+    assert sum(row.amount.amount for row in RecognitionEntry.objects.filter(posted_at__gt=day(2026, 9, 1))) == 0
+
+
+@pytest.mark.django_db
+def test_a_voided_year_leaves_nothing_in_the_books(school, family):
+    invoice = yearly(family)
+    advance(school, day(2026, 8, 1))
+    recognise_revenue(organisation=school)
+
+    void_invoice(invoice_id=invoice.pk, reason="mistake", actor=CLERK)
+    advance(school, day(2027, 6, 1))
+
+    assert recognise_revenue(organisation=school) == 0
+    assert books(school) == {}
+
+
+# --- Installments -------------------------------------------------------------------------------------------------
+
+
+def plan_for(customer, **extra):
+    options = {"total": Money("10000.00", "INR"), "count": 3, "interval_months": 1, "first_due_on": date(2026, 6, 1)}
+    options |= {"description": "Annual fee", "tax_category": "tuition", "actor": CLERK} | extra
+    return create_plan(organisation=customer.organisation, customer_id=customer.pk, **options)
+
+
+@pytest.mark.django_db
+def test_installments_become_invoices_on_their_days_and_complete_the_plan(school, family):
+    plan = plan_for(family, down_payment=Money("1000.00", "INR"))
+    assert [(part.number, part.due_on.isoformat(), part.amount.amount) for part in plan.installments.all()] == [
+        (0, "2026-06-01", 1000),
+        (1, "2026-07-01", 3000),
+        (2, "2026-08-01", 3000),
+        (3, "2026-09-01", 3000),
+    ]
+
+    assert (issue_due(organisation=school), issue_due(organisation=school)) == (1, 0)
+    advance(school, day(2026, 8, 1))
+    assert issue_due(organisation=school) == 2
+    advance(school, day(2026, 9, 1))
+    assert issue_due(organisation=school) == 1
+
+    invoices = list(Invoice.objects.of(school).order_by("number"))
+    assert [invoice.lines.get().description for invoice in invoices] == [
+        "Annual fee: down payment",
+        "Annual fee: installment 1 of 3",
+        "Annual fee: installment 2 of 3",
+        "Annual fee: installment 3 of 3",
+    ]
+    assert sum(invoice.net.amount for invoice in invoices) == 10000
+    for invoice in invoices:
+        assert not installments.complete_if_paid(invoice_id=invoice.pk)
+        allocate_payment(payment_id=capture(family, str(invoice.total.amount), invoice=invoice).pk)
+    assert installments.complete_if_paid(invoice_id=invoices[0].pk)
+    plan.refresh_from_db()
+    assert plan.status == "completed"
+
+
+@pytest.mark.django_db
+def test_a_cancelled_plan_invoices_nothing_more(school, family):
+    plan = plan_for(family)
+    issue_due(organisation=school)
+
+    cancel_plan(plan_id=plan.pk, reason="moved", actor=CLERK)
+
+    advance(school, day(2026, 12, 1))
+    assert issue_due(organisation=school) == 0
+    with pytest.raises(Conflict):
+        cancel_plan(plan_id=plan.pk, reason="again", actor=CLERK)
+
+
+@pytest.mark.django_db
+def test_plans_that_cannot_be(school, family):
+    for options in (
+        {"count": 0},
+        {"count": 61},
+        {"total": Money("0.00", "INR")},
+        {"total": Money("0.02", "INR")},
+        {"down_payment": Money("10000.00", "INR")},
+    ):
+        with pytest.raises(InvalidInstallments):
+            plan_for(family, **options)
+    with pytest.raises(MissingTaxRate):
+        plan_for(family, tax_category="gold")
+    with pytest.raises(NotFound):
+        plan_for(family, beneficiary_id=make_customer(make_organisation()).pk)
+    with pytest.raises(InvalidInput):
+        plan_for(family, down_payment=Money("10.00", "EUR"))
+
+
+@given(st.integers(10_000, 10**9), st.integers(1, 60), st.integers(0, 40))
+def test_installments_add_up(minor, count, percent):
+    total = Money(minor, "INR") / 100
+    first = Money(minor * percent // 100, "INR") / 100 if minor * percent // 100 else None
+
+    parts = split(total=total, count=count, down_payment=first)
+
+    assert sum(parts, Money(0, "INR")) == total
+    equal = parts[1:] if first else parts
+    assert len(equal) == count
+    assert max(equal) - min(equal) <= Money("0.01", "INR")
+
+
+# --- Events -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_captured_payment_reaches_its_invoice_through_the_outbox(school, family):
+    invoice = issue(family)
+    payment = capture(family, "1180.00", invoice=invoice)
+    outbox.publish("payment.captured", payment)
+
+    while outbox.dispatch(school.pk):
+        pass
+
+    invoice.refresh_from_db()
+    assert invoice.status == "paid"
