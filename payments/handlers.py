@@ -1,1 +1,25 @@
 """What this app does when it hears an event or the clock."""
+
+from billing.models import Customer, Event, Organisation
+from billing.services import clock_jobs, outbox
+from payments.services import collection, methods, waking
+
+
+@clock_jobs.register(name="payments.collect_due", order=30)
+def collect_due(organisation: Organisation) -> int:
+    """Ask for unknown outcomes, close ended pages, try what is due."""
+    return collection.collect_due(organisation=organisation)
+
+
+@clock_jobs.register(name="payments.expiry_notices", order=80)
+def expiry_notices(organisation: Organisation) -> int:
+    """Expire methods that are over and tell about those that end soon."""
+    return methods.run_expiry(organisation=organisation)
+
+
+@outbox.handles("payment_method.added", consumer="payments.wake", atomic=False)
+def try_again_with_new_method(event: Event) -> None:
+    """What failed or waits for the customer is tried with the new method."""
+    customer = Customer.objects.get(pk=event.payload["customer_id"])
+    if collection.wake_payments_of(customer=customer) and not waking.time_is_turning(event.organisation_id):
+        waking.send("payments.tasks.collect_organisation", str(event.organisation_id))

@@ -1,0 +1,97 @@
+"""Disputes: what the gateway says is followed, the money booked as it moves."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django_fsm import can_proceed
+
+from billing import clock
+from billing.money import zero
+from billing.services import ledger, outbox
+from payments import postings
+from payments.gateways.base import DisputeRecord, DisputeState
+from payments.gateways.registry import gateway_for
+from payments.models import Dispute, GatewayAccount, Payment, PaymentAttempt
+from payments.services.facts import amount_text
+
+
+def follow_gateway(*, account: GatewayAccount, dispute_ref: str) -> Dispute | None:
+    """Ask for a dispute as it stands and follow it. None when the charge is not one of ours (yet)."""
+    return record(account=account, found=gateway_for(account).dispute(dispute_ref))
+
+
+@transaction.atomic
+def record(*, account: GatewayAccount, found: DisputeRecord) -> Dispute | None:
+    """Bring our row to where the gateway's dispute stands. Safe to repeat, in any order."""
+    attempts = PaymentAttempt.objects.filter(gateway_account=account, status=PaymentAttempt.Status.CAPTURED)
+    payment_id = attempts.filter(gateway_ref=found.charge_ref).values_list("payment_id", flat=True).first()
+    if payment_id is None:
+        return None
+    payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
+    now = clock.now(account.organisation_id)
+    dispute = Dispute.objects.select_for_update().filter(gateway_account=account, gateway_ref=found.gateway_ref).first()
+    if dispute is None:
+        dispute = _open(account, payment, found, now)
+    match found.state:
+        case DisputeState.UNDER_REVIEW if can_proceed(dispute.contest):
+            dispute.contest()
+        case DisputeState.WON if can_proceed(dispute.win):
+            _won(account, payment, dispute, now)
+        case DisputeState.LOST if can_proceed(dispute.lose):
+            _lost(account, payment, dispute, now)
+    dispute.save()
+    return dispute
+
+
+def _open(account: GatewayAccount, payment: Payment, found: DisputeRecord, now: datetime) -> Dispute:
+    dispute = Dispute.objects.create(
+        organisation_id=account.organisation_id,
+        payment=payment,
+        gateway_account=account,
+        gateway_ref=found.gateway_ref,
+        amount=found.amount,
+        fee=found.fee if found.fee.currency == found.amount.currency else zero(found.amount.currency.code),
+        reason=found.reason,
+        respond_by=found.respond_by,
+        opened_at=now,
+    )
+    payment.disputed += found.amount
+    payment.save(update_fields=["disputed", "currency"])
+    ledger.post(
+        organisation=account.organisation_id,
+        entry=postings.dispute_opened(
+            dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, fee=dispute.fee, at=now
+        ),
+    )
+    _tell("dispute.opened", payment, dispute, now)
+    return dispute
+
+
+def _won(account: GatewayAccount, payment: Payment, dispute: Dispute, now: datetime) -> None:
+    dispute.win(at=now)
+    payment.disputed -= dispute.amount
+    payment.save(update_fields=["disputed", "currency"])
+    entry = postings.dispute_won(dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, at=now)
+    ledger.post(organisation=account.organisation_id, entry=entry)
+    _tell("dispute.won", payment, dispute, now)
+
+
+def _lost(account: GatewayAccount, payment: Payment, dispute: Dispute, now: datetime) -> None:
+    dispute.lose(at=now)
+    entry = postings.dispute_lost(dispute_id=dispute.pk, amount=dispute.amount, at=now)
+    ledger.post(organisation=account.organisation_id, entry=entry)
+    _tell("dispute.lost", payment, dispute, now)
+
+
+def _tell(event: str, payment: Payment, dispute: Dispute, now: datetime) -> None:
+    facts: dict[str, Any] = {
+        "dispute_id": str(dispute.pk),
+        "payment_id": str(payment.pk),
+        "reference": payment.reference,
+        "customer_id": str(payment.customer_id),
+        "amount": amount_text(dispute.amount),
+        "currency": dispute.amount.currency.code,
+        "reason": dispute.reason,
+    }
+    outbox.publish(event, dispute, at=now, **facts)
