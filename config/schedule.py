@@ -21,6 +21,7 @@ TASKS: dict[str, Any] = {
     "payments.tasks.expiry_notices": crontab(hour=3, minute=30),
     "invoices.tasks.send_due_mail": MINUTE,
     "invoices.tasks.mark_overdue": HOUR,
+    "subscriptions.tasks.apply_changes": 15 * MINUTE,
     "subscriptions.tasks.billing_run": HOUR,
     "subscriptions.tasks.dunning": HOUR,
 }

@@ -1,1 +1,35 @@
 """What this app does when it hears an event or the clock."""
+
+from billing import clock
+from billing.context import Actor
+from billing.models import Event, Organisation
+from billing.services import clock_jobs
+from billing.services.outbox import handles
+from subscriptions import billing_jobs  # noqa: F401 - registers itself
+from subscriptions.services import changes, standing
+
+ACTOR = Actor.system("subscriptions")
+
+
+@handles("invoice.overdue", consumer="subscriptions.fall_behind")
+def fall_behind(event: Event) -> None:
+    """A subscription whose invoice is overdue is past due."""
+    standing.note_overdue(organisation_id=event.organisation_id, invoice_id=event.aggregate_id)
+
+
+@handles("invoice.paid", "invoice.voided", consumer="subscriptions.recover")
+def recover(event: Event) -> None:
+    """Once no invoice of the subscription is overdue any more, it is in good standing again."""
+    standing.note_settled(organisation_id=event.organisation_id, invoice_id=event.aggregate_id, actor=ACTOR)
+
+
+@clock_jobs.register(name="subscriptions.apply_changes", order=5)
+def apply_changes(organisation: Organisation) -> int:
+    """Starts, trial ends, planned changes, resumptions and ends that are due."""
+    return changes.apply_due(organisation=organisation, due_at=clock.now(organisation))
+
+
+@clock_jobs.register(name="subscriptions.trial_notices", order=90)
+def trial_notices(organisation: Organisation) -> int:
+    """Tell customers that their trial ends soon."""
+    return changes.announce_trial_ends(organisation=organisation, at=clock.now(organisation))

@@ -71,11 +71,17 @@ class Price(TenantModel):
     model = models.CharField(max_length=20, choices=Model.choices)
     unit_price = UnitPriceField(null=True, blank=True)
     tiers = models.JSONField(default=list, blank=True)
-    meter = models.ForeignKey("billing.Meter", null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="Set: billed in arrears by usage.")
+    meter = models.ForeignKey(
+        "billing.Meter",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Set: billed in arrears by usage.",
+    )
     unit = models.CharField(max_length=40, blank=True)
     tax_category = models.CharField(max_length=40, blank=True)
     position = models.PositiveSmallIntegerField(default=1)
-
 
     class Meta:
         ordering = ["position", "code"]

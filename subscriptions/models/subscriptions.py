@@ -38,6 +38,7 @@ class Subscription(TenantModel):
     net_days = models.PositiveSmallIntegerField(default=0, help_text="Days from issue to due.")
     started_at = models.DateTimeField(help_text="Start of the agreement.")
     trial_ends_at = models.DateTimeField(null=True, blank=True)
+    trial_notice_at = models.DateTimeField(null=True, blank=True, help_text="When the customer was told that the trial ends.")
     anchor_on = models.DateField(
         help_text="Day that fixes where periods begin; its day of the month is kept over short months."
     )
@@ -72,7 +73,11 @@ class Subscription(TenantModel):
                 name="subscription_due",
                 condition=models.Q(next_billing_at__isnull=False, failure=""),
             ),
-            models.Index(fields=["organisation", "next_change_at"], name="subscription_change_due", condition=models.Q(next_change_at__isnull=False)),
+            models.Index(
+                fields=["organisation", "next_change_at"],
+                name="subscription_change_due",
+                condition=models.Q(next_change_at__isnull=False),
+            ),
             models.Index(fields=["customer", "-id"], name="subscription_customer"),
             models.Index(fields=["organisation", "-id"], name="subscription_page"),
         ]

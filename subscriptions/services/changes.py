@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -42,7 +42,35 @@ def apply_due(
     return done
 
 
+TRIAL_NOTICE = timedelta(days=3)
 _IN_TURN = Q(next_billing_at=None) | Q(next_billing_at__gte=F("next_change_at")) | ~Q(failure="")
+
+
+def announce_trial_ends(*, organisation: Organisation, at: datetime) -> int:
+    """Write to customers whose trial ends within three days, once per trial; returns how many were told."""
+    soon = Subscription.objects.of(organisation).filter(
+        status=Status.TRIALING,
+        trial_ends_at__gt=at,
+        trial_ends_at__lte=at + TRIAL_NOTICE,
+        trial_notice_at=None,
+        cancel_at=None,
+    )
+    return sum(_announce(pk, at) for pk in list(soon.order_by("id").values_list("id", flat=True)))
+
+
+@transaction.atomic
+def _announce(subscription_id: uuid.UUID, at: datetime) -> int:
+    subscription = rows.locked(subscription_id, skip_locked=True)
+    if subscription is None or subscription.status != Status.TRIALING or subscription.trial_notice_at is not None:
+        return 0
+    subscription.trial_notice_at = at
+    rows.save(subscription)
+    rows.publish("trial_ending", subscription, at=at, trial_ends_at=_iso(subscription.trial_ends_at))
+    return 1
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_period_split_anywhere_costs_the_same_as_whole(price, total, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, total), max_size=8)))
     edges = [0, *cuts, total]
 
-    parts = [share(price, Part(first, last, total)) for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [share(price, Part(first, last, total)) for first, last in pairwise(edges)]
 
     assert sum(parts, start=money.zero(price.currency.code)) == price
     assert all(part.amount >= 0 for part in parts)
