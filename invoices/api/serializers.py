@@ -130,7 +130,13 @@ class LineInputSerializer(StrictSerializer):
                 "customer": "0198a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
                 "currency": "INR",
                 "lines": [
-                    {"description": "Robotics workshop", "quantity": "2", "unit": "day", "unit_price": "4500.00", "tax_category": "activities"}
+                    {
+                        "description": "Robotics workshop",
+                        "quantity": "2",
+                        "unit": "day",
+                        "unit_price": "4500.00",
+                        "tax_category": "activities",
+                    }
                 ],
                 "net_days": 14,
                 "memo": "As agreed on the phone",
@@ -179,12 +185,17 @@ class CreditLineInput(StrictSerializer):
         OpenApiExample(
             "Part of a line",
             request_only=True,
-            value={"reason": "One day less", "amounts": [{"position": 1, "amount": {"amount": "4500.00", "currency": "INR"}}]},
+            value={
+                "reason": "One day less",
+                "amounts": [{"position": 1, "amount": {"amount": "4500.00", "currency": "INR"}}],
+            },
         ),
     ]
 )
 class CreditNoteInput(ReasonInput):
-    amounts = CreditLineInput(many=True, default=None, allow_null=True, max_length=MAX_LINES, help_text="Empty: all that is left.")
+    amounts = CreditLineInput(
+        many=True, default=None, allow_null=True, max_length=MAX_LINES, help_text="Empty: all that is left."
+    )
 
 
 class CreditNoteSerializer(serializers.ModelSerializer):
@@ -231,7 +242,17 @@ class InstallmentPlanSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = InstallmentPlan
-        fields = ["id", "customer", "beneficiary", "description", "total", "tax_category", "status", "interval_months", "installments"]
+        fields = [
+            "id",
+            "customer",
+            "beneficiary",
+            "description",
+            "total",
+            "tax_category",
+            "status",
+            "interval_months",
+            "installments",
+        ]
 
 
 @extend_schema_serializer(
@@ -268,7 +289,17 @@ class InstallmentPlanInput(StrictSerializer):
 class TaxRateSerializer(serializers.ModelSerializer):
     class Meta:
         model = TaxRate
-        fields = ["id", "category", "country", "region", "rate", "code", "exemption_reason", "valid_from", "valid_until"]
+        fields = [
+            "id",
+            "category",
+            "country",
+            "region",
+            "rate",
+            "code",
+            "exemption_reason",
+            "valid_from",
+            "valid_until",
+        ]
 
 
 @extend_schema_serializer(
@@ -303,7 +334,18 @@ class MailSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Mail
-        fields = ["id", "kind", "customer", "invoice", "recipient", "status", "attempts", "error", "send_after", "sent_at"]
+        fields = [
+            "id",
+            "kind",
+            "customer",
+            "invoice",
+            "recipient",
+            "status",
+            "attempts",
+            "error",
+            "send_after",
+            "sent_at",
+        ]
 
     def get_recipient(self, mail: Mail) -> str:
         return mask_email(mail.recipient)

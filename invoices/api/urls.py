@@ -1,5 +1,14 @@
 """Addresses of the invoices API below /api/v1/."""
 
-from django.urls import URLPattern, URLResolver
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from invoices.api import views
+
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("invoices", views.InvoiceViewSet, basename="invoice")
+router.register("credit-notes", views.CreditNoteViewSet, basename="credit-note")
+router.register("installment-plans", views.InstallmentPlanViewSet, basename="installment-plan")
+router.register("tax-rates", views.TaxRateViewSet, basename="tax-rate")
+router.register("mails", views.MailViewSet, basename="mail")
+
+urlpatterns = router.urls
