@@ -160,6 +160,24 @@ def test_a_lost_stripe_dispute_costs_amount_and_fee(
     assert sim.truth("pk_test")["objects"][intent.latest_charge]["disputed"] == 10_000
 
 
+def test_a_won_stripe_dispute_brings_the_amount_back_and_keeps_the_fee(
+    sim: Sim, st: stripe.StripeClient, saved_card: Make, charge: Make
+) -> None:
+    intent = charge(saved_card(), 10_000)
+    dispute = sim.post("/_sim/disputes", {"charge": intent.latest_charge})
+
+    st.v1.disputes.update(dispute["id"], {"evidence": {"uncategorized_text": "was delivered"}})
+    assert st.v1.disputes.retrieve(dispute["id"]).status == "under_review"
+    sim.post(f"/_sim/disputes/{dispute['id']}/close", {"outcome": "won"})
+    sim.advance(days=3)
+
+    told = st.v1.disputes.retrieve(dispute["id"])
+    assert (told.status, [txn.net for txn in told.balance_transactions]) == ("won", [-11_500, 10_000])
+    assert st.v1.payouts.list().data[0].amount == 9_680 - 1_500
+    mine = sim.truth("pk_test")["objects"][intent.latest_charge]
+    assert (mine["disputed"], mine["fees"]) == (0, 1_820)
+
+
 def test_a_failed_payout_comes_again(sim: Sim, st: stripe.StripeClient, saved_card: Make, charge: Make) -> None:
     charge(saved_card(), 10_000)
     sim.advance(days=3)
@@ -227,6 +245,7 @@ def test_statement_balances_chain_over_months(sim: Sim, month: list[Any]) -> Non
         tree = ElementTree.fromstring(sim.call("GET", f"/_sim/bank/{KEY_ID}?noise=1&{query}")[1])
         return [Decimal(b.findtext("c:Amt", "", CAMT)) for b in tree.findall(".//c:Bal", CAMT)]
 
+    assert balances("from=2025-04-03&to=2025-04-03") == [Decimal("0.00"), Decimal(month[0]["amount"]) / 100]
     april, may = balances("from=2025-04-01&to=2025-04-30"), balances("from=2025-05-01&to=2025-05-04")
 
     assert april[1] == may[0] == Decimal(sum(s["amount"] for s in month)) / 100 - 118

@@ -13,6 +13,8 @@ from payments.simulator import fees, server, wire, workdays
 from payments.simulator.clock import ClockWentBack, VirtualClock, iso, parse_iso
 from payments.simulator.idempotency import IdempotencyStore, KeyInUse, KeyMismatch
 from payments.simulator.instruments import luhn_ok, network_of
+from payments.simulator.stripe_api import search
+from payments.simulator.stripe_api.errors import StripeError
 from payments.simulator.truth import TruthLedger
 
 
@@ -81,6 +83,29 @@ def test_nested_forms_are_read_as_the_sdk_writes_them(body: dict[str, object]) -
 
 def test_metadata_with_number_keys_stays_a_mapping() -> None:
     assert wire.nested([("metadata[1]", "a"), ("list[0]", "b")]) == {"metadata": {"1": "a"}, "list": ["b"]}
+
+
+INTENTS = [
+    {"id": "a", "amount": 100, "status": "succeeded", "metadata": {"k": "it's"}, "created": 5, "customer": "cus_1"},
+    {"id": "b", "amount": 200, "status": "canceled", "metadata": {}, "created": 6, "customer": None},
+    {"id": "c", "amount": 300, "status": "succeeded", "metadata": {"k": "x"}, "created": 7, "customer": "cus_2"},
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("amount>100", "bc"), ("amount>=200 AND status:'succeeded'", "c"), ("-status:'succeeded'", "b"), ("created<7", "ab"),
+     ("metadata['k']:'x' OR amount:200", "bc"), (r"metadata['k']:'it\'s'", "a"), ("-amount:200", "ac"),
+     ('customer:"cus_1" status:"succeeded"', "a"), ("-metadata['k']:'x'", "ab")],
+)  # fmt: skip
+def test_search_clauses(query: str, found: str) -> None:
+    assert "".join(item["id"] for item in search.matching(INTENTS, query)) == found
+
+
+@pytest.mark.parametrize("query", ["", "colour:'red'", "amount>1 AND", "amount>1 AND status:'x' OR amount<1"])
+def test_search_refuses_what_it_cannot_read(query: str) -> None:
+    with pytest.raises(StripeError):
+        search.matching(INTENTS, query)
 
 
 def test_the_ledger_refuses_an_unbalanced_entry() -> None:
