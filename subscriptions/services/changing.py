@@ -75,7 +75,9 @@ def change_subscription(
         subscription=subscription, documents=switch.documents, at=now, actor=actor, reason="Change of the subscription"
     )
     _cancel_planned(subscription)
-    apply_switch(subscription, switch, issued)
+    apply_switch(subscription, switch)
+    if switch.new_period is not None:
+        _note_period(subscription, switch.new_period, now, issued)
     audit.record(
         actor=actor, action="subscription.changed", target=subscription, before=before, after=_terms_of(subscription)
     )
@@ -161,8 +163,8 @@ def plan_switch(
     )  # fmt: skip
 
 
-def apply_switch(subscription: Subscription, switch: Switch, issued: Issued) -> None:
-    """Put the new terms on the row; the caller saves it."""
+def apply_switch(subscription: Subscription, switch: Switch) -> None:
+    """Put the new terms on the row, which the caller saves (or, for a preview, does not)."""
     if switch.at_boundary or subscription.status in rows.NOT_STARTED:
         switch_at_boundary(subscription, switch.version, switch.quantity, switch.at)
         return
@@ -174,7 +176,6 @@ def apply_switch(subscription: Subscription, switch: Switch, issued: Issued) -> 
         subscription.anchor_on, subscription.period_number = moment.first_on, moment.number
         subscription.period_start, subscription.period_end = moment.start, moment.end
         subscription.next_billing_at = moment.next_billing_at
-        _note_period(subscription, moment, switch.at, issued)
 
 
 def switch_at_boundary(subscription: Subscription, version: PlanVersion, quantity: int, at: datetime) -> None:
@@ -251,25 +252,31 @@ def _require_today(subscription: Subscription, now: datetime) -> None:
 def _plan_for_later(
     subscription: Subscription, version: PlanVersion, quantity: int, now: datetime, actor: Actor
 ) -> Changed:
-    trialing = subscription.status == rows.Status.TRIALING
-    effective_at = subscription.trial_ends_at if trialing else subscription.period_end
-    if effective_at is None or effective_at <= now:
-        due = subscription.next_billing_at or now
-        raise BillingBehind(on=local_date(due, clock.zone(subscription.organisation)).isoformat())
+    at = effective_at(subscription, now)
     _terms(subscription, version, quantity)  # refuses a plan without a price in the currency
     _cancel_planned(subscription)
     planned = None
     if (version.pk, quantity) != (subscription.plan_version_id, subscription.quantity):
         planned = PlannedChange.objects.create(
             organisation_id=subscription.organisation_id, subscription=subscription, plan_version=version,
-            quantity=quantity, effective_at=effective_at, created_at=now,
+            quantity=quantity, effective_at=at, created_at=now,
         )  # fmt: skip
     audit.record(
         actor=actor, action="subscription.change_planned", target=subscription, before=_terms_of(subscription),
-        after={"plan_version": str(version.pk), "quantity": quantity, "effective_at": effective_at.isoformat()},
+        after={"plan_version": str(version.pk), "quantity": quantity, "effective_at": at.isoformat()},
     )  # fmt: skip
     rows.save(subscription)
     return Changed(subscription=subscription, planned=planned)
+
+
+def effective_at(subscription: Subscription, now: datetime) -> datetime:
+    """When a change "at the period's end" takes hold; a trial's end counts as one. Raises ``BillingBehind``."""
+    trialing = subscription.status == rows.Status.TRIALING
+    at = subscription.trial_ends_at if trialing else subscription.period_end
+    if at is None or at <= now:
+        due = subscription.next_billing_at or now
+        raise BillingBehind(on=local_date(due, clock.zone(subscription.organisation)).isoformat())
+    return at
 
 
 def _cancel_planned(subscription: Subscription) -> bool:
