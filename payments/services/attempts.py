@@ -240,7 +240,7 @@ def _captured(payment: Payment, attempt: PaymentAttempt, result: ChargeResult, n
         surprises.book_duplicate(payment=payment, attempt=attempt, result=result, now=now)
         _end_without_money(attempt, now, code="duplicate")
         return
-    late = payment.status == Payment.Status.CANCELLED
+    unwanted = payment.cancel_requested or payment.status == Payment.Status.CANCELLED
     attempt.capture(at=now)
     payment.succeed(at=now)
     ledger.post(
@@ -255,7 +255,7 @@ def _captured(payment: Payment, attempt: PaymentAttempt, result: ChargeResult, n
         ),
     )
     outbox.publish("payment.captured", payment, at=now, **payment_facts(payment))
-    if late:
+    if unwanted:
         surprises.paid_after_cancellation(payment=payment, now=now)
     if payment.attempts.filter(status__in=PaymentAttempt.OPEN).exclude(pk=attempt.pk).exists():
         waking.after_commit(CLOSE_TASK, str(payment.pk))

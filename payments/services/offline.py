@@ -11,7 +11,7 @@ from billing.context import Actor
 from billing.errors import InvalidInput, NotFound
 from billing.ids import uuid7
 from billing.models import Customer, Organisation
-from billing.money import to_minor_units, zero
+from billing.money import to_minor_units
 from billing.services import audit
 from payments.errors import PaymentNotCollectable
 from payments.gateways.base import ChargeResult, Outcome
