@@ -62,7 +62,7 @@ def _plan(organisation: Organisation, meter: Meter, now: datetime) -> PlanVersio
         organisation=organisation, plan=plan, number=1, effective_from=PERIOD_START, created_at=now
     )
     shared = {"organisation": organisation, "version": version, "currency": "INR", "tax_category": "saas"}
-    Price.objects.create(code="base", name="Base fee", model="flat", unit_price=Decimal("499"), position=1, **shared)
+    Price.objects.create(code="base", name="Base fee", model="flat", unit_price=Decimal(499), position=1, **shared)
     Price.objects.create(
         code="seat", name="Seats", model="per_unit", unit_price=Decimal("149.50"), unit="seat", position=2, **shared
     )
@@ -98,9 +98,7 @@ def _customers(organisation: Organisation, numbers: range, now: datetime) -> lis
     return Customer.objects.bulk_create(customers, batch_size=BATCH)
 
 
-def _subscriptions(
-    organisation: Organisation, version: PlanVersion, customers: list[Customer], now: datetime
-) -> None:
+def _subscriptions(organisation: Organisation, version: PlanVersion, customers: list[Customer], now: datetime) -> None:
     Subscription.objects.bulk_create(
         [
             Subscription(

@@ -292,16 +292,16 @@ def _run_row(
     organisation: Organisation, due_at: datetime, due: int, at: datetime, run_id: uuid.UUID | None
 ) -> BillingRun | None:
     """The row that shows the progress: the one named, else a new one if there is anything to do."""
+    if run_id is None and not due:
+        return None
     _give_up_stale(organisation, run_id)
     with transaction.atomic():
-        if run_id is not None:
+        if run_id is None:
+            run = BillingRun(organisation=organisation, due_at=due_at, due_count=due, started_at=at)
+        else:
             run = BillingRun.objects.of(organisation).select_for_update().get(pk=run_id)
             if run.status == RUN.DONE:
                 return run
-        elif not due:
-            return None
-        else:
-            run = BillingRun(organisation=organisation, due_at=due_at, due_count=due, started_at=at)
         run.begin(heartbeat_at=clock.wall_now())
         run.save()
         return run

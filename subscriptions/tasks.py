@@ -1,0 +1,35 @@
+"""Celery tasks of subscriptions: thin, they call services."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from billing.models import Organisation
+from billing.selectors import organisations_on_real_time
+from subscriptions.services import billing_run as runs
+
+
+@shared_task
+def billing_run() -> int:
+    """Start a run for each organisation that lives on real time and has something due; take up what was left lying."""
+    started = 0
+    for organisation in organisations_on_real_time():
+        for _ in range(runs.workers_wanted(organisation=organisation)):
+            bill_organisation.delay(str(organisation.pk))
+            started += 1
+    for run_id in runs.waiting_runs():
+        work_on_run.delay(str(run_id))
+        started += 1
+    return started
+
+
+@shared_task
+def bill_organisation(organisation_id: str) -> int:
+    """Bill what is due for one organisation; several of these share the work."""
+    return runs.bill_everything(organisation=Organisation.objects.get(pk=UUID(organisation_id)))
+
+
+@shared_task
+def work_on_run(run_id: str) -> int:
+    """Do a run that a person asked for."""
+    return runs.work_on(run_id=UUID(run_id)).billed

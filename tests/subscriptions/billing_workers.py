@@ -1,0 +1,44 @@
+"""Worker processes of the billing run, to be killed by tests.
+
+Started as ``python -m tests.subscriptions.billing_workers``: loads the product once, then forks one worker for each line
+``<organisation code> <chunk size>`` on its input. Writes ``<pid>`` when the worker exists.
+"""
+
+import os
+import signal
+import sys
+import traceback
+
+import django
+
+
+def work(code: str, chunk_size: int) -> None:
+    """Bill one organisation, as a process of its own."""
+    from billing.models import Organisation
+    from subscriptions.services.billing_run import run_billing
+
+    try:
+        run_billing(organisation=Organisation.objects.get(code=code), chunk_size=chunk_size)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    django.setup()
+    from subscriptions.services import billing_run  # noqa: F401 - loaded before the fork
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
+    print("ready", flush=True)
+    for line in sys.stdin:
+        code, chunk_size = line.split()
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            work(code, int(chunk_size))
+        print(pid, flush=True)
+
+
+if __name__ == "__main__":
+    main()
