@@ -1,0 +1,50 @@
+"""Gateway accounts: added with their secrets, which are encrypted and never shown again."""
+
+from django.db import IntegrityError, transaction
+
+from billing.context import Actor
+from billing.errors import Conflict
+from billing.models import Organisation
+from billing.services import audit
+from payments.models import GatewayAccount
+
+
+class GatewayAccountExists(Conflict):
+    code = "gateway_account_exists"
+    message = "There is a gateway account '{account}' already."
+
+
+@transaction.atomic
+def add_account(
+    *,
+    organisation: Organisation,
+    provider: str,
+    code: str,
+    key_id: str,
+    key_secret: str,
+    webhook_secret: str,
+    actor: Actor,
+    is_default: bool = False,
+) -> GatewayAccount:
+    """Add an account; the first one, or one asked to be, becomes the default. Raises ``GatewayAccountExists``."""
+    Organisation.objects.select_for_update().get(pk=organisation.pk)
+    others = GatewayAccount.objects.of(organisation)
+    if is_default:
+        others.filter(is_default=True).update(is_default=False)
+    try:
+        with transaction.atomic():
+            account = GatewayAccount.objects.create(
+                organisation=organisation,
+                provider=provider,
+                code=code,
+                key_id=key_id,
+                key_secret=key_secret,
+                webhook_secret=webhook_secret,
+                is_default=is_default or not others.filter(is_default=True).exists(),
+            )
+    except IntegrityError as exc:
+        raise GatewayAccountExists(account=code, field="code") from exc
+    audit.record(
+        actor=actor, action="gateway_account.added", target=account, after={"provider": provider, "code": code}
+    )
+    return account
