@@ -7,4 +7,4 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what this app listens to and what the clock runs for it."""
-        from . import handlers  # noqa: F401
+        from . import handlers, tracing  # noqa: F401

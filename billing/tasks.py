@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.models import TestClock
-from billing.services import housekeeping, outbox, test_clocks
+from billing.services import housekeeping, outbox, test_clocks, webhooks
 
 
 @shared_task
@@ -42,3 +42,9 @@ def sweep_test_clocks() -> int:
 def tidy() -> dict[str, int]:
     """Let go of old keys, sessions and deliveries."""
     return housekeeping.tidy()
+
+
+@shared_task
+def deliver_webhooks() -> int:
+    """Send outgoing webhooks that are due: woken by events, and by the clock for retries."""
+    return webhooks.deliver_due()

@@ -206,6 +206,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
+# Outgoing webhooks to loopback and private addresses: for one machine only, never where strangers name the address.
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", False)
 JWT_LIFETIME = timedelta(minutes=env.int("JWT_LIFETIME_MINUTES", 60))
 
 # --- Background work -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What every endpoint shares: the caller's organisation, permissions by name, scoped rows, amounts on the wire."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,6 +24,8 @@ class NamedPermission(permissions.BasePermission):
             raise exceptions.NotAuthenticated("Sign in, or send an API key.")
         if not isinstance(request.auth, Caller):
             raise exceptions.PermissionDenied("Name one of your organisations in the header Munim-Organisation.")
+        if request.method not in view.allowed_methods:
+            raise exceptions.MethodNotAllowed(request.method or "")
         action = getattr(view, "action", None) or (request.method or "").lower()
         if action in (None, "options", "metadata"):
             return True
@@ -42,6 +45,11 @@ class TenantViewMixin:
     request: Any
 
     @property
+    def throttle_scope(self) -> str:
+        """Which limit counts this request: reading or writing. Views with a limit of their own name it as an attribute."""
+        return "read" if self.request.method in permissions.SAFE_METHODS else "write"
+
+    @property
     def organisation(self) -> Organisation:
         return self.request.auth.organisation  # type: ignore[union-attr]
 
@@ -50,8 +58,8 @@ class TenantViewMixin:
         return self.request.auth.actor  # type: ignore[union-attr]
 
 
-class TenantViewSet(TenantViewMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """List and detail of one table, scoped to the caller's organisation: somebody else's id is a 404.
+class TenantGenericViewSet(TenantViewMixin, viewsets.GenericViewSet):
+    """Rows scoped to the caller's organisation: somebody else's id is a 404.
 
     Subclasses set ``queryset`` (unscoped), ``serializer_class`` and ``required_permissions``; writes are actions that
     validate an input serializer and call a service.
@@ -72,6 +80,16 @@ class TenantViewSet(TenantViewMixin, mixins.ListModelMixin, mixins.RetrieveModel
         return serializer.validated_data
 
 
+class TenantViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantGenericViewSet):
+    """List and detail of one table, scoped to the caller's organisation."""
+
+
+class PlainJSONField(serializers.DictField):
+    """An object of short texts by name, which the house keeps and does not read."""
+
+    child = serializers.CharField(max_length=500, allow_blank=True)
+
+
 class StrictSerializer(serializers.Serializer):
     """Input that refuses unknown fields, so that a misspelt one is not silently ignored."""
 
@@ -83,6 +101,10 @@ class StrictSerializer(serializers.Serializer):
         return super().to_internal_value(data)
 
 
+AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,4})?")
+MALFORMED = 'Expected {"amount": "499.00", "currency": "INR"} with the amount as a decimal string.'
+
+
 @extend_schema_field(
     {
         "type": "object",
@@ -91,6 +113,7 @@ class StrictSerializer(serializers.Serializer):
             "currency": {"type": "string", "pattern": "^[A-Z]{3}$", "example": "INR"},
         },
         "required": ["amount", "currency"],
+        "additionalProperties": False,
     }
 )
 class AmountSerializerField(serializers.Field):
@@ -101,10 +124,12 @@ class AmountSerializerField(serializers.Field):
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> Money:
-        if not isinstance(data, Mapping) or set(data) != {"amount", "currency"} or not isinstance(data["amount"], str):
-            raise serializers.ValidationError(
-                'Expected {"amount": "499.00", "currency": "INR"} with the amount as a string.'
-            )
+        if not isinstance(data, Mapping) or set(data) != {"amount", "currency"}:
+            raise serializers.ValidationError(MALFORMED)
+        if not isinstance(data["currency"], str) or not isinstance(data["amount"], str):
+            raise serializers.ValidationError(MALFORMED)
+        if not AMOUNT.fullmatch(data["amount"]):
+            raise serializers.ValidationError(MALFORMED, code="invalid_amount")
         try:
             return money.parse_amount(data["amount"], data["currency"], positive=self.positive)
         except money.InvalidAmount as exc:

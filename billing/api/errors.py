@@ -19,6 +19,7 @@ def problem(
     *, status_code: int, code: str, detail: str, errors: list[dict[str, str]] | None = None, **extra: Any
 ) -> Response:
     """A problem document: type, title, status, code, detail, and ``errors`` by field where there are any."""
+    detail = _speakable(detail)
     body: dict[str, Any] = {
         "type": f"https://munim.example/problems/{code}",
         "title": code.replace("_", " ").capitalize(),
@@ -27,7 +28,7 @@ def problem(
         "detail": detail,
     }
     if errors:
-        body["errors"] = errors
+        body["errors"] = [{name: _speakable(text) for name, text in row.items()} for row in errors]
     if correlation_id():
         body["correlation_id"] = correlation_id()
     return Response(body | extra, status=status_code, content_type=CONTENT_TYPE)
@@ -66,6 +67,11 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, DataError):
         return problem(status_code=422, code="invalid_input", detail="A value is out of the range that can be stored.")
     return None
+
+
+def _speakable(text: str) -> str:
+    """Text that can be written as UTF-8: what a caller sent is quoted in messages, half characters too."""
+    return str(text).encode("utf-8", "replace").decode()[:500]
 
 
 def _flatten(detail: Any, path: str = "") -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
 PROBLEM = {
@@ -48,3 +49,24 @@ class MunimAutoSchema(AutoSchema):
                     status, {"description": reason, "content": {"application/problem+json": {"schema": PROBLEM}}}
                 )
         return operation
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    target_class = "billing.api.authentication.JWTAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An access token of auth/login, or an API key (mk_…). Who belongs to several organisations "
+            "names one in the header Munim-Organisation.",
+        }
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    target_class = "billing.api.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "An API key (mk_…)."}
