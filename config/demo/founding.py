@@ -1,7 +1,7 @@
 """Founding the two organisations: what an operator does once with ``manage.py``, through the same services."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from random import Random
 from typing import Any
@@ -29,8 +29,8 @@ class Life:
 
 def found(*, simulator: Simulator, public_url: str, first_day: date, scale: int, seed: int) -> list[Life]:
     """Create both organisations with their people and keys, set up their offices, and write their scripts."""
-    start = datetime.combine(first_day - timedelta(days=1), clock_time(16), tzinfo=UTC)
-    simulator.set_clock(start.isoformat())
+    start = datetime.combine(first_day, clock_time(0), tzinfo=UTC)
+    simulator.post("/_sim/reset", {"now": start.isoformat(), "seed": seed})
     lives = []
     for make in (_school, _software):
         house, plot = make(simulator, public_url, first_day, start, scale, seed)
