@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--port", type=int, default=8010, help="0 picks a free one")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--now", default="2025-04-01T00:00:00Z", help="where the virtual clock starts")
+    options.add_argument("--public-url", default="", help="where browsers find the hosted pages, if elsewhere")
     options.add_argument("--razorpay-key", action="append", default=[], metavar="ID:SECRET")
     options.add_argument("--stripe-key", action="append", default=[], metavar="SECRET")
     return options
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         open_account(world, {"provider": "razorpay", "key_id": key_id, "key_secret": secret})
     for secret in options.stripe_key:
         open_account(world, {"provider": "stripe", "key_id": secret, "key_secret": secret})
-    server = Server(options.host, options.port, Simulator(world))
+    server = Server(options.host, options.port, Simulator(world, options.public_url))
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"gateway simulator on http://{options.host}:{server.port}, clock at {iso(world.clock.now)}", flush=True)

@@ -23,11 +23,13 @@ HTML_502 = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad 
 class Simulator:
     """The callable behind the server."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, public_url: str = "") -> None:
         self.world = world
+        self.public_url = public_url.rstrip("/")
 
     def __call__(self, request: Request) -> Response:
         """Answer one request; our own bugs become a 500 and a log line."""
+        request.public_url = self.public_url
         try:
             if request.path == "/healthz":
                 return json_response({"status": "ok"})

@@ -21,7 +21,7 @@ class Request:
     target: str
     headers: dict[str, str]
     body: bytes = b""
-    params: dict[str, str] = field(default_factory=dict)
+    public_url: str = ""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.target)
@@ -35,8 +35,8 @@ class Request:
 
     @property
     def base_url(self) -> str:
-        """Where the caller found us."""
-        return f"http://{self.headers.get('host', '127.0.0.1')}"
+        """Where a browser finds us: as set up, else where the caller found us."""
+        return self.public_url or f"http://{self.headers.get('host', '127.0.0.1')}"
 
     def json(self) -> Json:
         """The body as a JSON object; ``{}`` when empty. Raises ValueError."""

@@ -5,6 +5,7 @@ import hmac
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 import razorpay
 import requests
 import stripe
@@ -69,3 +70,54 @@ def test_a_saved_card_form_for_a_setup(sim: Sim, st: stripe.StripeClient, stripe
                   data={"outcome": "ok", "method": "card", "card": "4000002500003155"})  # fmt: skip
 
     assert st.v1.setup_intents.retrieve(setup.id).status == "succeeded"
+
+
+@pytest.fixture
+def session(st: stripe.StripeClient, stripe_customer: stripe.Customer) -> stripe.checkout.Session:
+    return st.v1.checkout.sessions.create({
+        "mode": "payment", "customer": stripe_customer.id, "client_reference_id": "att-1", "metadata": {"attempt": "1"},
+        "success_url": "https://shop.example/done?s={CHECKOUT_SESSION_ID}", "payment_intent_data": {"metadata": {"attempt": "1"}},
+        "line_items": [{"quantity": 2, "price_data": {"currency": "eur", "unit_amount": 1_250,
+                                                      "product_data": {"name": "Seats"}}}]})  # fmt: skip
+
+
+def test_a_checkout_session_is_paid_on_its_page(
+    sim: Sim, st: stripe.StripeClient, session: stripe.checkout.Session, stripe_customer: stripe.Customer
+) -> None:
+    assert (session.status, session.amount_total, session.payment_intent) == ("open", 2_500, None)
+    assert "EUR 25.00" in requests.get(session.url, timeout=5).text
+    declined = requests.post(
+        session.url, data={"outcome": "ok", "method": "card", "card": "4000000000009995"}, timeout=5
+    )
+    assert "card_declined" in declined.text
+
+    answer = requests.post(session.url, data={"outcome": "ok", "method": "card", "card": "4242424242424242"},
+                           allow_redirects=False, timeout=5)  # fmt: skip
+
+    assert answer.headers["Location"] == f"https://shop.example/done?s={session.id}"
+    done = st.v1.checkout.sessions.retrieve(session.id, {"expand": ["payment_intent"]})
+    assert (done.status, done.payment_status, done.url) == ("complete", "paid", None)
+    assert (done.payment_intent.status, done.payment_intent.metadata["attempt"]) == ("succeeded", "1")
+    assert [s.id for s in st.v1.checkout.sessions.list({"customer": stripe_customer.id}).data] == [session.id]
+    with pytest.raises(stripe.InvalidRequestError, match="can be expired"):
+        st.v1.checkout.sessions.expire(session.id)
+
+
+def test_a_checkout_session_expires(sim: Sim, st: stripe.StripeClient, session: stripe.checkout.Session) -> None:
+    sim.post("/_sim/pay", {"id": session.id, "outcome": "abandon"})
+    assert st.v1.checkout.sessions.retrieve(session.id).status == "open"
+
+    sim.advance(days=1)
+
+    assert st.v1.checkout.sessions.retrieve(session.id).status == "expired"
+    sim.post("/_sim/pay", {"id": session.id}, status=400)
+
+
+def test_a_setup_session_saves_a_card(sim: Sim, st: stripe.StripeClient, stripe_customer: stripe.Customer) -> None:
+    session = st.v1.checkout.sessions.create({"mode": "setup", "customer": stripe_customer.id, "currency": "eur",
+                                              "success_url": "https://shop.example/"})  # fmt: skip
+
+    sim.post("/_sim/pay", {"id": session.id, "outcome": "ok"})
+
+    done = st.v1.checkout.sessions.retrieve(session.id, {"expand": ["setup_intent.payment_method"]})
+    assert (done.status, done.setup_intent.payment_method.customer) == ("complete", stripe_customer.id)

@@ -11,6 +11,7 @@ import pytest
 import razorpay
 import stripe
 import stripe.params
+import stripe.params.checkout
 
 from payments.simulator.stripe_api.params import ALLOWED
 from tests.simulator.conftest import KEY_ID, STRIPE_KEY, Sim
@@ -22,7 +23,7 @@ CLASSES = {
     "payment_intents": stripe.PaymentIntent, "setup_intents": stripe.SetupIntent, "charges": stripe.Charge,
     "customers": stripe.Customer, "payment_methods": stripe.PaymentMethod, "refunds": stripe.Refund,
     "balance_transactions": stripe.BalanceTransaction, "payouts": stripe.Payout, "disputes": stripe.Dispute,
-    "events": stripe.Event,
+    "events": stripe.Event, "checkout/sessions": stripe.checkout.Session,
 }  # fmt: skip
 
 
@@ -83,6 +84,10 @@ def busy_account(
     st.v1.setup_intents.create({"payment_method": "pm_card_visa", "confirm": True})
     st.v1.setup_intents.create({"payment_method": "pm_card_authenticationRequired", "confirm": True})
     charge(card, 9_000)
+    session = st.v1.checkout.sessions.create({
+        "mode": "payment", "success_url": "https://shop.example/",
+        "line_items": [{"price_data": {"currency": "eur", "unit_amount": 1_250, "product_data": {"name": "Seats"}}}]})  # fmt: skip
+    sim.post("/_sim/pay", {"id": session.id})
     sim.advance(days=5)
     return sim
 
@@ -124,7 +129,8 @@ def _request_names(name: str) -> set[str]:
     noun, verb = name.split(".")
     prefix = "".join(part.title() for part in noun.split("_"))
     verb = {"payment_methods": "ListPaymentMethods"}.get(verb, verb.title())
-    params = getattr(stripe.params, f"{prefix}{verb}Params")
+    home = stripe.params.checkout if noun == "checkout_session" else stripe.params
+    params = getattr(home, f"{prefix.removeprefix('Checkout')}{verb}Params")
     names: set[str] = set()
     for base in params.__mro__ if hasattr(params, "__mro__") else [params]:
         names |= set(getattr(base, "__annotations__", {}))

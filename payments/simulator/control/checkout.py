@@ -10,7 +10,7 @@ from payments.simulator.control.errors import Refused
 from payments.simulator.instruments import Instrument
 from payments.simulator.razorpay_api import payments, shapes, tokens
 from payments.simulator.razorpay_api.errors import refused
-from payments.simulator.stripe_api import intents, methods, setups
+from payments.simulator.stripe_api import intents, methods, sessions, setups
 from payments.simulator.stripe_api.call import Call
 from payments.simulator.stripe_api.errors import StripeError
 from payments.simulator.wire import Request
@@ -18,7 +18,8 @@ from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
-FIELDS = {"account", "order_id", "payment_link", "payment_intent", "setup_intent", "method", "card", "vpa",
+FIELDS = {"account", "order_id", "payment_link", "payment_intent", "setup_intent", "checkout_session",
+          "method", "card", "vpa",
           "bank", "save", "3ds", "late", "customer_id", "email", "contact", "max_amount", "mandate",
           "expire_at", "return_url"}  # fmt: skip
 
@@ -144,10 +145,13 @@ def _save(world: World, account: Account, order: Json, instrument: Instrument, p
 
 
 def _stripe(world: World, account: Account, request: Request, body: Json) -> Json:
+    session = account.of("sessions").get(str(body.get("checkout_session")))
+    if session is not None:
+        return _session(world, account, request, session, body)
     kind = "setup_intents" if body.get("setup_intent") else "payment_intents"
     intent = account.of(kind).get(str(body.get("setup_intent") or body.get("payment_intent")))
     if intent is None:
-        raise Refused(404, "give the payment_intent or setup_intent of this account")
+        raise Refused(404, "give the payment_intent, setup_intent or checkout_session of this account")
     if intent["status"] != "requires_action":
         _confirm_in_browser(world, account, request, intent, body)
     if intent["status"] == "requires_action" and body.get("3ds") != "abandon":
@@ -157,6 +161,17 @@ def _stripe(world: World, account: Account, request: Request, body: Json) -> Jso
     return {"id": intent["id"], "status": intent["status"], "payment_method": intent["payment_method"],
             "customer": intent["customer"], "latest_charge": intent.get("latest_charge"),
             "error": failed["code"] if failed else None}  # fmt: skip
+
+
+def _session(world: World, account: Account, request: Request, session: Json, body: Json) -> Json:
+    """Pay or save on the page of a checkout session; who leaves has done nothing."""
+    intent = sessions.intent_of(world, account, session)
+    result: Json = {"id": intent["id"], "status": intent["status"], "error": None}
+    if body.get("3ds") != "abandon":
+        plain = {key: value for key, value in body.items() if key != "checkout_session"}
+        result = _stripe(world, account, request, {**plain, intent["object"]: intent["id"]})
+        sessions.follow(world, account, session, intent)
+    return {**result, "checkout_session": session["id"], "session_status": session["status"]}
 
 
 def _confirm_in_browser(world: World, account: Account, request: Request, intent: Json, body: Json) -> None:

@@ -12,15 +12,17 @@ from payments.simulator.control.bank import decimal_text
 from payments.simulator.control.checkout import checkout
 from payments.simulator.control.errors import Refused
 from payments.simulator.razorpay_api.errors import RazorpayError
+from payments.simulator.stripe_api import sessions
 from payments.simulator.stripe_api.errors import StripeError
 from payments.simulator.wire import Request, Response
 from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
-KINDS = {"order_": "orders", "plink_": "links", "pi_": "payment_intents", "seti_": "setup_intents"}
+KINDS = {"order_": "orders", "plink_": "links", "pi_": "payment_intents", "seti_": "setup_intents",
+         "cs_test_": "sessions"}  # fmt: skip
 FIELD = {"orders": "order_id", "links": "payment_link", "payment_intents": "payment_intent",
-         "setup_intents": "setup_intent"}  # fmt: skip
+         "setup_intents": "setup_intent", "sessions": "checkout_session"}  # fmt: skip
 CARDS = {
     "razorpay": (("4100280000001007", "Visa, succeeds"), ("5500670000001002", "Mastercard, succeeds"),
                  ("4100280000080001", "Visa, insufficient funds"), ("4100280000060003", "Visa, declined")),
@@ -89,17 +91,19 @@ def submit(world: World, request: Request, target_id: str) -> Response:
         result = checkout(world, account, request, body)
     except (RazorpayError, StripeError, Refused) as error:
         return page("Not possible", f"<h1>{escape(account.name)}</h1><p>{escape(str(error))}</p>")
-    if form.get("outcome") == "abandon" and not back:
+    if form.get("outcome") == "abandon":
         return page("Abandoned", f"<h1>{escape(account.name)}</h1><p>You left without paying.</p>")
-    if back:
-        return Response(303, b"", "text/plain", {"Location": _with(back, _answer(account, kind, target, result))})
     good = result["status"] in {"succeeded", "requires_capture", "captured", "authorized"}
+    if back and (good or kind in {"payment_intents", "setup_intents"}):  # other pages let the customer try again
+        return Response(303, b"", "text/plain", {"Location": _with(back, _answer(account, kind, target, result))})
     word = "Thank you, it is done." if good else f"It did not work: {result.get('error_reason') or result.get('error')}"
     return page("Result", f"<h1>{escape(account.name)}</h1><p>{escape(word)}</p>")
 
 
 def _answer(account: Account, kind: str, target: Json, result: Json) -> dict[str, str]:
     """What the provider adds to the merchant's address."""
+    if kind == "sessions":
+        return {}
     if kind in {"payment_intents", "setup_intents"}:
         name = FIELD[kind]
         done = result["status"] in {"succeeded", "requires_capture", "processing"}
@@ -116,23 +120,27 @@ def _answer(account: Account, kind: str, target: Json, result: Json) -> dict[str
 
 
 def _return_url(request: Request, target: Json) -> str:
+    if target.get("object") == "checkout.session":
+        return sessions.return_address(target)
     redirect = (target.get("next_action") or {}).get("redirect_to_url") or {}
     return str(redirect.get("return_url") or target.get("callback_url") or request.query.get("return_url") or "")
 
 
 def _with(url: str, values: dict[str, str]) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(values)}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(values)}" if values else url
 
 
 def _is_done(target: Json) -> bool:
-    return target["status"] in {"paid", "succeeded", "canceled", "cancelled", "expired", "requires_capture"}
+    return target["status"] in {"paid", "succeeded", "canceled", "cancelled", "expired", "complete",
+                                "requires_capture"}  # fmt: skip
 
 
 def _amount_text(target: Json) -> str:
-    if "amount" not in target:
+    amount = target.get("amount", target.get("amount_total"))
+    if amount is None:
         return "your card"
     currency = target["currency"].upper()
-    return f"{currency} {decimal_text(target['amount'], currency)}"
+    return f"{currency} {decimal_text(amount, currency)}"
 
 
 def _purpose(target: Json) -> str:

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 KINDS = {  # id prefix: kind of object
     "pi": "payment_intents", "ch": "charges", "cus": "customers", "pm": "payment_methods",
     "txn": "balance_transactions", "re": "refunds", "po": "payouts", "dp": "disputes",
-    "seti": "setup_intents", "mandate": "mandates",
+    "seti": "setup_intents", "mandate": "mandates", "cs_test": "sessions",
 }  # fmt: skip
 TRUE = frozenset({"true", "1", "one_off", "recurring"})
 CHOICES = {

@@ -44,6 +44,11 @@ ALLOWED: dict[str, frozenset[str]] = {
         "payment_intent.cancel": _COMMON | {"cancellation_reason"},
         "payment_intent.list": _LIST | {"customer", "created"},
         "payment_intent.search": {"expand", "query", "limit", "page"},
+        "checkout_session.create": _COMMON | {
+            "mode", "line_items", "currency", "customer", "customer_email", "client_reference_id", "metadata",
+            "payment_intent_data", "setup_intent_data", "success_url", "cancel_url", "expires_at"},
+        "checkout_session.list": _LIST | {"customer", "created", "payment_intent", "status"},
+        "checkout_session.expire": _COMMON,
         "charge.list": _LIST | {"customer", "created", "payment_intent"},
         "refund.create": _COMMON | {"amount", "charge", "payment_intent", "reason", "metadata", "currency"},
         "refund.list": _LIST | {"charge", "payment_intent", "created"},

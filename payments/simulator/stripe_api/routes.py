@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from payments.simulator.idempotency import KeyInUse, KeyMismatch
-from payments.simulator.stripe_api import charges, disputes, intent_calls, methods
+from payments.simulator.stripe_api import charges, disputes, intent_calls, methods, sessions
 from payments.simulator.stripe_api.call import Call
 from payments.simulator.stripe_api.errors import StripeError, no_such
 from payments.simulator.stripe_api.events import API_VERSION
@@ -119,6 +119,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/payment_intents/{id}/confirm", intent_calls.confirm),
     ("POST", "/v1/payment_intents/{id}/capture", intent_calls.capture),
     ("POST", "/v1/payment_intents/{id}/cancel", intent_calls.cancel),
+    ("POST", "/v1/checkout/sessions", sessions.create),
+    ("GET", "/v1/checkout/sessions", _list("sessions", "checkout_session", "customer", "payment_intent", "status")),
+    ("GET", "/v1/checkout/sessions/{id}", _retrieve("sessions")),
+    ("POST", "/v1/checkout/sessions/{id}/expire", sessions.expire),
     ("GET", "/v1/charges", _list("charges", "charge", "customer", "payment_intent")),
     ("GET", "/v1/charges/{id}", _retrieve("charges")),
     ("POST", "/v1/refunds", charges.create_refund),

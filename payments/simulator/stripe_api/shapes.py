@@ -90,6 +90,31 @@ def payment_intent(world: World, **given: Any) -> Json:
     }  # fmt: skip
 
 
+def checkout_session(world: World, name: str, *, amount: int | None, currency: str | None, customer: str | None,
+                     **given: Any) -> Json:  # fmt: skip
+    """A new open session; ``given`` has mode, metadata, url and the merchant's addresses."""
+    return {
+        "id": name, "object": "checkout.session", "adaptive_pricing": None, "after_expiration": None,
+        "allow_promotion_codes": None, "amount_subtotal": amount, "amount_total": amount,
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "billing_address_collection": None, "cancel_url": None, "client_reference_id": None,
+        "client_secret": None, "collected_information": None, "consent": None, "consent_collection": None,
+        "created": world.clock.now, "currency": currency, "currency_conversion": None, "custom_fields": [],
+        "custom_text": {"after_submit": None, "shipping_address": None, "submit": None,
+                        "terms_of_service_acceptance": None},
+        "customer": customer, "customer_account": None, "customer_creation": None, "customer_details": None,
+        "customer_email": None, "discounts": [], "integration_identifier": None, "invoice": None,
+        "invoice_creation": None, "livemode": False, "locale": None, "managed_payments": {"enabled": False},
+        "metadata": {}, "origin_context": None, "payment_intent": None, "payment_link": None,
+        "payment_method_collection": "if_required", "payment_method_configuration_details": None,
+        "payment_method_options": {}, "payment_method_types": ["card"], "payment_status": "unpaid",
+        "permissions": None, "phone_number_collection": {"enabled": False}, "recovered_from": None,
+        "saved_payment_method_options": None, "setup_intent": None, "shipping_address_collection": None,
+        "shipping_cost": None, "shipping_options": [], "status": "open", "submit_type": None,
+        "subscription": None, "total_details": None, "ui_mode": "hosted_page", "wallet_options": None, **given,
+    }  # fmt: skip
+
+
 def charge(world: World, intent: Json, method: Json, error: Json | None, *, authenticated: bool) -> Json:
     """A new charge: authorised, or failed with ``error``."""
     name = world.ids.new("ch", 24)
