@@ -5,7 +5,6 @@ ambiguous and a person decides. Steps: our or the gateway's reference in the tex
 another amount (a difference to explain); the amount within the banking days in which the money can have come.
 """
 
-import re
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -16,13 +15,7 @@ REFERENCE, AMOUNT_AND_DAY, RETURNED = "reference", "amount_and_day", "returned"
 
 DAYS_BEFORE, DAYS_AFTER = 1, 4  # banking days around the day of the payout in which it can be on the statement
 
-_TOKEN = re.compile(r"[A-Z0-9_]{6,64}")
 _SATURDAY, _SUNDAY = 5, 6
-
-
-def tokens(text: str) -> set[str]:
-    """Words of a bank text that can be references: letters, digits and underscores, six or more, in capitals."""
-    return set(_TOKEN.findall(text[:8000].upper()))
 
 
 def is_banking_day(day: date, *, country: str, holidays: Collection[date] = ()) -> bool:

@@ -4,6 +4,7 @@ import itertools
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+from django.db import connection
 from moneyed import Money
 
 from billing.context import Actor
@@ -136,3 +137,31 @@ class World:
 
     def balance(self, account: str) -> Decimal:
         return ledger.balance(organisation=self.organisation, account=account, currency="INR").amount
+
+
+_COPIES = {
+    "payments_payment": ("payment", "id", {"id": "md5('p' || n)::uuid", "reference": "'copy:' || n"}),
+    "payments_paymentattempt": ("payment", "payment_id", {
+        "id": "md5('a' || n)::uuid", "payment_id": "md5('p' || n)::uuid", "idempotency_key": "'copy' || n",
+        "gateway_ref": "'pay_copy' || n", "gateway_order_ref": "''"}),
+    "payments_settlementline": ("settlement", "settlement_id", {
+        "id": "md5('l' || n)::uuid", "line_ref": "'copy' || n", "gateway_ref": "'pay_copy' || n", "state": "'unmatched'",
+        "payment_id": "NULL"}),
+}  # fmt: skip
+
+
+def copy_rows(payment, settlement, count: int) -> None:
+    """Many more payments like ``payment`` with attempts, and rows of ``settlement`` for them, made by the database itself."""
+    params = {"payment": payment.pk, "settlement": settlement.pk, "count": count}
+    with connection.cursor() as cursor:
+        for table, (source, key, changed) in _COPIES.items():
+            cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+            names = [name for (name,) in cursor.fetchall()]
+            values = ", ".join(changed.get(name, f't."{name}"') for name in names)
+            columns = ", ".join(f'"{name}"' for name in names)
+            cursor.execute(
+                f"INSERT INTO {table} ({columns}) SELECT {values} FROM {table} t, generate_series(1, %(count)s) AS n "
+                f"WHERE t.{key} = %({source})s",
+                params,
+            )
+        cursor.execute("ANALYZE payments_settlementline, payments_paymentattempt, payments_payment")
