@@ -4,9 +4,12 @@ from uuid import UUID
 
 from celery import shared_task
 
+from billing import clock
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
 from subscriptions.services import billing_run as runs
+from subscriptions.services import changes
+from subscriptions.services import dunning as chasing
 
 
 @shared_task
@@ -33,3 +36,36 @@ def bill_organisation(organisation_id: str) -> int:
 def work_on_run(run_id: str) -> int:
     """Do a run that a person asked for."""
     return runs.work_on(run_id=UUID(run_id)).billed
+
+
+@shared_task
+def dunning() -> int:
+    """Take the dunning stages that are due, for each organisation that lives on real time."""
+    organisations = list(organisations_on_real_time())
+    for organisation in organisations:
+        dun_organisation.delay(str(organisation.pk))
+    return len(organisations)
+
+
+@shared_task
+def dun_organisation(organisation_id: str) -> int:
+    """Take the dunning stages that are due for one organisation."""
+    report = chasing.run_dunning(organisation=Organisation.objects.get(pk=UUID(organisation_id)))
+    return len(report.steps)
+
+
+@shared_task
+def apply_changes() -> int:
+    """Do what was planned and is due, and announce trial ends, for each organisation that lives on real time."""
+    organisations = list(organisations_on_real_time())
+    for organisation in organisations:
+        apply_changes_of.delay(str(organisation.pk))
+    return len(organisations)
+
+
+@shared_task
+def apply_changes_of(organisation_id: str) -> int:
+    """Do what was planned and is due for one organisation."""
+    organisation = Organisation.objects.get(pk=UUID(organisation_id))
+    told = changes.announce_trial_ends(organisation=organisation, at=clock.now(organisation))
+    return told + changes.apply_due(organisation=organisation)

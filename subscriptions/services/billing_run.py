@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
+from celery import current_app
 from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.db.models import Q, QuerySet
 
@@ -41,6 +42,13 @@ class DueInFuture(InvalidInput):
 
     code = "due_in_future"
     message = "due_at {due_at} is later than now; only a dry run looks ahead."
+
+
+class DueTooFar(InvalidInput):
+    """A run looks over some years back and a dry run over some months ahead."""
+
+    code = "due_too_far"
+    message = "due_at must be within ten years back and 400 days ahead."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +81,8 @@ class BillingRunReport:
         return len(self.failures)
 
 
+TASK = "subscriptions.tasks.work_on_run"
+LOOKS_BACK, LOOKS_AHEAD = timedelta(days=3660), timedelta(days=400)
 ProgressCallback = Callable[[Progress], None]
 
 
@@ -94,10 +104,9 @@ def run_billing(
     """
     at = clock.now(organisation)
     due_at = due_at or at
+    _check(due_at, at, dry_run=dry_run)
     if dry_run:
         return _dry_run(organisation, at, due_at, chunk_size, progress, subscription_ids)
-    if due_at > at:
-        raise DueInFuture(due_at=due_at.isoformat(), field="due_at")
     due = _due(organisation, due_at, subscription_ids).count()
     run = _run_row(organisation, due_at, due, at, run_id) if subscription_ids is None else None
     worker = _Worker(
@@ -119,14 +128,29 @@ def start_run(*, organisation: Organisation, due_at: datetime | None = None, act
     """Note that a run is wanted; a worker takes it up by its id. Raises ``DueInFuture``."""
     at = clock.now(organisation)
     due_at = due_at or at
-    if due_at > at:
-        raise DueInFuture(due_at=due_at.isoformat(), field="due_at")
+    _check(due_at, at, dry_run=False)
     due = _due(organisation, due_at, None).count()
     run = BillingRun.objects.create(organisation=organisation, due_at=due_at, due_count=due, started_at=at)
+    transaction.on_commit(lambda: _wake(run.pk), robust=True)
     audit.record(
         actor=actor, action="billing_run.started", target=run, after={"due_at": due_at.isoformat(), "due": due}
     )
     return run
+
+
+def _check(due_at: datetime, at: datetime, *, dry_run: bool) -> None:
+    if not at - LOOKS_BACK <= due_at <= at + LOOKS_AHEAD:
+        raise DueTooFar(field="due_at")
+    if due_at > at and not dry_run:
+        raise DueInFuture(due_at=due_at.isoformat(), field="due_at")
+
+
+def _wake(run_id: uuid.UUID) -> None:
+    """Tell a worker that a run waits. Losing the message loses nothing: ``waiting_runs`` finds it."""
+    try:
+        current_app.send_task(TASK, args=[str(run_id)], retry=False, ignore_result=True)
+    except Exception:
+        log.warning("billing_run.broker_down", run=str(run_id))
 
 
 def bill_everything(*, organisation: Organisation) -> int:

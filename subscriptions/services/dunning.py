@@ -15,7 +15,7 @@ from billing import clock
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
-from billing.services import outbox
+from billing.services import audit, outbox
 from invoices.models import Invoice
 from invoices.services import mailing, settling
 from payments.models import Payment
@@ -62,7 +62,13 @@ class DunningReport:
 
 @transaction.atomic
 def create_policy(
-    *, organisation: Organisation, code: str, stages: object, plans: Sequence[str] = (), is_default: bool = False
+    *,
+    organisation: Organisation,
+    code: str,
+    stages: object,
+    actor: Actor,
+    plans: Sequence[str] = (),
+    is_default: bool = False,
 ) -> DunningPolicy:
     """Add a policy for the plans named by code. A new default takes the place of the old one.
 
@@ -82,6 +88,9 @@ def create_policy(
         created_at=clock.now(organisation),
     )
     policy.plans.set(chosen)
+    audit.record(
+        actor=actor, action="dunning_policy.created", target=policy, after={"code": code, "stages": policy.stages}
+    )
     return policy
 
 

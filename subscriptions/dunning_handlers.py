@@ -1,0 +1,39 @@
+"""What dunning hears: invoices that become overdue, are settled or fall open again, and payments that were refused."""
+
+from billing.models import Event, Organisation
+from billing.services import clock_jobs
+from billing.services.outbox import handles
+from subscriptions.services import dunning
+
+
+@handles("invoice.overdue", consumer="subscriptions.open_case")
+def open_case(event: Event) -> None:
+    """An overdue invoice is chased."""
+    dunning.open_case(invoice_id=event.aggregate_id)
+
+
+@handles(
+    "invoice.paid", "invoice.voided", "invoice.written_off", "credit_note.issued", consumer="subscriptions.settle_case"
+)
+def settle_case(event: Event) -> None:
+    """Nothing is owed any more: the chase ends."""
+    dunning.settle_case(invoice_id=event.payload["invoice_id"])
+
+
+@handles("invoice.reopened", consumer="subscriptions.reopen_case")
+def reopen_case(event: Event) -> None:
+    """A payment was taken back: the chase goes on."""
+    dunning.reopen_case(invoice_id=event.aggregate_id)
+
+
+@handles("payment.declined", "payment.failed", consumer="subscriptions.ask_for_new_method")
+def ask_for_new_method(event: Event) -> None:
+    """A refusal for good is not worth a retry: the customer is asked for another method at once."""
+    if event.payload.get("decline_class") in dunning.NEEDS_NEW_METHOD:
+        dunning.ask_for_new_method(organisation_id=event.organisation_id, payment_id=event.aggregate_id)
+
+
+@clock_jobs.register(name="subscriptions.dunning", order=50)
+def run_dunning(organisation: Organisation) -> int:
+    """Take the stages that are reached today."""
+    return len(dunning.run_dunning(organisation=organisation).steps)
