@@ -104,7 +104,7 @@ class PaymentViewSet(TenantViewSet):
             amount=given["amount"],
             reason=given["reason"],
             actor=self.actor,
-            key=self.idempotency_key[:50],
+            key=self.idempotency_key,
         )
         return Response(shapes.RefundSerializer(refund).data, status=status.HTTP_201_CREATED)
 

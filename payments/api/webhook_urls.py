@@ -1,5 +1,10 @@
-"""Where gateways send their webhooks, below /webhooks/."""
+"""Where gateways send their webhooks and customers come back to, below /webhooks/."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from payments.api import webhooks
+
+urlpatterns = [
+    path("return/<uuid:attempt_id>", webhooks.returned, name="payment-returned"),
+    path("<slug:provider>/<uuid:account_id>", webhooks.receive, name="gateway-webhook"),
+]

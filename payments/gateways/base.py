@@ -22,7 +22,7 @@ class GatewayUnavailable(DomainError):
     """The gateway did not take the request: nothing happened there, it may be sent again later."""
 
     code = "gateway_unavailable"
-    http_status = 503
+    http_status = 409  # ours is well: the house answers, the state of the world does not allow it now
     message = "The payment gateway cannot be reached at the moment; nothing was charged. Try again in some minutes."
 
 
@@ -30,7 +30,7 @@ class GatewayOutcomeUnknown(DomainError):
     """The request was sent and the answer was lost: it may have happened. Ask, never repeat blindly."""
 
     code = "gateway_outcome_unknown"
-    http_status = 503
+    http_status = 409
     message = "The payment gateway did not answer; the outcome is being asked for and will be recorded."
 
 

@@ -330,7 +330,7 @@ class StripeGateway:
         """Read a verified body; raise ``InvalidSignature`` when it is not an event."""
         try:
             return wire.event_of(json.loads(body))
-        except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as exc:
+        except Exception as exc:  # whatever it contains, it must not become a fault of ours
             raise InvalidSignature("The message is not an event that can be read.") from exc
 
     # --- settlements ------------------------------------------------------------------------------

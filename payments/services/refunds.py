@@ -1,5 +1,6 @@
 """Refunds: a row first, then the call under its key. The sum of a payment's refunds never exceeds what was captured."""
 
+import hashlib
 import logging
 import uuid
 from datetime import datetime, timedelta
@@ -57,7 +58,7 @@ def open_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, act
     """Reserve the amount and commit the row that the call will be made for."""
     payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
     refund_id = uuid7()
-    mark = f"ref_{payment.pk.hex[:12]}_{key}"[:80] if key else f"ref_{refund_id.hex}"
+    mark = _mark(payment_id, key) if key else f"ref_{refund_id.hex}"
     known = Refund.objects.of(payment.organisation_id).filter(idempotency_key=mark, payment=payment).first()
     if known is not None:
         return known
@@ -85,6 +86,11 @@ def open_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, act
     after = {"amount": amount_text(amount), "currency": amount.currency.code}
     audit.record(actor=actor, action="refund.requested", target=refund, after=after, reason=reason[:500])
     return refund
+
+
+def _mark(payment_id: uuid.UUID, key: str) -> str:
+    """The caller's key as the key of one refund of one payment."""
+    return f"ref_{hashlib.sha256(f'{payment_id}:{key}'.encode()).hexdigest()[:60]}"
 
 
 def send(refund_id: uuid.UUID) -> Refund:

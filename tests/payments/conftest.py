@@ -181,13 +181,17 @@ def save_method(organisation: Organisation, simulator: Simulator) -> Callable[..
             organisation=organisation, customer=customer, account=account, kind=kind, return_url="http://testserver/back"
         )  # fmt: skip
         if account.provider == "razorpay":
-            paid = simulator.post("checkout", account=account.key_id, order_id=session.order_ref, method=kind, save=True, **details)
+            paid = simulator.post(
+                "checkout", account=account.key_id, order_id=session.order_ref, method=kind, save=True, **details
+            )
             result = {name: paid[f"razorpay_{name}"] for name in ("payment_id", "order_id", "signature")}
         else:
             card = details.get("card", "4242424242424242")
             simulator.post("checkout", account=account.key_secret, setup_intent=session.setup_ref, card=card)
             result = {"setup_intent": session.setup_ref}
-        return methods.attach(organisation=organisation, customer=customer, account=account, result=result, actor=SYSTEM)
+        return methods.attach(
+            organisation=organisation, customer=customer, account=account, result=result, actor=SYSTEM
+        )
 
     return save
 

@@ -86,9 +86,7 @@ def test_a_soft_decline_then_success(account, customer, save_method, ask, organi
     assert simulator.captured(account) == [49900]
 
 
-def test_a_hard_decline_waits_for_a_new_method(
-    account, customer, save_method, ask, organisation, simulator, published
-):
+def test_a_hard_decline_waits_for_a_new_method(account, customer, save_method, ask, organisation, simulator, published):
     method = save_method(customer, account)
     simulator.program(method.token, "card_expired" if account.provider == "razorpay" else "expired_card")
     payment = ask("499.00")
@@ -117,7 +115,9 @@ def test_technical_faults_are_tried_after_minutes(razorpay, customer, save_metho
     assert again(payment).decline_class == "technical"
 
 
-def test_a_gateway_that_refuses_connections_charges_nothing(razorpay, customer, save_method, ask, organisation, settings, simulator):
+def test_a_gateway_that_refuses_connections_charges_nothing(
+    razorpay, customer, save_method, ask, organisation, settings, simulator
+):
     save_method(customer, razorpay)
     payment = ask("499.00")
     settings.RAZORPAY_API_BASE = "http://127.0.0.1:9"
@@ -301,7 +301,9 @@ def test_an_unpaid_page_ends_after_two_weeks(razorpay, customer, ask, organisati
     assert collection.hosted_page(payment_id=payment.pk).startswith("http")
 
 
-def test_a_payment_under_way_is_not_tried_twice(razorpay, customer, save_method, ask, organisation, simulator, settings):
+def test_a_payment_under_way_is_not_tried_twice(
+    razorpay, customer, save_method, ask, organisation, simulator, settings
+):
     settings.GATEWAY_READ_SECONDS = 0.4
     save_method(customer, razorpay)
     payment = ask("499.00")
