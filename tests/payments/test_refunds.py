@@ -1,0 +1,244 @@
+"""Refunds and disputes: never more back than came, booked as the gateway says, once."""
+
+import random
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from moneyed import Money
+
+from billing.errors import InvalidAmount
+from payments.errors import NotRefundable, RefundExceedsCaptured
+from payments.models import Dispute, Payment, Refund
+from payments.services import collection, disputes, offline, refunds
+from tests.payments.conftest import NOON, SYSTEM, again
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def paid(account, customer, save_method, ask, organisation):
+    """A captured payment of 499.00."""
+    save_method(customer, account)
+    payment = ask("499.00")
+    collection.collect_due(organisation=organisation)
+    return again(payment)
+
+
+def back(payment, amount=None, **more):
+    money = None if amount is None else Money(amount, payment.amount.currency)
+    given = {"reason": "Meals not taken", "actor": SYSTEM} | more
+    return refunds.request_refund(payment_id=payment.pk, amount=money, **given)
+
+
+def refunded_at_gateway(simulator, account):
+    objects = simulator.truth(account)["objects"].values()
+    return sum(item.get("refunded", 0) for item in objects)
+
+
+def test_a_partial_refund_and_then_the_rest(account, paid, simulator, balance_of, published):
+    first = back(paid, "99.00")
+    second = back(paid)
+
+    assert (first.status, second.status) == ("succeeded", "succeeded")
+    assert (str(second.amount.amount), str(again(paid).refunded.amount)) == ("400.0000", "499.0000")
+    assert simulator.truth(account)["totals"]
+    assert balance_of("customer_credit") == "0.00"
+    assert balance_of(f"gateway_clearing:{account.code}") == "0.00"
+    assert published("refund.") == ["refund.succeeded", "refund.succeeded"]
+    with pytest.raises(RefundExceedsCaptured):
+        back(paid)
+
+
+@pytest.mark.parametrize("amount", ["499.01", "1000000"])
+def test_more_than_was_captured_is_refused_and_nothing_changes(account, paid, amount, published, balance_of):
+    with pytest.raises(RefundExceedsCaptured) as refusal:
+        back(paid, amount)
+
+    assert refusal.value.http_status == 422
+    assert "499.00 INR" in str(refusal.value)
+    assert not Refund.objects.exists()
+    assert not published("refund.")
+    assert balance_of("customer_credit") == "-499.00"
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "0.001"])
+def test_amounts_that_are_no_refund_are_refused(razorpay, customer, save_method, ask, organisation, amount):
+    save_method(customer, razorpay)
+    payment = ask()
+    collection.collect_due(organisation=organisation)
+    with pytest.raises(InvalidAmount):
+        back(again(payment), amount)
+    assert not Refund.objects.exists()
+
+
+def test_only_captured_money_goes_back(razorpay, ask):
+    with pytest.raises(NotRefundable):
+        back(ask("499.00"), "1.00")
+
+
+def test_the_same_key_is_the_same_refund(account, paid):
+    first = back(paid, "99.00", key="order-7")
+
+    assert back(paid, "99.00", key="order-7") == first
+    assert Refund.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["timeout_after", "drop", "500", "truncated"])
+def test_a_lost_answer_is_asked_for_and_refunded_once(account, paid, kind, simulator, settings, balance_of, published):
+    settings.GATEWAY_READ_SECONDS = 0.4
+    simulator.fault(kind, "refund", effect=True) if kind == "500" else simulator.fault(kind, "refund")
+
+    refund = back(paid, "99.00")
+    assert refund.status == "unknown"
+    assert str(again(paid).refunded.amount) == "99.0000", "reserved while unknown"
+    assert not published("refund.")
+
+    refunds.resolve(refund.pk)
+    refunds.resolve(refund.pk)
+
+    assert Refund.objects.get().status == "succeeded"
+    assert published("refund.") == ["refund.succeeded"]
+    assert balance_of("customer_credit") == "-400.00"
+
+
+def test_a_refund_that_was_never_sent_is_sent_by_the_schedule(account, paid, simulator, settings, balance_of):
+    settings.RAZORPAY_API_BASE = settings.STRIPE_API_BASE = "http://127.0.0.1:9"
+    refund = back(paid, "99.00")
+    assert refund.status == "requested"
+
+    settings.RAZORPAY_API_BASE = settings.STRIPE_API_BASE = simulator.base
+    refunds.resolve(refund.pk)
+
+    assert Refund.objects.get().status == "succeeded"
+    assert balance_of("customer_credit") == "-400.00"
+
+
+def test_a_refund_the_bank_returns_later_frees_the_amount_again(account, paid, simulator, balance_of, published):
+    refund = back(paid, "99.00")
+    simulator.post(f"refunds/{refund.gateway_ref}/fail")
+
+    refunds.follow_gateway(account=account, refund_ref=refund.gateway_ref, charge_ref=paid.attempts.get().gateway_ref)
+
+    assert Refund.objects.get().status == "failed"
+    assert str(again(paid).refunded.amount) == "0.0000"
+    assert balance_of("customer_credit") == "-499.00"
+    assert published("refund.") == ["refund.succeeded", "refund.failed"]
+    assert back(paid).status == "succeeded"
+
+
+def test_a_pending_refund_is_followed(make_account, customer, save_method, ask, organisation, simulator, balance_of):
+    account = make_account("razorpay", options={"refund_seconds": 3600})
+    save_method(customer, account)
+    payment = ask("499.00")
+    collection.collect_due(organisation=organisation)
+    refund = back(payment, "99.00")
+    assert refund.status == "processing"
+    assert balance_of("customer_credit") == "-499.00"
+
+    simulator.post("clock", advance_seconds=3601)
+    refunds.resolve(refund.pk)
+
+    assert Refund.objects.get().status == "succeeded"
+    assert balance_of("customer_credit") == "-400.00"
+
+
+def test_a_cash_payment_is_refunded_by_hand(organisation, customer, balance_of):
+    payment = offline.record_offline_payment(
+        organisation=organisation, customer_id=customer.pk, amount=Money("500.00", "INR"), reference="receipt-1",
+        received_on=NOON.date(), note="Cash, counter 2", actor=SYSTEM,
+    )  # fmt: skip
+    assert payment.status == "succeeded"
+    assert balance_of("gateway_clearing:offline") == "500.00"
+
+    assert back(payment, "200.00").status == "succeeded"
+    assert balance_of("gateway_clearing:offline") == "300.00"
+    assert balance_of("customer_credit") == "-300.00"
+
+
+def test_recording_the_same_receipt_twice_is_one_payment(organisation, customer, balance_of, published):
+    for _ in range(2):
+        offline.record_offline_payment(
+            organisation=organisation, customer_id=customer.pk, amount=Money("500.00", "INR"), reference="receipt-1",
+            received_on=NOON.date(), note="Cash", actor=SYSTEM,
+        )  # fmt: skip
+    assert Payment.objects.count() == 1
+    assert balance_of("customer_credit") == "-500.00"
+    assert published("payment.") == ["payment.captured"]
+
+
+def test_the_database_itself_refuses_more_back_than_came(account, paid):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Payment.objects.filter(pk=paid.pk).update(refunded="499.01")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_50_threads_refund_one_payment_in_parts(razorpay, customer, save_method, ask, organisation, simulator, balance_of):
+    save_method(customer, razorpay)
+    for seed in range(3):
+        payment = ask("499.00", reference=f"invoice:{uuid.uuid4()}")
+        collection.collect_due(organisation=organisation)
+        parts = [random.Random(seed * 100 + n).choice(["10.00", "25.50", "99.99"]) for n in range(50)]
+        barrier = threading.Barrier(50)
+
+        def one(part, payment=payment, barrier=barrier):
+            barrier.wait()
+            try:
+                back(payment, part)
+                return part
+            except RefundExceedsCaptured:
+                return None
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(50) as pool:
+            done = [part for part in pool.map(one, parts) if part]
+
+        total = sum(Money(part, "INR").amount for part in done)
+        assert total <= 499
+        assert again(payment).refunded.amount == total
+        rows = Refund.objects.filter(payment=payment)
+        assert {row.status for row in rows} == {"succeeded"}
+        assert sum(row.amount.amount for row in rows) == total
+        assert 499 - total < 100, "the rest is smaller than the largest part"
+    assert refunded_at_gateway(simulator, razorpay) == sum(int(r.amount.amount * 100) for r in Refund.objects.all())
+
+
+def test_a_dispute_opened_and_won(account, paid, simulator, balance_of, published):
+    charge = paid.attempts.get().gateway_ref
+    made = simulator.post("disputes", payment=charge, reason="fraudulent")
+    disputes.follow_gateway(account=account, dispute_ref=made["id"])
+    disputes.follow_gateway(account=account, dispute_ref=made["id"])
+
+    dispute = Dispute.objects.get()
+    assert (dispute.status, str(dispute.amount.amount)) == ("open", "499.0000")
+    assert str(again(paid).disputed.amount) == "499.0000"
+    assert balance_of("dispute_pending") == "499.00"
+    fee = dispute.fee.amount
+    assert balance_of(f"gateway_clearing:{account.code}") == f"{-fee:.2f}"
+    with pytest.raises(RefundExceedsCaptured):
+        back(paid, "1.00")
+
+    simulator.post(f"disputes/{made['id']}/close", outcome="won")
+    disputes.follow_gateway(account=account, dispute_ref=made["id"])
+
+    assert Dispute.objects.get().status == "won"
+    assert str(again(paid).disputed.amount) == "0.0000"
+    assert balance_of("dispute_pending") == "0.00"
+    assert balance_of("dispute_fees") == f"{fee:.2f}"
+    assert published("dispute.") == ["dispute.opened", "dispute.won"]
+
+
+def test_a_lost_dispute_told_before_its_opening(account, paid, simulator, balance_of, published):
+    charge = paid.attempts.get().gateway_ref
+    made = simulator.post("disputes", payment=charge, reason="fraudulent")
+    simulator.post(f"disputes/{made['id']}/close", outcome="lost")
+
+    disputes.follow_gateway(account=account, dispute_ref=made["id"])
+
+    assert Dispute.objects.get().status == "lost"
+    assert balance_of("dispute_pending") == "0.00"
+    assert balance_of("chargeback_loss") == "499.00"
+    assert published("dispute.") == ["dispute.opened", "dispute.lost"]
