@@ -136,7 +136,7 @@ class Outbox:
         delay += point.delay_ms / 1000
         with self._ready:
             if point.reorder:
-                delay += self._random.random() * 0.2
+                delay += self._random.random() * 0.03
             event.state = "queued"
             heapq.heappush(self._heap, _Delivery(time.monotonic() + delay, next(self._order), event, spoil))
             self._wake()

@@ -151,9 +151,7 @@ def test_a_day_of_failures_switches_a_razorpay_endpoint_off(sim: Sim, hook: Rece
     assert len(hook.requests) == seen + 1
 
 
-def test_an_endpoint_slower_than_five_seconds_would_count_as_failed_but_one_second_does_not(
-    sim: Sim, hook: Received, token: str, debit: Make
-) -> None:
+def test_a_slow_endpoint_does_not_hold_up_the_payment(sim: Sim, hook: Received, token: str, debit: Make) -> None:
     hook.pause = 0.3
     started = time.monotonic()
     debit(token)
