@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from moneyed import Money
@@ -99,8 +100,8 @@ def _by_stage(cases: QuerySet[DunningCase], currency: str) -> tuple[StageRecover
     )
 
 
-def _number(value: object) -> Decimal:
-    return Decimal(0) if value is None else getattr(value, "amount", value)  # type: ignore[return-value]
+def _number(value: Any) -> Decimal:
+    return Decimal(0) if value is None else getattr(value, "amount", value)
 
 
 def _money(value: object, currency: str) -> Money:

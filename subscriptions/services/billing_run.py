@@ -336,7 +336,7 @@ def _give_up_stale(organisation: Organisation, run_id: uuid.UUID | None) -> None
     stale = BillingRun.objects.of(organisation).filter(
         status=RUN.RUNNING, heartbeat_at__lt=clock.wall_now() - STALE_AFTER
     )
-    for run in stale.exclude(pk=run_id):
+    for run in stale.exclude(pk=run_id) if run_id else stale:
         _fail(run, RuntimeError("The worker stopped; a later run took over what was left."))
 
 

@@ -27,6 +27,7 @@ from subscriptions.services import lifecycle
 log = structlog.get_logger(__name__)
 ACTOR = Actor.system("dunning")
 COLLECTABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+SERVED = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
 DEFAULT_CODE = "default"
 NEEDS_NEW_METHOD = frozenset({"hard", "fraud"})
 
@@ -116,9 +117,11 @@ def open_case(*, invoice_id: uuid.UUID) -> DunningCase | None:
     """Begin to chase an overdue invoice; None when nothing is due any more. One invoice has one case."""
     invoice = Invoice.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=invoice_id)
     known = DunningCase.objects.filter(invoice=invoice).first()
-    if known is not None or invoice.status not in COLLECTABLE:
+    if known is not None or invoice.status not in COLLECTABLE or invoice.due_on is None:
         return known
-    subscription = Subscription.objects.of(invoice.organisation).filter(pk=invoice.subscription_ref).first()
+    subscription = None
+    if invoice.subscription_ref is not None:
+        subscription = Subscription.objects.of(invoice.organisation).filter(pk=invoice.subscription_ref).first()
     policy = policy_for(organisation=invoice.organisation, subscription=subscription)
     case = DunningCase.objects.create(
         organisation=invoice.organisation,
@@ -243,16 +246,16 @@ def _write(case: DunningCase, *, kind: str, step: DunningStep) -> None:
 
 
 def _suspend(case: DunningCase) -> None:
-    if case.subscription_id and case.subscription.status in (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE):
-        lifecycle.suspend(subscription_id=case.subscription_id, actor=ACTOR)
+    subscription = case.subscription
+    if subscription is not None and subscription.status in SERVED:
+        lifecycle.suspend(subscription_id=subscription.pk, actor=ACTOR)
 
 
 def _cancel(case: DunningCase) -> None:
-    ended = (Subscription.Status.CANCELLED, Subscription.Status.EXPIRED)
-    if case.subscription_id and case.subscription.status not in ended:
-        lifecycle.cancel(
-            subscription_id=case.subscription_id, actor=ACTOR, reason=f"Invoice {case.invoice.number} was not paid."
-        )
+    subscription = case.subscription
+    if subscription is not None and not subscription.has_ended:
+        reason = f"Invoice {case.invoice.number} was not paid."
+        lifecycle.cancel(subscription_id=subscription.pk, actor=ACTOR, reason=reason)
 
 
 @transaction.atomic
