@@ -5,16 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from billing.models import Organisation
+from billing.errors import NotFound
+from billing.models import Customer, Organisation
 from subscriptions import pricing
 from subscriptions.lines import Component, PriceBook
-from subscriptions.models import PlanVersion, Price, Subscription
+from subscriptions.models import BilledPeriod, Plan, PlanVersion, Price, Subscription
 
 
 class PriceBooks:
     """Price books of some plan versions, read in two queries; a book is checked when it is first asked for."""
 
-    def __init__(self, versions: Iterable[dict[str, Any]], prices: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, versions: Iterable[Any], prices: Iterable[Any]) -> None:
         self._versions = {row["id"]: row for row in versions}
         self._prices: dict[tuple[uuid.UUID, str], list[dict[str, Any]]] = defaultdict(list)
         for row in prices:
@@ -80,3 +81,34 @@ def price_books(organisation: Organisation | uuid.UUID, version_ids: Iterable[uu
 def subscriptions_of(organisation: Organisation | uuid.UUID) -> Any:
     """Subscriptions of the organisation with what their pages show."""
     return Subscription.objects.of(organisation).select_related("plan_version__plan", "customer", "beneficiary")
+
+
+def plan_named(organisation: Organisation, name: str) -> Plan:
+    """The plan with this code or id. Raises ``NotFound``."""
+    plans = Plan.objects.of(organisation)
+    found = plans.filter(code=name).first() or plans.filter(pk=as_uuid(name)).first()
+    if found is None:
+        raise NotFound(f"There is no plan '{name}' in this organisation.", field="plan")
+    return found
+
+
+def customer_named(organisation: Organisation, name: str) -> Customer:
+    """The customer with this external id or id. Raises ``NotFound``."""
+    customers = Customer.objects.of(organisation)
+    found = customers.filter(external_id=name).first() or customers.filter(pk=as_uuid(name)).first()
+    if found is None:
+        raise NotFound(f"There is no customer '{name}' in this organisation.", field="customer")
+    return found
+
+
+def as_uuid(text: str) -> uuid.UUID | None:
+    """The UUID that ``text`` spells, if it does."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def periods_of(subscription: Subscription) -> Any:
+    """What was billed for the subscription, with the invoices."""
+    return BilledPeriod.objects.filter(subscription=subscription).select_related("invoice")

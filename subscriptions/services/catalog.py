@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +29,7 @@ from subscriptions.models import Plan, PlanVersion, Price
 SLUG = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
 MAX_PRICES = 60
 MAX_TRIAL_DAYS = 730
+EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MAX_COUNT = {periods.DAY: 365, periods.WEEK: 52, periods.MONTH: 36, periods.YEAR: 5}
 
 
@@ -157,6 +158,8 @@ def _check_plan(*, code: str, interval: str, interval_count: int, trial_days: in
 def _write_version(
     *, plan: Plan, number: int, prices: Sequence[PriceInput], effective_from: datetime, now: datetime
 ) -> PlanVersion:
+    if not EARLIEST <= effective_from <= LATEST:
+        raise InvalidPlan("effective_from lies between 1990 and 2200.", field="effective_from")
     _check_set(prices)
     meters = _meters(plan.organisation_id, prices)
     rows = [_price_row(plan.organisation_id, position, price, meters) for position, price in enumerate(prices, start=1)]

@@ -12,7 +12,9 @@ from billing import clock
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
+from invoices.services.mailing import queue_mail
 from subscriptions.models import Subscription
+from subscriptions.periods import local_date
 from subscriptions.services import changing, lifecycle, rows
 from subscriptions.services.rows import Status
 
@@ -65,12 +67,17 @@ def _announce(subscription_id: uuid.UUID, at: datetime) -> int:
         return 0
     subscription.trial_notice_at = at
     rows.save(subscription)
-    rows.publish("trial_ending", subscription, at=at, trial_ends_at=_iso(subscription.trial_ends_at))
+    assert subscription.trial_ends_at is not None
+    ends_on = local_date(subscription.trial_ends_at, clock.zone(subscription.organisation))
+    rows.publish("trial_ending", subscription, at=at, trial_ends_at=subscription.trial_ends_at.isoformat())
+    queue_mail(
+        organisation=subscription.organisation,
+        customer_id=subscription.customer_id,
+        kind="trial_ending",
+        key=f"trial_ending:{subscription.pk}",
+        context={"plan": subscription.plan_version.plan.name, "trial_ends_on": ends_on.isoformat()},
+    )
     return 1
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None
 
 
 @transaction.atomic

@@ -1,0 +1,87 @@
+"""What a person or an application asks for, with the billing that goes with it: before, so that nothing lags, and after."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from billing import clock
+from billing.context import Actor
+from billing.models import Organisation
+from subscriptions.models import PlanVersion, Subscription
+from subscriptions.selectors import subscriptions_of
+from subscriptions.services import changes, changing, lifecycle
+from subscriptions.services.billing_run import run_billing
+from subscriptions.services.changing import Changed
+from subscriptions.services.lifecycle import Ended
+
+
+def subscribe(*, organisation: Organisation, actor: Actor, **agreed: Any) -> Subscription:
+    """Begin an agreement and bill what is due at once. Raises what ``create_subscription`` raises."""
+    subscription = lifecycle.create_subscription(organisation=organisation, actor=actor, **agreed)
+    return bill_now(organisation=organisation, subscription_id=subscription.pk)
+
+
+def change(
+    *,
+    organisation: Organisation,
+    subscription_id: uuid.UUID,
+    actor: Actor,
+    version: PlanVersion | None = None,
+    quantity: int | None = None,
+    when: str = changing.NOW,
+    prorate: bool = True,
+) -> Changed:
+    """``change_subscription`` on an up-to-date row."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return changing.change_subscription(
+        subscription_id=subscription_id, actor=actor, version=version, quantity=quantity, when=when, prorate=prorate
+    )
+
+
+def pause(
+    *,
+    organisation: Organisation,
+    subscription_id: uuid.UUID,
+    actor: Actor,
+    resume_at: datetime | None = None,
+    reason: str = "",
+) -> Ended:
+    """``lifecycle.pause`` on an up-to-date row."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return lifecycle.pause(subscription_id=subscription_id, actor=actor, resume_at=resume_at, reason=reason)
+
+
+def resume(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor) -> Subscription:
+    """``lifecycle.resume``, and the bill for the rest of the running period if one is due."""
+    lifecycle.resume(subscription_id=subscription_id, actor=actor)
+    return bill_now(organisation=organisation, subscription_id=subscription_id)
+
+
+def cancel(
+    *,
+    organisation: Organisation,
+    subscription_id: uuid.UUID,
+    actor: Actor,
+    when: str = changing.NOW,
+    credit: str = lifecycle.NONE,
+    reason: str = "",
+) -> Ended:
+    """``lifecycle.cancel`` on an up-to-date row."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return lifecycle.cancel(subscription_id=subscription_id, actor=actor, when=when, credit=credit, reason=reason)
+
+
+def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:
+    """Bring one subscription up to the present: planned things and billing moments, in turns. Returns it as it is then."""
+    found = subscriptions_of(organisation)
+    while _is_behind(organisation, found.get(pk=subscription_id)):
+        done = changes.apply_due(organisation=organisation, subscription_ids=[subscription_id])
+        done += run_billing(organisation=organisation, subscription_ids=[subscription_id]).billed
+        if not done:
+            break
+    return found.get(pk=subscription_id)
+
+
+def _is_behind(organisation: Organisation, subscription: Subscription) -> bool:
+    now = clock.now(organisation)
+    return any(at is not None and at <= now for at in (subscription.next_billing_at, subscription.next_change_at))

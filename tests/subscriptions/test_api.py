@@ -1,0 +1,305 @@
+"""The API of plans and subscriptions: exact answers, refusals, tenants, permissions."""
+
+import json
+import uuid
+
+import pytest
+from rest_framework.test import APIClient
+
+from billing import permissions
+from billing.models import IdempotencyRecord
+from billing.services import organisations
+from subscriptions.models import Plan, Subscription
+from tests.subscriptions.house import (
+    flat,
+    invoices_of,
+    live,
+    local,
+    make_customer,
+    make_meter,
+    make_organisation,
+    make_plan,
+    run,
+    seats,
+    subscribe,
+    turn,
+)
+
+pytestmark = pytest.mark.django_db
+API = "/api/v1"
+
+
+def client_of(organisation, *scopes):
+    _, secret = organisations.create_api_key(
+        organisation=organisation, name="test", scopes=scopes or sorted(permissions.ALL)
+    )
+    return APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
+
+
+@pytest.fixture
+def tenant():
+    return make_organisation(local("2026-04-01 09:00"))
+
+
+@pytest.fixture
+def customer(tenant):
+    return make_customer(tenant)
+
+
+@pytest.fixture
+def client(tenant):
+    return client_of(tenant)
+
+
+PLAN = {
+    "code": "team",
+    "name": "Team",
+    "interval": "month",
+    "versions": [
+        {
+            "prices": [
+                {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "499.00"},
+                {
+                    "code": "calls", "name": "Calls", "currency": "INR", "model": "graduated", "meter": "calls",
+                    "tiers": [{"up_to": "1000", "unit_price": "0"}, {"up_to": None, "unit_price": "0.02"}],
+                },
+            ]
+        }
+    ],
+}  # fmt: skip
+
+
+def test_a_plan_is_offered_and_read_back(tenant, client):
+    make_meter(tenant)
+
+    made = client.post(f"{API}/plans", PLAN, format="json")
+    listed = client.get(f"{API}/plans", {"code": "team"})
+
+    assert made.status_code == 201, made.content
+    body = made.json()
+    assert body["versions"][0]["number"] == 1
+    assert body["versions"][0]["prices"] == [
+        {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "499", "tiers": [],
+         "meter": None, "unit": "", "tax_category": "", "position": 1},
+        {"code": "calls", "name": "Calls", "currency": "INR", "model": "graduated", "unit_price": None,
+         "tiers": [{"up_to": "1000", "unit_price": "0", "flat_fee": "0"}, {"up_to": None, "unit_price": "0.02", "flat_fee": "0"}],
+         "meter": "calls", "unit": "call", "tax_category": "", "position": 2},
+    ]  # fmt: skip
+    assert listed.json()["results"] == [body]
+    assert client.get(f"{API}/plans/{body['id']}").json() == body
+
+
+def test_a_version_is_added_and_a_plan_archived(tenant, client):
+    plan = make_plan(tenant, flat("100.00"))
+    price = {"code": "base", "name": "Base", "currency": "INR", "model": "flat", "unit_price": "150"}
+
+    added = client.post(f"{API}/plans/{plan.pk}/versions", {"prices": [price]}, format="json")
+    archived = client.post(f"{API}/plans/{plan.pk}/archive", format="json")
+
+    assert [version["number"] for version in added.json()["versions"]] == [2, 1]
+    assert archived.json()["archived_at"] == "2026-04-01T03:30:00Z"
+    assert client.get(f"{API}/plans", {"archived": "true"}).json()["results"][0]["id"] == str(plan.pk)
+    assert client.get(f"{API}/plans", {"archived": "false"}).json()["results"] == []
+
+
+def test_a_subscription_lives_through_the_api(tenant, client, customer):
+    plan = make_plan(tenant, seats("300.00", tax_category="saas"))
+    made = client.post(
+        f"{API}/subscriptions",
+        {
+            "customer": customer.external_id,
+            "plan": plan.code,
+            "quantity": 2,
+            "external_id": "s-1",
+            "metadata": {"crm": "7"},
+        },
+        format="json",
+    )
+    assert made.status_code == 201, made.content
+    body = made.json()
+    one = f"{API}/subscriptions/{body['id']}"
+    assert (body["status"], body["period_end"], body["failure"]) == ("active", "2026-04-30T18:30:00Z", "")
+
+    turn(tenant, local("2026-04-11 10:00"))
+    changed = client.post(f"{one}/change", {"quantity": 5}, format="json").json()
+    assert changed["documents"]["invoice"]["total"] == {"amount": "708.00", "currency": "INR"}
+    planned = client.post(f"{one}/change", {"quantity": 1, "when": "period_end"}, format="json").json()
+    assert planned["planned_change"]["quantity"] == 1
+    assert client.post(f"{one}/cancel-change", format="json").json()["planned_change"] is None
+    paused = client.post(f"{one}/pause", {"resume_at": "2026-04-20T00:00:00Z"}, format="json").json()
+    assert (paused["status"], paused["next_billing_at"]) == ("paused", None)
+    assert client.post(f"{one}/pause", {}, format="json").json()["code"] == "transition_refused"
+    assert client.post(f"{one}/resume", format="json").json()["status"] == "active"
+    assert client.post(f"{one}/cancel", {"when": "period_end"}, format="json").json()["cancel_at"] == body["period_end"]
+    assert client.post(f"{one}/uncancel", format="json").json()["cancel_at"] is None
+    turn(tenant, local("2026-04-20 10:00"))
+    ended = client.post(f"{one}/cancel", {"credit": "prorated", "reason": "moved"}, format="json").json()
+
+    assert (ended["status"], ended["cancel_reason"]) == ("cancelled", "moved")
+    credited = {note["invoice"]: note["total"]["amount"] for note in ended["documents"]["credit_notes"]}
+    first, second = invoices_of(Subscription.objects.get(pk=body["id"]))
+    assert credited == {str(second.pk): "590.00"}
+    periods = client.get(f"{one}/periods").json()["results"]
+    assert [(row["kind"], row["invoice"]["number"]) for row in periods] == [("cycle", first.number)]
+
+
+def test_a_new_subscription_is_billed_at_once_or_after_its_trial(tenant, client, customer):
+    plan = make_plan(tenant, flat("100.00"), trial_days=7)
+    given = {"customer": str(customer.pk), "plan": str(plan.pk)}
+
+    trial = client.post(f"{API}/subscriptions", given, format="json").json()
+    paid = client.post(f"{API}/subscriptions", given | {"trial_days": 0}, format="json").json()
+
+    assert (trial["status"], trial["trial_ends_at"]) == ("trialing", "2026-04-07T18:30:00Z")
+    assert invoices_of(Subscription.objects.get(pk=trial["id"])) == []
+    assert len(invoices_of(Subscription.objects.get(pk=paid["id"]))) == 1
+
+
+def test_the_same_key_subscribes_once(tenant, client, customer):
+    plan = make_plan(tenant, flat("100.00"))
+    given = {"customer": customer.external_id, "plan": plan.code}
+
+    answers = [client.post(f"{API}/subscriptions", given, format="json", HTTP_IDEMPOTENCY_KEY="k-1") for _ in range(3)]
+
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[2]["Idempotent-Replayed"] == "true"
+    assert (Subscription.objects.count(), IdempotencyRecord.objects.count()) == (1, 1)
+
+
+def test_previews_and_quotes(tenant, client, customer):
+    plan = make_plan(tenant, seats("300.00", tax_category="saas"))
+    subscription = subscribe(customer, plan, quantity=2)
+    run(tenant)
+    turn(tenant, local("2026-04-11 10:00"))
+
+    new = client.post(
+        f"{API}/subscriptions/preview",
+        {"new": {"customer": customer.external_id, "plan": plan.code}, "count": 1},
+        format="json",
+    ).json()
+    change = {"subscription": str(subscription.pk), "quantity": 1}
+    changed = client.post(f"{API}/subscriptions/preview", {"change": change, "count": 1}, format="json").json()
+    quoted = client.post(f"{API}/prices/quote", {"plan": plan.code, "quantity": "3"}, format="json").json()
+    tiers = [{"up_to": "10", "unit_price": "1", "flat_fee": "5"}, {"up_to": None, "unit_price": "0.125"}]
+    graduated = client.post(
+        f"{API}/prices/quote",
+        {"price": {"currency": "INR", "model": "graduated", "tiers": tiers}, "quantity": "13"},
+        format="json",
+    ).json()
+
+    assert new["invoices"] == [
+        {
+            "at": "2026-04-11T04:30:00Z", "period_start": "2026-04-11", "period_end": "2026-05-10",
+            "lines": [
+                {"description": "Seats", "code": "seats", "quantity": "1", "unit_price": "300",
+                 "amount": {"amount": "300.00", "currency": "INR"}, "tax_rate": "18.0000", "tax": {"amount": "54.00", "currency": "INR"}}
+            ],
+            "net": {"amount": "300.00", "currency": "INR"}, "tax": {"amount": "54.00", "currency": "INR"},
+            "total": {"amount": "354.00", "currency": "INR"},
+        }
+    ]  # fmt: skip
+    assert [credit["total"]["amount"] for credit in changed["credits"]] == ["236.00"]
+    assert [invoice["total"]["amount"] for invoice in changed["invoices"]] == ["354.00"]
+    assert quoted["total"] == {"amount": "900.00", "currency": "INR"}
+    assert (graduated["total"]["amount"], [tier["amount"] for tier in graduated["components"][0]["tiers"]]) == (
+        "15.38",
+        ["15", "0.375"],
+    )
+
+
+def test_another_tenants_rows_are_not_found(tenant, client, customer):
+    other = make_organisation(local("2026-04-01 09:00"))
+    theirs = subscribe(make_customer(other), make_plan(other, flat("1.00"), code="theirs"))
+    own = make_plan(tenant, flat("1.00"))
+
+    for path in ("", "/periods"):
+        assert client.get(f"{API}/subscriptions/{theirs.pk}{path}").status_code == 404
+    for path in ("change", "pause", "resume", "cancel", "uncancel", "cancel-change"):
+        answer = client.post(
+            f"{API}/subscriptions/{theirs.pk}/{path}", {"quantity": 2} if path == "change" else {}, format="json"
+        )
+        assert answer.status_code == 404, path
+    for given in (
+        {"customer": str(theirs.customer_id), "plan": own.code},
+        {"customer": str(customer.pk), "plan": "theirs"},
+        {"customer": str(customer.pk), "plan": own.code, "beneficiary": str(uuid.uuid4())},
+        {"customer": str(customer.pk), "plan": own.code, "payment_method": str(uuid.uuid4())},
+    ):
+        assert client.post(f"{API}/subscriptions", given, format="json").status_code == 404
+    change = {"change": {"subscription": str(theirs.pk), "quantity": 2}}
+    assert client.post(f"{API}/subscriptions/preview", change, format="json").status_code == 404
+    assert client.get(f"{API}/subscriptions").json()["results"] == []
+    assert client.get(f"{API}/plans", {"code": "theirs"}).json()["results"] == []
+
+
+def test_each_action_needs_its_permission(tenant, customer):
+    plan = make_plan(tenant, flat("1.00"))
+    subscription = subscribe(customer, plan)
+    reader, nobody = client_of(tenant, "subscription.view", "plan.view"), client_of(tenant, "invoice.view")
+
+    assert reader.get(f"{API}/subscriptions/{subscription.pk}").status_code == 200
+    assert reader.post(f"{API}/subscriptions/{subscription.pk}/cancel", {}, format="json").status_code == 403
+    assert reader.post(f"{API}/plans", PLAN, format="json").status_code == 403
+    assert nobody.get(f"{API}/plans").status_code == 403
+    assert APIClient().get(f"{API}/plans").status_code == 401
+
+
+HOSTILE = ["\x00", "a\x00b", "\ud800", "é" * 10_000, 10**400, -1, 1.5, True, None, [], {}, [[]], "0001-01-01T00:00:00+14:00",
+           "9999-12-31T23:59:59-14:00", "0001-01-01", "9999-12-31", "NaN", "1e999999"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:20])
+def test_hostile_values_are_refused_not_broken(tenant, client, customer, value):
+    plan = make_plan(tenant, seats("1.00"), code="own")
+    subscription = subscribe(customer, plan)
+    good = {"customer": customer.external_id, "plan": "own"}
+    fields = ["customer", "plan", "currency", "quantity", "external_id", "start_at", "trial_days", "ends_at", "anchor_on",
+              "beneficiary", "payment_method", "net_days", "metadata"]  # fmt: skip
+    bodies = [(f"{API}/subscriptions", good | {field: value}) for field in fields]
+    bodies += [(f"{API}/subscriptions/preview", {"new": good | {field: value}}) for field in fields]
+    bodies += [(f"{API}/subscriptions/preview", {"change": {"subscription": str(subscription.pk), "plan": value}})]
+    bodies += [
+        (f"{API}/subscriptions/{subscription.pk}/change", {field: value}) for field in ("plan", "quantity", "when")
+    ]
+    bodies += [(f"{API}/subscriptions/{subscription.pk}/pause", {field: value}) for field in ("resume_at", "reason")]
+    price = PLAN["versions"][0]["prices"][0]
+    bodies += [
+        (f"{API}/plans/{plan.pk}/versions", {"prices": [price | {field: value}]})
+        for field in ("code", "name", "currency", "unit_price", "tiers", "meter", "unit", "tax_category")
+    ]
+    bodies += [(f"{API}/plans/{plan.pk}/versions", {"prices": [price], "effective_from": value})]
+    bodies += [
+        (f"{API}/plans", PLAN | {field: value})
+        for field in ("code", "name", "interval_count", "available_from", "versions")
+    ]
+    bodies += [
+        (f"{API}/prices/quote", {"plan": value}),
+        (f"{API}/prices/quote", {"plan": "own", "quantity": value}),
+        (f"{API}/prices/quote", value),
+    ]
+
+    for path, body in bodies:
+        answer = client.post(path, json.dumps(body), content_type="application/json")
+        assert answer.status_code < 500, (path, body, answer.content)
+    for query in ("status", "customer", "plan", "external_id", "currency", "cursor", "limit"):
+        assert client.get(f"{API}/subscriptions", {query: str(value)[:500].encode(errors="replace")}).status_code < 500
+
+
+def test_a_wide_walk_stays_legal(tenant, client, customer):
+    """Whatever order calls come in, the answer is a state or a refusal that names it."""
+    plan = make_plan(tenant, seats("10.00"))
+    made = client.post(
+        f"{API}/subscriptions", {"customer": customer.external_id, "plan": plan.code}, format="json"
+    ).json()
+    one = f"{API}/subscriptions/{made['id']}"
+    for step, action in enumerate(
+        ["resume", "pause", "change", "resume", "change", "cancel", "pause", "uncancel", "cancel", "resume"]
+    ):
+        body = {"change": {"quantity": step + 2}, "cancel": {"when": "period_end"}}.get(action, {})
+        answer = client.post(f"{one}/{action}", body, format="json")
+        assert answer.status_code in (200, 409), answer.content
+        live(tenant, local(f"2026-04-{step + 2:02} 09:00"))
+    live(tenant, local("2026-05-02 09:00"))
+
+    assert client.get(one).json()["status"] == "cancelled"
+    assert Plan.objects.count() == 1

@@ -1,0 +1,105 @@
+"""What invoices and the clock do to subscriptions, through events and jobs."""
+
+import pytest
+
+from billing.models import Event
+from billing.services import clock_jobs, outbox
+from invoices.models import Invoice, Mail
+from subscriptions.services.rows import Status
+from tests.subscriptions.house import (
+    flat,
+    fresh,
+    invoices_of,
+    live,
+    local,
+    make_customer,
+    make_organisation,
+    make_plan,
+    run,
+    subscribe,
+    turn,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def tenant():
+    return make_organisation(local("2026-04-01 09:00"))
+
+
+@pytest.fixture
+def subscription(tenant):
+    row = subscribe(make_customer(tenant), make_plan(tenant, flat("100.00")))
+    run(tenant)
+    return row
+
+
+def make_overdue(invoice):
+    Invoice.objects.filter(pk=invoice.pk).update(overdue_at=local("2026-04-05 00:00"))
+    outbox.publish("invoice.overdue", invoice, invoice_id=str(invoice.pk))
+
+
+def settle(invoice):
+    Invoice.objects.filter(pk=invoice.pk).update(status="paid", paid=invoice.total, due=0)
+    outbox.publish("invoice.paid", invoice, invoice_id=str(invoice.pk))
+
+
+def hand_over(tenant):
+    while outbox.dispatch(tenant.pk):
+        pass
+
+
+def test_an_overdue_invoice_makes_past_due_and_billing_goes_on(tenant, subscription):
+    make_overdue(invoices_of(subscription)[0])
+    hand_over(tenant)
+
+    assert fresh(subscription).status == Status.PAST_DUE
+    live(tenant, local("2026-05-01 09:00"))
+    assert len(invoices_of(subscription)) == 2
+
+
+def test_it_recovers_when_the_last_overdue_invoice_is_paid(tenant, subscription):
+    live(tenant, local("2026-05-01 09:00"))
+    first, second = invoices_of(subscription)
+    for invoice in (first, second):
+        make_overdue(invoice)
+    hand_over(tenant)
+
+    settle(first)
+    hand_over(tenant)
+    assert fresh(subscription).status == Status.PAST_DUE
+    settle(second)
+    hand_over(tenant)
+
+    assert fresh(subscription).status == Status.ACTIVE
+    types = list(Event.objects.filter(aggregate_id=subscription.pk).order_by("id").values_list("type", flat=True))
+    assert types[-2:] == ["subscription.past_due", "subscription.recovered"]
+
+
+def test_late_news_of_a_paid_invoice_change_nothing(tenant, subscription):
+    invoice = invoices_of(subscription)[0]
+    settle(invoice)
+    make_overdue(Invoice.objects.get(pk=invoice.pk))
+    hand_over(tenant)
+
+    assert fresh(subscription).status == Status.ACTIVE
+
+
+def test_the_clock_tells_of_a_trials_end_once_and_starts_the_paid_time(tenant):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, flat("100.00"), trial_days=10))
+    names = [job.name for job in clock_jobs.jobs()]
+    assert names.index("subscriptions.apply_changes") < names.index("subscriptions.billing_run")
+
+    told = []
+    for day in range(2, 13):
+        turn(tenant, local(f"2026-04-{day:02} 09:00"))
+        told.append(clock_jobs.run("subscriptions.trial_notices", tenant))
+        clock_jobs.run("subscriptions.apply_changes", tenant)
+        clock_jobs.run("subscriptions.billing_run", tenant)
+
+    assert [day for day, count in enumerate(told, start=2) if count] == [8]
+    mail = Mail.objects.get(key=f"trial_ending:{subscription.pk}")
+    assert (mail.kind, mail.context["trial_ends_on"]) == ("trial_ending", "2026-04-11")
+    assert fresh(subscription).status == Status.ACTIVE
+    assert len(invoices_of(subscription)) == 1
