@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--scale", type=int, default=1, help="how many customers: 1 is a small year")
     demo.add_argument("--once", action="store_true", help="stop after the year instead of serving")
     demo.add_argument("--days", type=int, default=365, help="how many days to live")
+    demo.add_argument("--export-ledger", metavar="FOLDER", help="write each organisation's ledger there, as beancount")
     demo.set_defaults(command=serve_demo)
     test = add("test", help="run pytest with its arguments against a private database and broker", add_help=False)
     test.set_defaults(command=run_tests)
@@ -89,7 +90,10 @@ def serve_demo(options: argparse.Namespace) -> int:
             refuse_used_database(services)
             stack = Stack(services, fresh=True)
             stack.start()
-            code = call(["manage.py", "demo_year", "--scale", str(options.scale), "--days", str(options.days)], env=stack.env)
+            year = ["manage.py", "demo_year", "--scale", str(options.scale), "--days", str(options.days)]
+            if options.export_ledger:
+                year += ["--export-ledger", options.export_ledger]
+            code = call(year, env=stack.env)
             if options.once or code != 0:
                 return code
             return serve(stack)
