@@ -67,15 +67,15 @@ WITH online AS (
     UNION ALL
     SELECT 'disputed', d.currency, -d.amount, d.closed_at
     FROM payments_dispute d JOIN online o ON o.id = d.gateway_account_id WHERE d.status = 'won'
-), paid AS (
+), paid AS MATERIALIZED (
     SELECT s.*, e.occurred_at AS paid_at, f.occurred_at AS failed_at
     FROM payments_settlement s
     JOIN billing_journalentry e ON e.source_id = s.id AND e.kind = 'settlement_paid' AND e.organisation_id = s.organisation_id
     LEFT JOIN LATERAL (SELECT max(x.occurred_at) AS occurred_at FROM billing_journalentry x
                        WHERE x.source_id = s.id AND x.kind = 'settlement_failed') f ON s.status = 'failed'
     WHERE s.organisation_id = %(organisation)s
-), rows AS (
-    SELECT p.id, p.currency, p.paid_at, p.failed_at, p.status,
+), lines AS MATERIALIZED (
+    SELECT l.settlement_id,
            coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('payment', 'refund')), 0)
          + coalesce(sum(l.net) FILTER (WHERE l.kind IN ('dispute', 'dispute_reversal')), 0)
          + coalesce(sum(l.amount) FILTER (WHERE l.rule = 'failed_payout'), 0) AS gross,
@@ -83,9 +83,13 @@ WITH online AS (
          - coalesce(sum(l.amount) FILTER (WHERE l.kind = 'fee'), 0) AS fees,
            coalesce(sum(l.tax) FILTER (WHERE l.kind NOT IN ('dispute', 'dispute_reversal')), 0) AS tax,
            coalesce(sum(l.amount) FILTER (WHERE l.kind = 'adjustment' AND l.rule <> 'failed_payout'), 0) AS adjustments,
-           CASE WHEN p.status = 'failed' THEN coalesce(sum(l.net), 0) ELSE p.amount END AS net
-    FROM paid p LEFT JOIN payments_settlementline l ON l.settlement_id = p.id AND l.state <> 'returned'
-    GROUP BY p.id, p.currency, p.paid_at, p.failed_at, p.status, p.amount
+           sum(l.net) AS net
+    FROM payments_settlementline l WHERE l.organisation_id = %(organisation)s AND l.state <> 'returned' GROUP BY l.settlement_id
+), rows AS MATERIALIZED (
+    SELECT p.id, p.currency, p.paid_at, p.failed_at, p.status, coalesce(l.gross, 0) AS gross, coalesce(l.fees, 0) AS fees,
+           coalesce(l.tax, 0) AS tax, coalesce(l.adjustments, 0) AS adjustments,
+           CASE WHEN p.status = 'failed' THEN coalesce(l.net, 0) ELSE p.amount END AS net
+    FROM paid p LEFT JOIN lines l ON l.settlement_id = p.id
 ), flows AS (
     SELECT name, currency, amount, at FROM facts
     UNION ALL SELECT 'gross', currency, gross, paid_at FROM rows

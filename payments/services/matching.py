@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from billing import clock
 from billing.errors import DomainError
@@ -275,7 +275,11 @@ def _bank_findings(organisation: Organisation, decisions: Decisions, now: dateti
     today = now.astimezone(clock.zone(organisation)).date()
     patient_until = exceptions.banking_day(organisation, today, -1)
     undecided = decisions.differing.keys() | decisions.duplicate.keys() | decisions.ambiguous.keys()
-    waiting = BankLine.objects.of(organisation).select_for_update(of=("self",), skip_locked=True).filter(state=_OPEN[0])
+    waiting = (
+        BankLine.objects.of(organisation)
+        .select_for_update(of=("self",), skip_locked=True)
+        .filter(Q(pk__in=undecided) | Q(amount__lt=0) | Q(booked_on__lte=patient_until), state=BankLine.State.UNMATCHED)
+    )
     settlements = Settlement.objects.of(organisation).in_bulk(
         [
             *decisions.differing.values(),
@@ -283,15 +287,10 @@ def _bank_findings(organisation: Organisation, decisions: Decisions, now: dateti
             *(pk for many in decisions.ambiguous.values() for pk in many),
         ]
     )
-    found = []
-    for line in waiting.order_by("pk"):
-        if line.pk in undecided:
-            found.append(findings.of_undecided(line, decisions, settlements))
-        elif line.amount.amount < 0 or line.booked_on <= patient_until:
-            found.append(findings.of_unknown(line))
-        else:
-            continue
-        line.set_aside()
+    found = [
+        findings.of_undecided(line, decisions, settlements) if line.pk in undecided else findings.of_unknown(line)
+        for line in waiting.order_by("pk")
+    ]
     BankLine.objects.filter(pk__in=[finding.source_id for finding in found]).update(state=BankLine.State.EXCEPTION)
     return found
 

@@ -100,18 +100,24 @@ WITH payouts AS MATERIALIZED (
     SELECT b.id, b.amount, b.currency, b.booked_on, b.row_number, upper(left(b.reference || ' ' || b.description, 8000)) AS text
     FROM payments_bankline b
     WHERE b.organisation_id = %(organisation)s AND b.state IN ('unmatched', 'exception')
+), words AS MATERIALIZED (
+    SELECT o.id AS line_id, o.currency, word
+    FROM open_lines o CROSS JOIN LATERAL regexp_split_to_table(o.text, '[^A-Z0-9_]+') AS word
+    WHERE length(word) >= 6
+), refs AS MATERIALIZED (
+    SELECT id, currency, utr AS word FROM payouts WHERE length(utr) >= 6
+    UNION
+    SELECT id, currency, ref FROM payouts WHERE length(ref) >= 6
 ), named AS MATERIALIZED (
-    SELECT DISTINCT o.id AS line_id, p.id AS payout_id
-    FROM open_lines o
-    CROSS JOIN LATERAL regexp_split_to_table(o.text, '[^A-Z0-9_]+') AS word
-    JOIN payouts p ON word IN (p.utr, p.ref) AND length(word) >= 6 AND p.currency = o.currency
+    SELECT DISTINCT w.line_id, r.id AS payout_id FROM words w JOIN refs r ON r.word = w.word AND r.currency = w.currency
 ), pairs AS (
     SELECT line_id, payout_id FROM named
     UNION
     SELECT o.id, p.id FROM open_lines o
     JOIN payouts p ON p.amount = o.amount AND p.currency = o.currency AND p.status = 'paid'
      AND o.booked_on BETWEEN p.first_day AND p.last_day
-    WHERE NOT EXISTS (SELECT 1 FROM named n WHERE n.line_id = o.id)
+    LEFT JOIN named n ON n.line_id = o.id
+    WHERE n.line_id IS NULL
 )
 SELECT o.id, p.id, n.line_id IS NOT NULL, p.amount = o.amount, p.status = 'paid' AND o.booked_on BETWEEN p.first_day AND p.last_day,
        p.status = 'in_bank', p.amount = -o.amount AND p.status = 'failed', o.booked_on, o.row_number, p.status
@@ -123,20 +129,27 @@ LEFT JOIN named n ON n.line_id = o.id AND n.payout_id = p.id
 
 # Offline payments ↔ bank lines: our reference, or the one the payer gave, in the text, and the amount.
 OFFLINE = """
-WITH words AS MATERIALIZED (
-    SELECT DISTINCT b.id, b.amount, b.currency, b.booked_on, word
+WITH waiting AS MATERIALIZED (
+    SELECT p.id, p.amount, p.currency, a.finished_at, upper(a.gateway_ref) AS given, upper(p.reference) AS ours,
+           upper(split_part(p.reference, ':', 2)) AS ours_short, upper(p.description) AS said
+    FROM payments_gatewayaccount g
+    JOIN payments_paymentattempt a ON a.gateway_account_id = g.id AND a.status = 'captured'
+    JOIN payments_payment p ON p.id = a.payment_id AND p.status = 'succeeded'
+    WHERE g.organisation_id = %(organisation)s AND g.provider = 'offline'
+      AND NOT EXISTS (SELECT 1 FROM payments_bankline o WHERE o.payment_id = p.id)
+), refs AS MATERIALIZED (
+    SELECT id, amount, currency, finished_at, word FROM waiting CROSS JOIN LATERAL
+        (VALUES (given), (ours), (ours_short), (said)) AS v (word)
+    WHERE length(word) >= 5
+), words AS MATERIALIZED (
+    SELECT b.id, b.amount, b.currency, b.booked_on, word
     FROM payments_bankline b
     CROSS JOIN LATERAL regexp_split_to_table(upper(left(b.reference || ' ' || b.description, 8000)), '[^A-Z0-9_/-]+') AS word
     WHERE b.organisation_id = %(organisation)s AND b.state IN ('unmatched', 'exception') AND length(word) >= 5
+      AND EXISTS (SELECT 1 FROM waiting)
 )
-SELECT w.id, array_agg(DISTINCT p.id)
-FROM words w
-JOIN payments_payment p ON p.organisation_id = %(organisation)s AND p.status = 'succeeded' AND p.amount = w.amount
- AND p.currency = w.currency
-JOIN payments_paymentattempt a ON a.payment_id = p.id AND a.status = 'captured'
- AND w.word IN (upper(a.gateway_ref), upper(p.reference), upper(p.description), upper(split_part(p.reference, ':', 2)))
-JOIN payments_gatewayaccount g ON g.id = a.gateway_account_id AND g.provider = 'offline'
-WHERE NOT EXISTS (SELECT 1 FROM payments_bankline o WHERE o.payment_id = p.id)
-  AND w.booked_on BETWEEN (a.finished_at - interval '10 days')::date AND (a.finished_at + interval '10 days')::date
+SELECT w.id, array_agg(DISTINCT r.id)
+FROM words w JOIN refs r ON r.word = w.word AND r.amount = w.amount AND r.currency = w.currency
+WHERE w.booked_on BETWEEN (r.finished_at - interval '10 days')::date AND (r.finished_at + interval '10 days')::date
 GROUP BY w.id
 """

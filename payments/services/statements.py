@@ -1,16 +1,18 @@
 """Bank statements: looked at, then imported once. The same file again, or the same line in another file, changes nothing."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
 from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
 from billing.errors import Conflict, InvalidInput, PermissionRefused
+from billing.ids import uuid7
 from billing.models import Organisation
 from billing.money import currency_of, zero
 from billing.services import audit
@@ -81,7 +83,7 @@ def preview_statement(
 ) -> StatementPreview:
     """Read a file and tell what importing it would do; writes nothing. Raises ``StatementRefused``."""
     file, chosen, lines = _read(organisation, bank_account, content, format)
-    known = _known(bank_account, line_keys(lines))
+    known = len(_known_keys(bank_account, line_keys(lines)))
     return StatementPreview(
         format=file.format, file_hash=_hash(content), rows_read=len(lines), rows_new=len(lines) - known, rows_known=known,
         rows_pending=file.pending, total=sum((line.amount for line in lines), zero(bank_account.currency)),
@@ -154,10 +156,14 @@ def _digits(account: str) -> str:
     return re.sub(r"\D", "", account) or account
 
 
-def _known(bank_account: BankAccount, keys: Sequence[str]) -> int:
+def _known_keys(bank_account: BankAccount, keys: Sequence[str]) -> set[str]:
     step = 10_000
     stored = BankLine.objects.filter(bank_account=bank_account)
-    return sum(stored.filter(line_key__in=keys[at : at + step]).count() for at in range(0, len(keys), step))
+    return {
+        key
+        for at in range(0, len(keys), step)
+        for key in stored.filter(line_key__in=keys[at : at + step]).values_list("line_key", flat=True)
+    }
 
 
 @transaction.atomic
@@ -171,27 +177,43 @@ def _store(
     if done is not None:
         return done
     keys = line_keys(lines)
-    known = _known(bank_account, keys)
+    known = len(_known_keys(bank_account, keys))
     statement = StatementImport.objects.create(
         organisation=organisation, bank_account=bank_account, file_name=_name(file_name), file_hash=_hash(content),
         format=file.format, rows_read=len(lines), rows_new=len(lines) - known, rows_known=known, rows_pending=file.pending,
         currency=bank_account.currency, opening_balance=chosen[0].opening if chosen else None,
         closing_balance=chosen[-1].closing if chosen else None, imported_by=actor.label[:120], imported_at=clock.now(organisation),
     )  # fmt: skip
-    rows = [_bank_line(statement, key, line) for key, line in zip(keys, lines, strict=True)]
-    BankLine.objects.bulk_create(rows, ignore_conflicts=True, batch_size=5000)
+    _copy_lines(statement, keys, lines)
     audit.record(actor=actor, action="statement.imported", target=statement,
                  after={"file": statement.file_name, "rows_new": statement.rows_new, "rows_known": known})  # fmt: skip
     return statement
 
 
-def _bank_line(statement: StatementImport, key: str, line: StatementLine) -> BankLine:
-    return BankLine(
-        organisation_id=statement.organisation_id, bank_account_id=statement.bank_account_id, statement=statement,
-        row_number=line.row, line_key=key, booked_on=line.booked_on, value_on=line.value_on, amount=line.amount,
-        reference=line.reference[:140], description=line.description,
-        raw={name: value for name, value in line.raw.items() if value} | ({"bank_ref": line.bank_ref} if line.bank_ref else {}),
-    )  # fmt: skip
+_COLUMNS = ("id", "recorded_at", "organisation_id", "bank_account_id", "statement_id", "row_number", "line_key", "booked_on",
+            "value_on", "currency", "amount", "reference", "description", "state", "rule", "raw")  # fmt: skip
+
+
+def _copy_lines(statement: StatementImport, keys: Sequence[str], lines: Sequence[StatementLine]) -> None:
+    """Write the lines that are not known yet with COPY. The caller holds the account, so nobody writes them meanwhile."""
+    known = _known_keys(statement.bank_account, keys)
+    recorded_at = clock.wall_now()
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY payments_bankline ({', '.join(_COLUMNS)}) FROM STDIN") as copy,
+    ):
+        for key, line in zip(keys, lines, strict=True):
+            if key not in known:
+                copy.write_row((uuid7(), recorded_at, *_values(statement, key, line)))
+
+
+def _values(statement: StatementImport, key: str, line: StatementLine) -> tuple[object, ...]:
+    raw = {name: value for name, value in line.raw.items() if value} | (
+        {"bank_ref": line.bank_ref} if line.bank_ref else {}
+    )
+    return (statement.organisation_id, statement.bank_account_id, statement.pk, line.row, key, line.booked_on, line.value_on,
+            line.amount.currency.code, line.amount.amount, line.reference[:140], line.description, BankLine.State.UNMATCHED.value,
+            "", json.dumps(raw))  # fmt: skip
 
 
 @transaction.atomic
