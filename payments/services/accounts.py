@@ -48,3 +48,42 @@ def add_account(
         actor=actor, action="gateway_account.added", target=account, after={"provider": provider, "code": code}
     )
     return account
+
+
+@transaction.atomic
+def rotate_webhook_secret(*, account: GatewayAccount, secret: str, actor: Actor, reason: str = "") -> GatewayAccount:
+    """Take a new webhook secret; the present one stays valid beside it for messages that are under way."""
+    row = GatewayAccount.objects.select_for_update().get(pk=account.pk)
+    if secret != row.webhook_secret:
+        row.previous_webhook_secret, row.webhook_secret = row.webhook_secret, secret
+        row.save(update_fields=["previous_webhook_secret", "webhook_secret"])
+    audit.record(actor=actor, action="gateway_account.webhook_secret_rotated", target=row, reason=reason)
+    return row
+
+
+@transaction.atomic
+def forget_previous_secret(*, account: GatewayAccount, actor: Actor, reason: str = "") -> GatewayAccount:
+    """End a rotation: from now on only the new secret is accepted."""
+    row = GatewayAccount.objects.select_for_update().get(pk=account.pk)
+    row.previous_webhook_secret = ""
+    row.save(update_fields=["previous_webhook_secret"])
+    audit.record(actor=actor, action="gateway_account.previous_secret_forgotten", target=row, reason=reason)
+    return row
+
+
+@transaction.atomic
+def set_active(*, account: GatewayAccount, active: bool, actor: Actor, reason: str = "") -> GatewayAccount:
+    """Stop or resume collecting through an account. Its webhooks are taken only while it is active."""
+    row = GatewayAccount.objects.select_for_update().get(pk=account.pk)
+    before = {"active": row.active}
+    row.active = active
+    row.save(update_fields=["active"])
+    audit.record(
+        actor=actor,
+        action="gateway_account.switched",
+        target=row,
+        before=before,
+        after={"active": active},
+        reason=reason,
+    )
+    return row

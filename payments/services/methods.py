@@ -168,7 +168,7 @@ def make_default(*, method_id: uuid.UUID, actor: Actor) -> PaymentMethod:
     return method
 
 
-def detach(*, method_id: uuid.UUID, actor: Actor) -> PaymentMethod:
+def detach(*, method_id: uuid.UUID, actor: Actor, reason: str = "") -> PaymentMethod:
     """Forget a method: here first, so that it is not debited any more, then at the gateway. Safe to repeat."""
     with transaction.atomic():
         rows = PaymentMethod.objects.select_for_update(of=("self",)).select_related("gateway_account", "customer")
@@ -176,7 +176,7 @@ def detach(*, method_id: uuid.UUID, actor: Actor) -> PaymentMethod:
         if method.status != PaymentMethod.Status.DETACHED:
             method.detach()
             method.save()
-            audit.record(actor=actor, action="payment_method.detached", target=method)
+            audit.record(actor=actor, action="payment_method.detached", target=method, reason=reason)
             _announce(method, "payment_method.revoked", reason="detached")
     ref = requests.customer_ref(account=method.gateway_account, customer=method.customer)
     gateway_for(method.gateway_account).detach(token=method.token, gateway_customer_ref=ref)

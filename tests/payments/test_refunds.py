@@ -175,7 +175,9 @@ def test_the_database_itself_refuses_more_back_than_came(account, paid):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_50_threads_refund_one_payment_in_parts(razorpay, customer, save_method, ask, organisation, simulator, balance_of):
+def test_50_threads_refund_one_payment_in_parts(
+    razorpay, customer, save_method, ask, organisation, simulator, balance_of
+):
     save_method(customer, razorpay)
     for seed in range(3):
         payment = ask("499.00", reference=f"invoice:{uuid.uuid4()}")
