@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import wraps
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -27,8 +27,10 @@ from unfold.enums import ActionVariant
 
 from billing import clock
 from billing.admin.base import TenantAdmin, path_to, site
+from billing.errors import DomainError
 from billing.masking import mask_name
 from billing.models import AuditRecord, Event, JournalEntry, LedgerAccount
+from billing.selectors import access
 
 NOTHING = "–"
 MAX_ROWS = 200
@@ -227,10 +229,18 @@ class RecordAdmin(TenantAdmin):
         """Whether the state of ``row`` allows ``action``; the service has the last word."""
         return True
 
+    def attempt(self, request: HttpRequest, act: Callable[[], Any]) -> Any:
+        """Do ``act`` and return its result; a refusal is shown to the person and None returned."""
+        try:
+            result = act()
+        except DomainError as exc:
+            messages.error(request, str(exc))
+            return None
+        messages.success(request, "Done.")
+        return result
+
     def organisations_where(self, request: HttpRequest, permission: str) -> list[uuid.UUID]:
         """Ids of the organisations in which the person holds ``permission``."""
-        from billing.selectors import access
-
         return access.organisations_with(request.user, permission)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
@@ -267,7 +277,9 @@ def journal_panel(request: HttpRequest, page: TenantAdmin, row: Any, sources: It
     )
     rows = []
     for entry in entries:
-        for n, posting in enumerate(sorted(entry.postings.all(), key=lambda posting: (posting.side == "C", posting.pk))):
+        for n, posting in enumerate(
+            sorted(entry.postings.all(), key=lambda posting: (posting.side == "C", posting.pk))
+        ):
             debit = posting.side == "D"
             first = (moment(entry.occurred_at, row.organisation), link(request, entry, words(entry.kind)))
             rows.append(
@@ -287,12 +299,12 @@ def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Itera
     if actor.may("event.view"):
         events = Event.objects.filter(organisation_id=row.organisation_id, aggregate_id__in=wanted)
         happened += [
-            (event.occurred_at, 1, (words(event.type), "", "", event.correlation_id[:12])) for event in events[:MAX_ROWS]
+            (event.occurred_at, 1, (event.type, "", "", event.correlation_id[:12])) for event in events[:MAX_ROWS]
         ]
     if actor.may("audit.view"):
         records = AuditRecord.objects.of(row.organisation_id).filter(target_id__in=[str(pk) for pk in wanted])
         happened += [
-            (one.occurred_at, 0, (words(one.action), one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
+            (one.occurred_at, 0, (one.action, one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
             for one in records[:MAX_ROWS]
         ]  # fmt: skip
     if not actor.may("event.view") and not actor.may("audit.view"):

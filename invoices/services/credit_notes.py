@@ -89,6 +89,11 @@ def price(invoice: Invoice, amounts: Mapping[int, Money] | None) -> PricedCredit
     return priced
 
 
+def creditable_lines(invoice: Invoice) -> list[Creditable]:
+    """The invoice's lines with what is left of each; reads only."""
+    return _creditable_lines(invoice, list(CreditNote.objects.filter(invoice=invoice)))
+
+
 def _creditable_lines(invoice: Invoice, notes: list[CreditNote]) -> list[Creditable]:
     used: dict[int, Decimal] = {}
     for note in notes:

@@ -1,0 +1,102 @@
+"""Credit notes in the console."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from unfold.contrib.filters.admin import RangeDateFilter
+
+from billing.admin.panels import (
+    CurrencyFilter,
+    Figure,
+    Panel,
+    Record,
+    RecordAdmin,
+    amount_column,
+    day,
+    journal_panel,
+    link,
+    money,
+    page_action,
+    timeline_panel,
+)
+from invoices.models import CreditNote
+
+
+@admin.register(CreditNote)
+class CreditNoteAdmin(RecordAdmin):
+    """Numbered reductions of invoices."""
+
+    view_permission = "invoice.view"
+    empty_hint = "A credit note is issued on the page of its invoice."
+    list_display = ("number", "of_invoice", "issued_on", "reason", "total_amount", "off_due", "credit")
+    list_filter = (CurrencyFilter, ("issued_on", RangeDateFilter))
+    list_select_related = ("invoice",)
+    search_fields = ("number__istartswith", "invoice__number__istartswith")
+    search_help_text = "Number of the credit note or of its invoice"
+    ordering = ("-id",)
+    actions_detail = ("pdf",)
+
+    total_amount = amount_column("total", title="total")
+    off_due = amount_column("reduced_due", title="reduced the due")
+    credit = amount_column("to_credit", title="became credit")
+
+    @admin.display(description="invoice", ordering="invoice__number")
+    def of_invoice(self, row: CreditNote) -> str:
+        return row.invoice.number
+
+    @page_action(description="PDF", permission="invoice.view", icon="picture_as_pdf")
+    def pdf(self, request: HttpRequest, row: CreditNote) -> HttpResponse:
+        from invoices.rendering import render_credit_note  # the PDF library takes a second to load
+
+        headers = {"Content-Disposition": f'inline; filename="{row.number.replace("/", "-")}.pdf"'}
+        return HttpResponse(render_credit_note(row.pk), content_type="application/pdf", headers=headers)
+
+    def record(self, request: HttpRequest, row: CreditNote) -> Record:
+        return Record(
+            figures=[
+                Figure(name="Total", value=money(row.total), hint=f"{money(row.net)} net, {money(row.tax)} tax"),
+                Figure(name="Reduced the due", value=money(row.reduced_due)),
+                Figure(name="Became credit", value=money(row.to_credit), hint="to be refunded or applied"),
+            ],
+            facts=[
+                ("Invoice", link(request, row.invoice)),
+                ("Customer", link(request, row.invoice.customer)),
+                ("Issued", day(row.issued_on)),
+                ("Reason", row.reason),
+                ("Round-off", money(row.rounding)),
+                ("Organisation", row.organisation),
+                ("Id", row.pk),
+            ],
+            panels=[
+                _lines(row),
+                _taxes(row),
+                *journal_panel(request, self, row, [row.pk]),
+                *timeline_panel(request, self, row, [row.pk]),
+            ],
+        )
+
+
+def _lines(row: CreditNote) -> Panel:
+    rows: list[tuple[Any, ...]] = [
+        (line["position"], line["description"], f"{line['tax_rate']} %", line["amount"], line["tax"])
+        for line in row.lines
+    ]
+    return Panel(
+        title="Lines",
+        headers=("", "Description", "Rate", f"Amount {row.currency}", f"Tax {row.currency}"),
+        rows=rows,
+        numbers=frozenset({2, 3, 4}),
+        empty="The credit note has no lines.",
+    )
+
+
+def _taxes(row: CreditNote) -> Panel:
+    rows = [(tax["component"], tax["category"], f"{tax['rate']} %", tax["base"], tax["tax"]) for tax in row.taxes]
+    return Panel(
+        title="Tax",
+        headers=("Component", "Category", "Rate", f"Base {row.currency}", f"Tax {row.currency}"),
+        rows=rows,
+        numbers=frozenset({2, 3, 4}),
+        empty="No tax is taken back.",
+    )

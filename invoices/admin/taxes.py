@@ -1,0 +1,127 @@
+"""Tax rates and number series in the console."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from unfold.widgets import (
+    UnfoldAdminDateWidget,
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from billing.admin.panels import Record, RecordAdmin, day, number, page_action, timeline_panel, words
+from billing.models import Organisation
+from billing.selectors import access
+from invoices.models import NumberSeries, TaxRate
+from invoices.services import tax_rates
+
+
+class RateForm(forms.Form):
+    """A rate that holds from a day on."""
+
+    organisation = forms.ModelChoiceField(Organisation.objects.none(), widget=UnfoldAdminSelectWidget())
+    category = forms.SlugField(
+        max_length=40, widget=UnfoldAdminTextInputWidget(), help_text="What prices carry: saas, meals, tuition."
+    )
+    country = forms.RegexField(
+        r"^[A-Z]{2}\Z", widget=UnfoldAdminTextInputWidget(), help_text="ISO 3166, for example IN."
+    )
+    region = forms.CharField(
+        max_length=6,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Empty: all regions of the country.",
+    )
+    rate = forms.DecimalField(
+        min_value=0, max_value=100, decimal_places=4, max_digits=7, widget=UnfoldAdminDecimalFieldWidget(), help_text="Percent."
+    )  # fmt: skip
+    code = forms.CharField(
+        max_length=12, required=False, widget=UnfoldAdminTextInputWidget(), help_text="HSN or SAC in India."
+    )
+    exemption_reason = forms.CharField(
+        max_length=120, required=False, widget=UnfoldAdminTextInputWidget(), help_text="Printed where the rate is 0."
+    )
+    valid_from = forms.DateField(widget=UnfoldAdminDateWidget())
+    valid_until = forms.DateField(required=False, widget=UnfoldAdminDateWidget(), help_text="Last day; empty: no end.")
+
+    def __init__(self, *args: Any, organisations: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=organisations)
+        self.fields["organisation"].initial = organisations[0] if len(organisations) == 1 else None
+
+
+@admin.register(TaxRate)
+class TaxRateAdmin(RecordAdmin):
+    """Rates are added, never changed: what was invoiced keeps its rate."""
+
+    view_permission = "invoice.view"
+    empty_hint = "Without a rate only lines outside of tax can be invoiced. Add the rates of your categories."
+    list_display = ("category", "country", "region", "percent", "code", "valid_from", "valid_until", "exemption_reason")
+    list_filter = ("category", "country")
+    search_fields = ("category__istartswith", "code__istartswith")
+    ordering = ("category", "country", "region", "-valid_from")
+    actions_list = ("add_rate",)
+
+    @admin.display(description="rate", ordering="rate")
+    def percent(self, row: TaxRate) -> str:
+        return f"{number(row.rate)} %"
+
+    @page_action(description="Add rate", permission="tax.edit", icon="add")
+    def add_rate(self, request: HttpRequest) -> HttpResponse:
+        form = RateForm(request.POST or None, organisations=self.organisations_where(request, "tax.edit"))
+        back = reverse("admin:invoices_taxrate_changelist")
+        if form.is_valid():
+            given = form.cleaned_data
+            actor = access.actor_of(
+                request.user, organisation_id=given["organisation"].pk, address=request.META.get("REMOTE_ADDR") or None
+            )
+            if self.attempt(request, lambda: tax_rates.add_rate(actor=actor, **given)) is not None:
+                return HttpResponseRedirect(back)
+        return self.ask(request, title="Add a tax rate", form=form, back_to=back)
+
+    def record(self, request: HttpRequest, row: TaxRate) -> Record:
+        return Record(
+            facts=[
+                ("Category", row.category),
+                ("Country", row.country),
+                ("Region", row.region or "all"),
+                ("Rate", f"{number(row.rate)} %"),
+                ("HSN/SAC", row.code or "–"),
+                ("Valid from", day(row.valid_from)),
+                ("Until", day(row.valid_until) if row.valid_until else "no end"),
+                ("Exemption", row.exemption_reason or "–"),
+                ("Organisation", row.organisation),
+            ],
+            panels=timeline_panel(request, self, row, [row.pk]),
+        )
+
+
+@admin.register(NumberSeries)
+class NumberSeriesAdmin(RecordAdmin):
+    """Where numbering stands; a series begins by itself with the first document of its financial year."""
+
+    view_permission = "invoice.view"
+    empty_hint = "A series begins with the first finalised invoice of a financial year."
+    list_display = ("code", "financial_year", "documents", "next_number", "organisation")
+    list_filter = ("kind", "financial_year")
+    list_select_related = ("organisation",)
+    ordering = ("-financial_year", "code")
+
+    @admin.display(description="numbers", ordering="kind")
+    def documents(self, row: NumberSeries) -> str:
+        return f"{words(row.kind)}s"
+
+    def record(self, request: HttpRequest, row: NumberSeries) -> Record:
+        return Record(
+            facts=[
+                ("Code", row.code),
+                ("Financial year", row.financial_year),
+                ("Numbers", f"{words(row.kind)}s"),
+                ("Next number", row.next_number),
+                ("Organisation", row.organisation),
+            ]
+        )
