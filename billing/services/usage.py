@@ -79,8 +79,8 @@ def ingest(*, organisation: Organisation, events: Sequence[Mapping[str, Any]]) -
 
 
 def _known(organisation: Organisation, events: Iterable[Any]) -> Known:
-    wanted = {event.get("customer") for event in events if isinstance(event, Mapping)}
-    texts = {value for value in wanted if isinstance(value, str) and 0 < len(value) <= 100 and "\x00" not in value}
+    wanted = [event.get("customer") for event in events if isinstance(event, Mapping)]
+    texts = {value for value in wanted if isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()}
     ids = {found for found in map(_uuid, texts) if found}
     customers = Customer.objects.of(organisation)
     found = dict(customers.filter(external_id__in=texts).values_list("external_id", "pk"))
