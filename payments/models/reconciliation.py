@@ -77,6 +77,9 @@ class SettlementLine(TenantModel):
     line_ref = models.CharField(max_length=80, help_text="The gateway's id of this row (balance transaction, entity).")
     kind = models.CharField(max_length=20, choices=Kind.choices)
     gateway_ref = models.CharField(max_length=80, db_index=True, help_text="Payment, refund or dispute at the gateway.")
+    charge_ref = models.CharField(
+        max_length=80, blank=True, help_text="Payment that a refund or dispute is about, when the row tells it."
+    )
     order_ref = models.CharField(
         max_length=80, blank=True, help_text="Order or intent of the payment, when the row tells it."
     )
