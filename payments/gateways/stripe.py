@@ -153,7 +153,7 @@ class StripeGateway:
         return wire.intent_result(wire.plain(intent))
 
     def hosted_page(self, request: ChargeRequest) -> ChargeResult:
-        """A checkout page where the customer pays with any method; it is kept for later debits."""
+        """A checkout page where the customer pays with any method. Stripe closes it after a day."""
         item = {"quantity": 1, "price_data": {"currency": request.amount.currency.code.lower(),
                                               "unit_amount": to_minor_units(request.amount),
                                               "product_data": {"name": (request.description or request.reference)[:250]}}}  # fmt: skip
