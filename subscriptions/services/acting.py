@@ -4,12 +4,15 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from billing import clock
 from billing.context import Actor
 from billing.models import Organisation
+from billing.services import audit
 from subscriptions.models import PlanVersion, Subscription
 from subscriptions.selectors import subscriptions_of
-from subscriptions.services import changes, changing, lifecycle
+from subscriptions.services import changes, changing, lifecycle, rows
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.changing import Changed
 from subscriptions.services.lifecycle import Ended
@@ -30,11 +33,18 @@ def change(
     quantity: int | None = None,
     when: str = changing.NOW,
     prorate: bool = True,
+    reason: str = "",
 ) -> Changed:
     """``change_subscription`` on an up-to-date row."""
     bill_now(organisation=organisation, subscription_id=subscription_id)
     return changing.change_subscription(
-        subscription_id=subscription_id, actor=actor, version=version, quantity=quantity, when=when, prorate=prorate
+        subscription_id=subscription_id,
+        actor=actor,
+        version=version,
+        quantity=quantity,
+        when=when,
+        prorate=prorate,
+        reason=reason,
     )
 
 
@@ -51,9 +61,9 @@ def pause(
     return lifecycle.pause(subscription_id=subscription_id, actor=actor, resume_at=resume_at, reason=reason)
 
 
-def resume(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor) -> Subscription:
+def resume(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
     """``lifecycle.resume``, and the bill for the rest of the running period if one is due."""
-    lifecycle.resume(subscription_id=subscription_id, actor=actor)
+    lifecycle.resume(subscription_id=subscription_id, actor=actor, reason=reason)
     return bill_now(organisation=organisation, subscription_id=subscription_id)
 
 
@@ -85,3 +95,23 @@ def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subsc
 def _is_behind(organisation: Organisation, subscription: Subscription) -> bool:
     now = clock.now(organisation)
     return any(at is not None and at <= now for at in (subscription.next_billing_at, subscription.next_change_at))
+
+
+def take_up_again(
+    *, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = ""
+) -> Subscription:
+    """Try a subscription again that was set aside, once its cause is mended. Raises ``TransitionRefused`` when none was."""
+    with transaction.atomic():
+        subscription = rows.lock(subscription_id)
+        if not subscription.failure:
+            raise rows.refusal(subscription, "be taken up again: it was not set aside")
+        audit.record(
+            actor=actor,
+            action="subscription.taken_up_again",
+            target=subscription,
+            before={"failure": subscription.failure},
+            reason=reason,
+        )
+        subscription.failure = ""
+        rows.save(subscription)
+    return bill_now(organisation=organisation, subscription_id=subscription_id)

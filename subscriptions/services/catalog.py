@@ -114,13 +114,13 @@ def add_version(
 
 
 @transaction.atomic
-def archive_plan(*, plan_id: uuid.UUID, actor: Actor) -> Plan:
+def archive_plan(*, plan_id: uuid.UUID, actor: Actor, reason: str = "") -> Plan:
     """Offer the plan no more; running subscriptions stay as they are. Safe to repeat."""
     plan = Plan.objects.select_for_update().get(pk=plan_id)
     if plan.archived_at is None:
         plan.archived_at = clock.now(plan.organisation_id)
         plan.save(update_fields=["archived_at"])
-        audit.record(actor=actor, action="plan.archived", target=plan)
+        audit.record(actor=actor, action="plan.archived", target=plan, reason=reason)
     return plan
 
 

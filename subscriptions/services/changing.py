@@ -56,6 +56,7 @@ def change_subscription(
     quantity: int | None = None,
     when: str = NOW,
     prorate: bool = True,
+    reason: str = "",
 ) -> Changed:
     """Change plan version or quantity ``now`` or at ``period_end``.
 
@@ -68,18 +69,27 @@ def change_subscription(
     now = clock.now(subscription.organisation_id)
     version, quantity = checked_terms(subscription, version=version, quantity=quantity)
     if when == PERIOD_END and subscription.status != rows.Status.PENDING:
-        return _plan_for_later(subscription, version, quantity, now, actor)
+        return _plan_for_later(subscription, version, quantity, now, actor, reason)
     switch = plan_switch(subscription=subscription, version=version, quantity=quantity, now=now, prorate=prorate)
     before = _terms_of(subscription)
     issued = documents.write(
-        subscription=subscription, documents=switch.documents, at=now, actor=actor, reason="Change of the subscription"
+        subscription=subscription,
+        documents=switch.documents,
+        at=now,
+        actor=actor,
+        reason=reason or "Change of the subscription",
     )
     _cancel_planned(subscription)
     apply_switch(subscription, switch)
     if switch.new_period is not None:
         _note_period(subscription, switch.new_period, now, issued)
     audit.record(
-        actor=actor, action="subscription.changed", target=subscription, before=before, after=_terms_of(subscription)
+        actor=actor,
+        action="subscription.changed",
+        target=subscription,
+        reason=reason,
+        before=before,
+        after=_terms_of(subscription),
     )
     rows.save(subscription)
     rows.publish("changed", subscription, at=now)
@@ -250,7 +260,7 @@ def _require_today(subscription: Subscription, now: datetime) -> None:
 
 
 def _plan_for_later(
-    subscription: Subscription, version: PlanVersion, quantity: int, now: datetime, actor: Actor
+    subscription: Subscription, version: PlanVersion, quantity: int, now: datetime, actor: Actor, reason: str
 ) -> Changed:
     at = effective_at(subscription, now)
     _terms(subscription, version, quantity)  # refuses a plan without a price in the currency
@@ -262,7 +272,7 @@ def _plan_for_later(
             quantity=quantity, effective_at=at, created_at=now,
         )  # fmt: skip
     audit.record(
-        actor=actor, action="subscription.change_planned", target=subscription, before=_terms_of(subscription),
+        actor=actor, action="subscription.change_planned", target=subscription, reason=reason, before=_terms_of(subscription),
         after={"plan_version": str(version.pk), "quantity": quantity, "effective_at": at.isoformat()},
     )  # fmt: skip
     rows.save(subscription)

@@ -161,12 +161,12 @@ def pause(*, subscription_id: uuid.UUID, actor: Actor, resume_at: datetime | Non
 
 
 @transaction.atomic
-def resume(*, subscription_id: uuid.UUID, actor: Actor, at: datetime | None = None) -> Subscription:
+def resume(*, subscription_id: uuid.UUID, actor: Actor, at: datetime | None = None, reason: str = "") -> Subscription:
     """Bill again: from the end of the paid period, or at once for the rest of the running one."""
     subscription = rows.lock(subscription_id)
     resume_locked(subscription, at=at or clock.now(subscription.organisation_id))
     rows.save(subscription)
-    audit.record(actor=actor, action="subscription.resumed", target=subscription)
+    audit.record(actor=actor, action="subscription.resumed", target=subscription, reason=reason)
     return subscription
 
 
@@ -248,7 +248,7 @@ def cancel(
 
 
 @transaction.atomic
-def uncancel(*, subscription_id: uuid.UUID, actor: Actor) -> Subscription:
+def uncancel(*, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
     """Take a planned cancellation back. Raises ``ChangePlanned`` when there is none."""
     subscription = rows.lock(subscription_id)
     if subscription.has_ended:
@@ -257,7 +257,7 @@ def uncancel(*, subscription_id: uuid.UUID, actor: Actor) -> Subscription:
         raise ChangePlanned(what="planned cancellation")
     subscription.cancel_at, subscription.cancel_reason = None, ""
     rows.save(subscription)
-    audit.record(actor=actor, action="subscription.uncancelled", target=subscription)
+    audit.record(actor=actor, action="subscription.uncancelled", target=subscription, reason=reason)
     return subscription
 
 

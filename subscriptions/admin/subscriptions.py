@@ -1,0 +1,294 @@
+"""Console page of subscriptions: state, periods, documents, plans for the future, and what a person may decide."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from djmoney.money import Money
+from unfold.decorators import display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
+
+from billing.admin.base import ReasonForm, decision, site
+from billing.admin.panels import (
+    NOTHING,
+    CurrencyFilter,
+    Figure,
+    Panel,
+    Record,
+    RecordAdmin,
+    badge,
+    customer_column,
+    link,
+    moment,
+    money,
+    status_column,
+    timeline_panel,
+    words,
+)
+from billing.context import Actor
+from billing.errors import DomainError
+from billing.masking import mask_name
+from invoices.models import CreditNote, Invoice
+from subscriptions import recurring
+from subscriptions.lines import PriceBook
+from subscriptions.models import PlannedChange, Subscription
+from subscriptions.selectors import periods_of, price_books
+from subscriptions.services import acting, changing, lifecycle, preview
+from subscriptions.services.documents import Issued
+
+ENDED = ("cancelled", "expired")
+OFFERED = {
+    "pause": lambda row: row.status == "active",
+    "resume": lambda row: row.status == "paused",
+    "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
+    "cancel": lambda row: row.status not in ENDED,
+    "uncancel": lambda row: row.cancel_at is not None and row.status not in ENDED,
+    "take_up_again": lambda row: bool(row.failure),
+}
+WHEN = [("period_end", "at the end of the paid period"), ("now", "now")]
+
+
+class PauseForm(ReasonForm):
+    """Until when; empty: until somebody resumes it."""
+
+    resume_at = forms.SplitDateTimeField(required=False, widget=UnfoldAdminSplitDateTimeWidget, label="Resume at")
+
+
+class CancelForm(ReasonForm):
+    """When it ends, and whether unused days are given back."""
+
+    when = forms.ChoiceField(choices=WHEN, widget=UnfoldAdminSelectWidget)
+    credit = forms.ChoiceField(
+        choices=[("none", "no credit"), ("prorated", "credit the days after today (only when it ends now)")],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+class QuantityForm(ReasonForm):
+    """How many, and from when."""
+
+    quantity = forms.IntegerField(
+        min_value=1, max_value=changing.MAX_QUANTITY, widget=UnfoldAdminIntegerFieldWidget, label="New quantity"
+    )
+    when = forms.ChoiceField(choices=[("now", "now, by the day"), WHEN[0]], widget=UnfoldAdminSelectWidget)
+
+
+@admin.register(Subscription, site=site)
+class SubscriptionAdmin(RecordAdmin):
+    """Who pays what, how often, and what comes next."""
+
+    view_permission = "subscription.view"
+    list_display = (
+        "external_id",
+        "show_customer",
+        "show_plan",
+        "quantity",
+        "show_status",
+        "show_next",
+        "show_failure",
+        "organisation",
+    )
+    list_filter = ("status", CurrencyFilter, ("failure", admin.EmptyFieldListFilter))
+    list_select_related = ("organisation", "customer", "plan_version__plan")
+    search_fields = ("external_id", "customer__external_id", "plan_version__plan__code")
+    actions = ("take_up_again",)
+    actions_detail = ("change_quantity", "pause", "resume", "cancel", "uncancel", "take_up_again")
+    empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
+    show_customer = customer_column
+    show_status = status_column()
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).order_by("-id")
+
+    @display(description="plan", ordering="plan_version__plan__code")
+    def show_plan(self, row: Subscription) -> str:
+        return row.plan_version.plan.code
+
+    @display(description="next invoice", ordering="next_billing_at")
+    def show_next(self, row: Subscription) -> str:
+        return moment(row.next_billing_at, row.organisation)
+
+    @display(description="set aside", label={"yes": "danger"})
+    def show_failure(self, row: Subscription) -> str:
+        return "yes" if row.failure else ""
+
+    @decision(description="Change quantity", permission="subscription.edit", form=QuantityForm, icon="edit")
+    def change_quantity(
+        self, request: HttpRequest, row: Subscription, *, actor: Actor, quantity: int, when: str, reason: str
+    ) -> str:
+        changed = acting.change(
+            organisation=row.organisation,
+            subscription_id=row.pk,
+            actor=actor,
+            quantity=quantity,
+            when=when,
+            reason=reason,
+        )
+        if changed.planned is not None:
+            return f"{row}: {quantity} from {moment(changed.planned.effective_at, row.organisation)}."
+        return f"{row}: {quantity} now. {issued_text(changed.issued)}"
+
+    @decision(description="Pause", permission="subscription.edit", form=PauseForm, icon="pause")
+    def pause(
+        self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, resume_at: datetime | None
+    ) -> str:
+        paused = acting.pause(
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, resume_at=resume_at, reason=reason
+        )
+        return f"{row} is paused. {issued_text(paused.issued)}"
+
+    @decision(description="Resume", permission="subscription.edit", icon="play_arrow", variant=ActionVariant.PRIMARY)
+    def resume(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        resumed = acting.resume(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
+        return f"{row} runs again; next invoice {moment(resumed.next_billing_at, row.organisation)}."
+
+    @decision(
+        description="Cancel",
+        permission="subscription.edit",
+        form=CancelForm,
+        icon="cancel",
+        variant=ActionVariant.DANGER,
+    )
+    def cancel(
+        self, request: HttpRequest, row: Subscription, *, actor: Actor, when: str, credit: str, reason: str
+    ) -> str:
+        ended = acting.cancel(
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, when=when, credit=credit, reason=reason
+        )
+        if ended.subscription.cancel_at is not None:
+            return f"{row} ends at {moment(ended.subscription.cancel_at, row.organisation)}."
+        return f"{row} is cancelled. {issued_text(ended.issued)}"
+
+    @decision(description="Take cancellation back", permission="subscription.edit", icon="undo")
+    def uncancel(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        lifecycle.uncancel(subscription_id=row.pk, actor=actor, reason=reason)
+        return f"{row} goes on."
+
+    @decision(description="Take up again", permission="subscription.edit", icon="replay")
+    def take_up_again(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        found = acting.take_up_again(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
+        return f"{row}: still set aside: {found.failure}" if found.failure else f"{row} is billed again."
+
+    def offers(self, row: Subscription, action: str) -> bool:
+        return OFFERED[action](row)
+
+    def record(self, request: HttpRequest, row: Subscription) -> Record:
+        invoices = list(Invoice.objects.of(row.organisation_id).filter(subscription_ref=row.pk).order_by("-id")[:200])
+        notes = list(CreditNote.objects.filter(invoice__in=[invoice.pk for invoice in invoices]).order_by("-id"))
+        ids = [row.pk, *(invoice.pk for invoice in invoices), *(note.pk for note in notes)]
+        return Record(
+            badges=(badge(row.status),),
+            notice=f"Set aside by the billing run: {row.failure}" if row.failure else "",
+            figures=self._figures(row),
+            facts=self._facts(request, row),
+            panels=[
+                self._future(row),
+                self._documents(request, invoices, notes),
+                self._periods(request, row),
+                *timeline_panel(request, self, row, ids),
+            ],
+        )
+
+    def _figures(self, row: Subscription) -> tuple[Figure, ...]:
+        book = _book(row)
+        level = recurring.mrr(book=book, quantity=row.quantity, status=row.status) if book else None
+        return (
+            Figure(
+                name="Monthly recurring",
+                value=money(Money(level.amount, level.currency) if level else None),
+                hint=row.plan_version.plan.name,
+            ),
+            Figure(name="Quantity", value=f"{row.quantity:,}"),
+            Figure(name="Next invoice", value=moment(row.next_billing_at, row.organisation)),
+        )
+
+    def _facts(self, request: HttpRequest, row: Subscription) -> tuple[tuple[str, Any], ...]:
+        at = [("Trial until", row.trial_ends_at), ("Ends", row.ends_at), ("Cancels at", row.cancel_at),
+              ("Cancelled", row.cancelled_at), ("Paused since", row.paused_at), ("Resumes", row.resume_at)]  # fmt: skip
+        period = NOTHING
+        if row.period_start and row.period_end:
+            period = f"{moment(row.period_start, row.organisation)} to {moment(row.period_end, row.organisation)}"
+        return (
+            ("Customer", link(request, row.customer, f"{row.customer.external_id} {mask_name(row.customer.name)}")),
+            ("For", link(request, row.beneficiary) if row.beneficiary else NOTHING),
+            (
+                "Plan",
+                link(
+                    request, row.plan_version.plan, f"{row.plan_version.plan.code}, version {row.plan_version.number}"
+                ),
+            ),
+            ("Currency", row.currency),
+            ("Since", moment(row.started_at, row.organisation)),
+            ("Paid period", period),
+            ("Collected", "automatically" if row.collect_automatically else f"on invoice, {row.net_days} days"),
+            *((name, moment(value, row.organisation)) for name, value in at if value is not None),
+            *((("Reason", row.cancel_reason),) if row.cancel_reason else ()),
+        )
+
+    def _future(self, row: Subscription) -> Panel:
+        """Planned changes, and the invoices that would come next."""
+        rows: list[tuple[Any, ...]] = []
+        planned = row.changes.filter(status=PlannedChange.Status.PLANNED).select_related("plan_version__plan").first()
+        if planned is not None and planned.plan_version is not None:
+            what = f"{planned.plan_version.plan.code}, quantity {planned.quantity}"
+            rows.append((moment(planned.effective_at, row.organisation), "change", what, ""))
+        try:
+            coming = preview.preview_change(organisation=row.organisation, subscription_id=row.pk, count=3)
+        except DomainError as exc:
+            rows.append((NOTHING, "cannot be billed", str(exc), ""))
+        else:
+            rows += [
+                (moment(invoice.at, row.organisation), "invoice", f"{invoice.period_start} to {invoice.period_end}",
+                 money(Money(invoice.priced.total, invoice.priced.currency)))
+                for invoice in coming.invoices
+            ]  # fmt: skip
+        return Panel(
+            title="What comes next",
+            headers=("When", "What", "", "Total"),
+            rows=rows,
+            numbers=frozenset({3}),
+            empty="Nothing: no invoice is planned.",
+            note="Usage counts as far as it is measured now.",
+        )
+
+    def _documents(self, request: HttpRequest, invoices: list[Invoice], notes: list[CreditNote]) -> Panel:
+        rows = [
+            (link(request, invoice), badge(invoice.status), f"{invoice.period_start} to {invoice.period_end}",
+             money(invoice.total), money(invoice.due))
+            for invoice in invoices
+        ]  # fmt: skip
+        rows += [(link(request, note), "credit note", note.reason, money(-note.total), "") for note in notes]
+        return Panel(
+            title="Documents",
+            headers=("Number", "State", "Period", "Total", "Due"),
+            rows=rows,
+            numbers=frozenset({3, 4}),
+            empty="No invoice yet.",
+        )
+
+    def _periods(self, request: HttpRequest, row: Subscription) -> Panel:
+        rows = [
+            (moment(period.starts_at, row.organisation), moment(period.ends_at, row.organisation), words(period.kind),
+             link(request, period.invoice) if period.invoice else "nothing to invoice", moment(period.billed_at, row.organisation))
+            for period in periods_of(row).order_by("-starts_at")[:200]
+        ]  # fmt: skip
+        return Panel(
+            title="Billed periods", headers=("From", "Until", "Kind", "Invoice", "Billed"), rows=rows, empty="None yet."
+        )
+
+
+def issued_text(issued: Issued) -> str:
+    """What was issued, in words."""
+    parts = [f"Invoice {issued.invoice.number} over {issued.invoice.total}."] if issued.invoice else []
+    parts += [f"Credit note {note.number} over {note.total}." for note in issued.credit_notes]
+    return " ".join(parts)
+
+
+def _book(row: Subscription) -> PriceBook | None:
+    try:
+        return price_books(row.organisation_id, [row.plan_version_id]).get(row.plan_version_id, row.currency)
+    except DomainError:
+        return None

@@ -1,0 +1,141 @@
+"""Console pages of plans and subscriptions: what they show, and decisions with a reason."""
+
+import pytest
+from django.test import Client
+
+from billing.models import AuditRecord, Role, User
+from billing.services import organisations
+from subscriptions.services import changing, lifecycle
+from subscriptions.services.catalog import PriceInput
+from tests.subscriptions.house import (
+    CLERK,
+    credit_notes_of,
+    flat,
+    fresh,
+    invoices_of,
+    live,
+    local,
+    make_customer,
+    make_meter,
+    make_organisation,
+    make_plan,
+    run,
+    seats,
+    subscribe,
+    turn,
+)
+
+pytestmark = pytest.mark.django_db
+TIERS = [{"up_to": "1000", "unit_price": "0", "flat_fee": "5"}, {"up_to": None, "unit_price": "0.02"}]
+
+
+@pytest.fixture
+def tenant():
+    return make_organisation(local("2026-04-01 09:00"))
+
+
+def browser(organisation, role):
+    user = User.objects.create_user(f"{role}-{organisation.code}@example.org", "a long passphrase here", is_staff=True)
+    organisations.add_member(organisation=organisation, email=user.email, role=role)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def manager(tenant):
+    return browser(tenant, Role.MANAGER)
+
+
+def page(row, kind="subscription"):
+    return f"/console/subscriptions/{kind}/{row.pk}/change/"
+
+
+def decide(client, row, action, kind="subscription", **form):
+    path = f"/console/subscriptions/{kind}/{row.pk}/{action}/"
+    return client.post(path, {"confirm": "1", "reason": "as agreed", **form}, follow=True)
+
+
+def test_a_plans_page_shows_each_version_with_its_prices(tenant, manager):
+    make_meter(tenant)
+    calls = PriceInput(code="calls", name="API calls", currency="INR", model="graduated", tiers=TIERS, meter="calls")
+    plan = make_plan(tenant, seats("499.00"), calls, code="team")
+    subscribe(make_customer(tenant), plan)
+
+    shown = manager.get(page(plan, "plan")).content.decode()
+    listed = manager.get("/console/subscriptions/plan/").content.decode()
+
+    for text in ("Version 1", "499.00 INR", "up to 1000: 0 + 5 INR", "above: 0.02", "Running subscriptions"):
+        assert text in shown
+    assert "team" in listed
+    assert "is archived" in decide(manager, plan, "archive", "plan").content.decode()
+
+
+def test_a_subscriptions_page_shows_its_time_line(tenant, manager):
+    customer = make_customer(tenant)
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00")), quantity=5)
+    run(tenant)
+    live(tenant, local("2026-05-02 09:00"))
+    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=2)
+    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=9, when="period_end")
+
+    shown = manager.get(page(subscription)).content.decode()
+
+    for document in (*invoices_of(subscription), *credit_notes_of(subscription)):
+        assert document.number in shown
+    for text in (
+        "What comes next",
+        "quantity 9",
+        "2026-06-01 to 2026-06-30",
+        "₹2,700.00",
+        "subscription.renewed",
+        "₹600.00",
+    ):
+        assert text in shown, text
+    assert manager.get("/console/subscriptions/subscription/").status_code == 200
+
+
+def test_decisions_act_and_keep_the_reason(tenant, manager):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, seats("300.00")))
+    run(tenant)
+    turn(tenant, local("2026-04-11 09:00"))
+
+    said = decide(manager, subscription, "change_quantity", quantity="3", when="now").content.decode()
+    assert invoices_of(subscription)[-1].number in said
+    decide(manager, subscription, "pause")
+    assert fresh(subscription).status == "paused"
+    decide(manager, subscription, "resume")
+    decide(manager, subscription, "cancel", when="period_end", credit="none")
+    assert fresh(subscription).cancel_at is not None
+    decide(manager, subscription, "uncancel")
+    assert "Credit note" in decide(manager, subscription, "cancel", when="now", credit="prorated").content.decode()
+
+    reasons = AuditRecord.objects.filter(target_id=str(subscription.pk)).exclude(action="subscription.created")
+    assert list(reasons.order_by("id").values_list("action", "reason")) == [
+        (f"subscription.{action}", "as agreed")
+        for action in ("changed", "paused", "resumed", "cancellation_planned", "uncancelled", "cancelled")
+    ]
+
+
+def test_what_was_set_aside_is_shown_and_taken_up_again(tenant, manager):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, flat("10.00")))
+    type(subscription).objects.filter(pk=subscription.pk).update(failure="missing_tax_rate: add one")
+
+    assert "missing_tax_rate: add one" in manager.get(page(subscription)).content.decode()
+    decide(manager, subscription, "take_up_again")
+
+    assert (fresh(subscription).failure, len(invoices_of(subscription))) == ("", 1)
+
+
+def test_pages_keep_to_roles_and_tenants(tenant):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, flat("10.00")))
+    other = make_organisation(local("2026-04-01 09:00"))
+    stranger, auditor = browser(other, Role.MANAGER), browser(tenant, Role.AUDITOR)
+
+    assert stranger.get(page(subscription)).status_code in (302, 404)
+    assert subscription.external_id not in stranger.get("/console/subscriptions/subscription/").content.decode()
+    assert auditor.get(page(subscription)).status_code == 200
+    assert decide(auditor, subscription, "cancel", when="now", credit="none").status_code == 403
+    assert decide(stranger, subscription, "cancel", when="now", credit="none").status_code in (403, 404)
+    lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK)
+    assert fresh(subscription).status == "cancelled"
