@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from config import environment
+from config.console import UNFOLD  # noqa: F401 - the theme reads it
 from config.environment import BASE_DIR, env
 from config.logs import logging_config
 from config.schedule import beat_schedule

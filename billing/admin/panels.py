@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -108,7 +107,9 @@ def number(value: Decimal | None) -> str:
 
 def may_open(request: HttpRequest, row: Any) -> bool:
     """Whether the signed-in person may open the row's page."""
-    page = site._registry.get(type(row))
+    if not site.is_registered(type(row)):
+        return False
+    page = site.get_model_admin(type(row))
     if not isinstance(page, TenantAdmin):
         return False
     owner = getattr(row, "organisation_id", None)
@@ -312,8 +313,3 @@ def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Itera
     rows = [(moment(at, row.organisation), *cells) for at, _, cells in sorted(happened, key=lambda item: item[:2])]
     headers = ("Time", "What", "Who", "Why", "Correlation")
     return [Panel(title="Timeline", headers=headers, rows=rows, empty="Nothing has happened yet.")]
-
-
-def page_of(model: type[models.Model]) -> Any:
-    """The registered page of ``model``, or None."""
-    return site._registry.get(model)

@@ -21,8 +21,8 @@ from billing.admin.panels import (
     day,
     journal_panel,
     link,
-    money,
     moment,
+    money,
     number,
     page_action,
     status_column,
@@ -32,7 +32,7 @@ from billing.context import Actor
 from billing.masking import mask_email, mask_name
 from invoices.admin.forms import credit_by_line
 from invoices.models import Invoice, RecognitionEntry
-from invoices.services import credit_notes, finalizing, settling
+from invoices.services import credit_notes, finalizing, resending, settling
 from payments.models import Payment
 
 Status = Invoice.Status
@@ -42,6 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "write_off": (Status.OPEN, Status.PARTIALLY_PAID),
     "credit": (Status.OPEN, Status.PARTIALLY_PAID, Status.PAID),
     "pdf": tuple(Status.values),
+    "send": (Status.OPEN, Status.PARTIALLY_PAID, Status.PAID, Status.UNCOLLECTIBLE),
 }
 
 
@@ -80,8 +81,8 @@ class InvoiceAdmin(RecordAdmin):
     search_fields = ("number__istartswith", "customer__external_id__iexact")
     search_help_text = "Number of the invoice, or id of the customer"
     ordering = ("-id",)
-    actions = ("finalize", "void", "write_off")
-    actions_detail = ("pdf", "finalize", "credit", "write_off", "void")
+    actions = ("finalize", "send", "write_off", "void")
+    actions_detail = ("pdf", "finalize", "send", "credit", "write_off", "void")
 
     customer = customer_column
     state = status_column()
@@ -109,6 +110,11 @@ class InvoiceAdmin(RecordAdmin):
     def write_off(self, request: HttpRequest, row: Invoice, *, actor: Actor, reason: str) -> str:
         settling.write_off_invoice(invoice_id=row.pk, reason=reason, actor=actor)
         return f"{money(row.due)} of {row} is written off."
+
+    @decision(description="Send by mail", permission="invoice.send", form=None, icon="mail")
+    def send(self, request: HttpRequest, row: Invoice, *, actor: Actor) -> str:
+        mail = resending.send_again(invoice_id=row.pk, actor=actor)
+        return f"{row} goes to {mask_email(mail.recipient)} in a moment."
 
     @page_action(description="Credit note", permission="credit_note.issue", icon="remove_circle")
     def credit(self, request: HttpRequest, row: Invoice) -> HttpResponse:

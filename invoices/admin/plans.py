@@ -16,8 +16,8 @@ from billing.admin.panels import (
     customer_column,
     day,
     link,
-    money,
     moment,
+    money,
     status_column,
     timeline_panel,
 )

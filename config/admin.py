@@ -1,0 +1,97 @@
+"""Console pages of the platform itself: when recurring work runs. What libraries register beside it is taken off."""
+
+from typing import Any, ClassVar
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from django_celery_results.models import GroupResult, TaskResult
+from unfold.admin import ModelAdmin
+
+from billing.selectors import access
+
+PERMISSION = "schedule.edit"
+
+for model in (
+    AccessAttempt, AccessFailureLog, AccessLog, ClockedSchedule, CrontabSchedule, Group, GroupResult, IntervalSchedule,
+    PeriodicTask, SolarSchedule, TaskResult,
+):  # fmt: skip
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+class ForSchedulers(ModelAdmin):
+    """Open to those who may edit the schedule. It is one for all organisations: what runs is not theirs to choose."""
+
+    list_fullwidth = True
+    empty_hint: ClassVar[str] = ""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(access.organisations_with(request.user, PERMISSION))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(PeriodicTask)
+class ScheduleAdmin(ForSchedulers):
+    """Recurring tasks: when they run, and whether they do. Beat notices a change within seconds."""
+
+    empty_hint = "The tasks appear once beat has been started."
+    list_display = ("name", "when", "enabled", "last_run_at", "total_run_count")
+    list_filter = ("enabled",)
+    search_fields = ("name",)
+    fields = (
+        "name",
+        "enabled",
+        "interval",
+        "crontab",
+        "description",
+        "args",
+        "kwargs",
+        "last_run_at",
+        "total_run_count",
+    )
+    readonly_fields = ("name", "args", "kwargs", "last_run_at", "total_run_count")
+    list_select_related = ("interval", "crontab", "solar", "clocked")
+
+    @admin.display(description="runs")
+    def when(self, row: PeriodicTask) -> str:
+        return str(row.scheduler)
+
+
+class Times(ForSchedulers):
+    """Times that tasks may be given. New ones may be added; those in use are not changed under their tasks."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(IntervalSchedule)
+class IntervalAdmin(Times):
+    """Every so many seconds, minutes, hours or days."""
+
+    list_display = ("__str__", "every", "period")
+    empty_hint = "Add an interval, then choose it in a task."
+
+
+@admin.register(CrontabSchedule)
+class CrontabAdmin(Times):
+    """At minutes, hours and days as cron names them."""
+
+    list_display = ("human_readable", "timezone")
+    empty_hint = "Add a time, then choose it in a task."

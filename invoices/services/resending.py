@@ -1,0 +1,36 @@
+"""Sending a document's letter once more, because a person asks for it."""
+
+import uuid
+
+from django.db import transaction
+
+from billing.context import Actor
+from billing.services import audit
+from invoices.errors import InvoiceNotOpen, MailRefused
+from invoices.models import Invoice, Mail
+from invoices.services import mailing
+
+
+@transaction.atomic
+def send_again(*, invoice_id: uuid.UUID, actor: Actor) -> Mail:
+    """Note a new letter with the invoice, to the customer's present address.
+
+    Raises ``InvoiceNotOpen`` for a draft or a void invoice and ``MailRefused`` when the customer has no address.
+    """
+    invoice = (
+        Invoice.objects.select_for_update(of=("self",)).select_related("customer", "organisation").get(pk=invoice_id)
+    )
+    if invoice.status in (Invoice.Status.DRAFT, Invoice.Status.VOID):
+        raise InvoiceNotOpen(status=invoice.status, operation="sending", expected="finalised")
+    if not invoice.customer.email:
+        raise MailRefused("The customer has no e-mail address; add one to the customer first.", field="email")
+    letters = Mail.objects.filter(invoice=invoice, kind="invoice").count()
+    mail = mailing.queue_mail(
+        organisation=invoice.organisation,
+        customer_id=invoice.customer_id,
+        kind="invoice",
+        key=f"invoice_again:{invoice.pk}:{letters}",
+        invoice_id=invoice.pk,
+    )
+    audit.record(actor=actor, action="invoice.sent_again", target=invoice, after={"mail": str(mail.pk)})
+    return mail
