@@ -1,0 +1,44 @@
+"""What ``make bench`` does: measure the named lines in a database of their own, print the table and the JSON."""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from django.db import connection
+
+from bench import api, billing_run, database, ingestion, pdf
+from bench.measuring import ROUNDS, Line, table
+
+SECTIONS: dict[str, Callable[[float], list[Line]]] = {
+    "billing": billing_run.measure,
+    "ingestion": ingestion.measure,
+    "pdf": pdf.measure,
+    "api": api.measure,
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure; returns the exit code: 1 when a ratio is below its aim."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much work a round has; 1 takes some minutes in all")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    lines: list[Line] = []
+    for name in options.sections or SECTIONS:
+        print(f"measuring {name}, {ROUNDS} rounds …", flush=True)
+        with database.of_our_own():
+            lines += SECTIONS[name](options.scale)
+            version = connection.cursor().execute("SHOW server_version").fetchone()[0]
+    print(f"\nPython {platform.python_version()}, PostgreSQL {version}, median of {ROUNDS} rounds, in turns\n")
+    print(table(lines))
+    figures = [asdict(line) | {"ratio": round(line.ratio, 3)} for line in lines]
+    print(json.dumps(figures))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(figures, file, indent=1)
+    return 0 if all(line.ratio >= line.aim for line in lines) else 1

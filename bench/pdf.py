@@ -1,0 +1,3 @@
+"""."""
+def measure(scale):
+    return []
