@@ -133,15 +133,19 @@ class School:
                 "interval": interval,
                 "interval_count": 1,
                 "trial_days": trial,
-                "prices": [
+                "versions": [
                     {
-                        "code": code,
-                        "name": name,
-                        "currency": "INR",
-                        "model": "per_unit",
-                        "unit_price": price,
-                        "unit": "student",
-                        "tax_category": category,
+                        "prices": [
+                            {
+                                "code": code,
+                                "name": name,
+                                "currency": "INR",
+                                "model": "per_unit",
+                                "unit_price": price,
+                                "unit": "student",
+                                "tax_category": category,
+                            }
+                        ],
                     }
                 ],
             },

@@ -120,7 +120,7 @@ class SoftwareHouse:
                 "interval": interval,
                 "interval_count": 1,
                 "trial_days": trial,
-                "prices": prices,
+                "versions": [{"prices": prices}],
             },
         )
 
