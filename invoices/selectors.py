@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Sum
+from django.db.models import Case, DecimalField, Exists, F, OuterRef, Q, Sum, When
 from moneyed import Money
 
-from billing.models import BillingParty, Organisation
+from billing.models import BillingParty, Organisation, Posting
 from billing.money import zero
 from billing.services import ledger
 from invoices.drafts import Place, TaxContext
@@ -84,6 +84,12 @@ def invoice_id_of(reference: str) -> uuid.UUID | None:
         return None
 
 
+def invoice_of(*, organisation: Organisation | uuid.UUID, reference: str) -> Invoice | None:
+    """The organisation's invoice that a payment's reference names, if there is one."""
+    invoice_id = invoice_id_of(reference)
+    return Invoice.objects.of(organisation).filter(pk=invoice_id).first() if invoice_id else None
+
+
 def refunded(payment: Payment) -> Money:
     """What went back to the payer."""
     done = Refund.objects.filter(payment=payment, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))["sum"]
@@ -112,9 +118,27 @@ def free_credit(*, organisation: Organisation | uuid.UUID, customer_id: uuid.UUI
         .filter(customer_id=customer_id, currency=currency, status=Payment.Status.SUCCEEDED)
         .filter(reference__startswith="invoice:")
         .exclude(Exists(handled))
-        .aggregate(amount=Sum("amount"), refunded=Sum("refunded"))
     )
-    return -balance - _money(pending["amount"], currency) + _money(pending["refunded"], currency)
+    coming = pending.aggregate(sum=Sum("amount"))["sum"]
+    gone = Refund.objects.filter(payment__in=pending, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))[
+        "sum"
+    ]
+    return -balance - _money(coming, currency) + _money(gone, currency)
+
+
+def customers_with_credit(
+    *, organisation: Organisation, customer_ids: Iterable[uuid.UUID]
+) -> set[tuple[uuid.UUID, str]]:
+    """Customers and currencies with a credit in the books, in one query; how much of it is free says ``free_credit``."""
+    signed = Case(When(side=Posting.Side.CREDIT, then=F("amount")), default=-F("amount"), output_field=DecimalField())
+    rows = (
+        Posting.objects.of(organisation)
+        .filter(account__code="customer_credit", customer_id__in=set(customer_ids))
+        .values("customer_id", "currency")
+        .annotate(credit=Sum(signed))
+        .filter(credit__gt=0)
+    )
+    return {(row["customer_id"], row["currency"]) for row in rows}
 
 
 def entries_of(invoice: Invoice) -> Q:

@@ -1,15 +1,51 @@
-"""Letters to customers: noted in the transaction of what they tell, sent later by the mail queue."""
+"""Mail: a row is committed first, then a worker claims it, talks to the SMTP server and records what it said.
 
+A crash between the server's 250 and our commit sends the letter a second time, under the same Message-ID; nothing
+else doubles or loses one.
+"""
+
+import smtplib
 import uuid
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+from django.core.mail import get_connection
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce
 
 from billing import clock
+from billing.context import Actor
+from billing.errors import NotFound
 from billing.models import Customer, Organisation
-from invoices.models import Mail
+from billing.services import audit, outbox
+from invoices.errors import MailRefused
+from invoices.mail.letters import letter, message_id
+from invoices.mail.words import KINDS
+from invoices.models import CreditNote, Invoice, Mail
+
+BATCH = 20
+MAX_ATTEMPTS = 6
+CLAIM = timedelta(minutes=10)  # longer than a batch may take: 20 letters of 20 seconds
+BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A letter to be queued. ``key`` is its natural key: the same letter is sent once."""
+
+    customer_id: uuid.UUID
+    kind: str
+    key: str
+    invoice_id: uuid.UUID | None = None
+    credit_note_id: uuid.UUID | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    send_after: datetime | None = None
 
 
 @transaction.atomic
@@ -24,20 +60,217 @@ def queue_mail(
     context: Mapping[str, Any] | None = None,
     send_after: datetime | None = None,
 ) -> Mail:
-    """Note one letter to a customer; the same ``key`` is the same letter, however often it is asked for."""
-    now = clock.now(organisation)
-    customer = Customer.objects.of(organisation).get(pk=customer_id)
-    return Mail.objects.get_or_create(
-        organisation=organisation,
+    """Queue one letter, once per ``key``; sent after ``send_after`` on the organisation's clock, now when None."""
+    wanted = Letter(
+        customer_id=customer_id,
+        kind=kind,
         key=key,
-        defaults={
-            "customer": customer,
-            "kind": kind,
-            "invoice_id": invoice_id,
-            "credit_note_id": credit_note_id,
-            "recipient": customer.email,
-            "context": dict(context or {}),
-            "send_after": send_after or now,
-            "created_at": now,
-        },
-    )[0]
+        invoice_id=invoice_id,
+        credit_note_id=credit_note_id,
+        context=context or {},
+        send_after=send_after,
+    )
+    queue_mails(organisation=organisation, letters=[wanted])
+    return Mail.objects.of(organisation).get(key=key)
+
+
+@transaction.atomic
+def queue_mails(*, organisation: Organisation, letters: Sequence[Letter], at: datetime | None = None) -> int:
+    """Queue many letters in one statement. A customer without an address gets a failed row, not an error."""
+    unknown = {letter.kind for letter in letters} - KINDS
+    if unknown:
+        raise MailRefused(f"There is no letter of the kind '{min(unknown)}'.", field="kind")
+    now = at or clock.now(organisation)
+    wanted = {letter.customer_id for letter in letters}
+    addresses = dict(Customer.objects.of(organisation).filter(pk__in=wanted).values_list("pk", "email"))
+    if wanted - addresses.keys():
+        raise NotFound("No such customer in this organisation.", field="customer")
+    Mail.objects.bulk_create(
+        [_row(organisation, letter, addresses[letter.customer_id], now) for letter in letters],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+    return len(letters)
+
+
+@transaction.atomic
+def send_again(*, invoice_id: uuid.UUID, actor: Actor) -> Mail:
+    """Queue a finalised invoice once more on a person's wish."""
+    invoice = Invoice.objects.select_related("organisation").get(pk=invoice_id)
+    if invoice.status == Invoice.Status.DRAFT:
+        raise MailRefused("A draft cannot be sent; finalise it first.")
+    if not invoice.customer.email:
+        raise MailRefused("The customer has no e-mail address.")
+    mail = queue_mail(
+        organisation=invoice.organisation,
+        customer_id=invoice.customer_id,
+        kind="invoice",
+        key=f"invoice:{invoice.pk}:again:{uuid.uuid4().hex[:12]}",
+        invoice_id=invoice.pk,
+    )
+    audit.record(actor=actor, action="invoice.sent", target=invoice, after={"mail": str(mail.pk)})
+    return mail
+
+
+@transaction.atomic
+def retry_failed(*, mail_id: uuid.UUID, actor: Actor, reason: str = "") -> Mail:
+    """Queue a failed letter anew under a new key; the failed row stays."""
+    mail = Mail.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=mail_id)
+    if mail.status != Mail.Status.FAILED:
+        raise MailRefused(f"The mail is {mail.status}; only a failed one is sent again.")
+    again = queue_mail(
+        organisation=mail.organisation,
+        customer_id=mail.customer_id,
+        kind=mail.kind,
+        key=f"{mail.key[:120]}:{mail.pk.hex[-12:]}",
+        invoice_id=mail.invoice_id,
+        credit_note_id=mail.credit_note_id,
+        context=mail.context,
+    )
+    audit.record(actor=actor, action="mail.retried", target=mail, reason=reason, after={"mail": str(again.pk)})
+    return again
+
+
+def send_due(*, limit: int = 200) -> int:
+    """Send what is due, batch by batch over one SMTP connection each; several workers may run at once."""
+    done = 0
+    while done < limit:
+        batch = _claim(min(BATCH, limit - done))
+        if not batch:
+            return done
+        _send_batch(batch)
+        done += len(batch)
+    return done
+
+
+@transaction.atomic
+def _claim(count: int) -> list[Mail]:
+    """Take letters nobody else has. A claim ends by itself, so that what a dead worker held is taken up again."""
+    wall = clock.wall_now()
+    here = Coalesce(F("organisation__test_clock__now"), Value(wall))
+    mails = list(
+        Mail.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("organisation__party", "customer", "invoice", "credit_note")
+        .filter(status__in=[Mail.Status.DUE, Mail.Status.SENDING], send_after__lte=here)
+        .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=wall))
+        .order_by("send_after", "pk")[:count]
+    )
+    for mail in mails:
+        mail.begin(message_id=message_id(mail), until=wall + CLAIM)
+    Mail.objects.bulk_update(mails, ["status", "attempts", "message_id", "next_attempt_at"])
+    return mails
+
+
+def _send_batch(batch: Iterable[Mail]) -> None:
+    connection = get_connection()
+    try:
+        for mail in batch:
+            _send(mail, connection)
+    finally:
+        _close(connection)
+
+
+def _send(mail: Mail, connection: BaseEmailBackend) -> None:
+    """One letter, outside of any transaction; whatever happens is recorded and concerns no other letter."""
+    try:
+        message = letter(mail, connection)
+        connection.open()
+        message.send()
+    except (smtplib.SMTPException, OSError) as exc:
+        _close(connection)
+        _record(mail, error=_said(exc), final=_is_final(exc))
+    except Exception as exc:  # a letter that cannot be written must not stop the others
+        log.exception("mail.not_written", mail_id=str(mail.pk))
+        _record(mail, error=f"{type(exc).__name__}: {exc}", final=False)
+    else:
+        _record(mail, error="", final=True)
+
+
+@transaction.atomic
+def _record(claimed: Mail, *, error: str, final: bool) -> None:
+    """Write down how it went, unless the claim ran out and another worker has taken the letter."""
+    mail = Mail.objects.select_for_update().filter(pk=claimed.pk, attempts=claimed.attempts).first()
+    if mail is None or mail.status != Mail.Status.SENDING:
+        return
+    now, wall = clock.now(mail.organisation_id), clock.wall_now()
+    if not error:
+        mail.done(at=now)
+    elif final or mail.attempts >= MAX_ATTEMPTS:
+        mail.fail(error=error[:300])
+    else:
+        mail.postpone(until=wall + BACK_OFF[min(mail.attempts, len(BACK_OFF)) - 1], error=error[:300])
+    mail.save()
+    if mail.status in (Mail.Status.SENT, Mail.Status.FAILED):
+        outbox.publish(f"mail.{mail.status}", mail, at=now, **_payload(mail))
+
+
+def _payload(mail: Mail) -> dict[str, Any]:
+    return {
+        "mail_id": str(mail.pk),
+        "kind": mail.kind,
+        "customer_id": str(mail.customer_id),
+        "invoice_id": str(mail.invoice_id) if mail.invoice_id else None,
+    }
+
+
+def _row(organisation: Organisation, wanted: Letter, address: str, now: datetime) -> Mail:
+    return Mail(
+        organisation=organisation,
+        customer_id=wanted.customer_id,
+        kind=wanted.kind,
+        key=wanted.key,
+        invoice_id=wanted.invoice_id,
+        credit_note_id=wanted.credit_note_id,
+        recipient=address,
+        context=dict(wanted.context),
+        status=Mail.Status.DUE if address else Mail.Status.FAILED,
+        error="" if address else "The customer has no e-mail address.",
+        send_after=wanted.send_after or now,
+        created_at=now,
+    )
+
+
+def _is_final(exc: Exception) -> bool:
+    """Whether the server said no for good (5xx) to this letter; everything else may pass."""
+    if isinstance(exc, smtplib.SMTPRecipientsRefused):
+        return all(500 <= code < 600 for code, _ in exc.recipients.values())
+    codes = (smtplib.SMTPDataError, smtplib.SMTPSenderRefused)
+    return isinstance(exc, codes) and 500 <= exc.smtp_code < 600
+
+
+def _said(exc: Exception) -> str:
+    """What the server said, without the recipient's address."""
+    if isinstance(exc, smtplib.SMTPRecipientsRefused):
+        code, text = next(iter(exc.recipients.values()))
+        return f"{code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"
+    if isinstance(exc, smtplib.SMTPResponseException):
+        text = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else exc.smtp_error
+        return f"{exc.smtp_code} {text}"
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _close(connection: BaseEmailBackend) -> None:
+    try:
+        connection.close()
+    except (smtplib.SMTPException, OSError):
+        log.info("mail.connection_lost")
+
+
+def credit_note_mail(note: CreditNote) -> Letter:
+    """The letter that carries a credit note."""
+    return Letter(
+        customer_id=note.invoice.customer_id, kind="credit_note", key=f"credit_note:{note.pk}", credit_note_id=note.pk
+    )
+
+
+@transaction.atomic
+def announce_invoices(*, organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> int:
+    """Queue the letters of freshly finalised invoices; none for an invoice of nothing, or when the setting says so."""
+    if not organisation.settings.get("mail_invoices", True):
+        return 0
+    invoices = Invoice.objects.of(organisation).filter(pk__in=invoice_ids).exclude(total=0).order_by("pk")
+    letters = [
+        Letter(customer_id=invoice.customer_id, kind="invoice", key=f"invoice:{invoice.pk}", invoice_id=invoice.pk)
+        for invoice in invoices
+    ]
+    return queue_mails(organisation=organisation, letters=letters) if letters else 0

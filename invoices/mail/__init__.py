@@ -1,0 +1,1 @@
+"""Letters: their words by language, and how a mail is made of them."""

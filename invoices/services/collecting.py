@@ -1,0 +1,109 @@
+"""Asking the payments app for what invoices are due, and no longer asking when they are not.
+
+A payment is over one amount. When what is due changes (credit note, part payment) the open payment is cancelled and
+the rest is asked for under a new reference ``invoice:<id>:<version>``; while the old one is under way nothing new is
+asked for, so that nobody is debited twice.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import Q
+
+from billing.models import Organisation
+from invoices import selectors
+from invoices.events import reference
+from invoices.models import Invoice
+from invoices.services import settling
+from payments.models import Payment
+from payments.services import collection
+from payments.services.collection import PaymentRequest
+
+OPEN = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+CLOSED = (Payment.Status.SUCCEEDED, Payment.Status.CANCELLED)
+
+
+@transaction.atomic
+def collect_invoices(*, organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> int:
+    """After finalisation: the customer's free credit pays first, the rest is asked for once. Safe to repeat."""
+    fresh = _never_asked_for(organisation, invoice_ids)
+    if organisation.settings.get("apply_credit_automatically", True):
+        holders = selectors.customers_with_credit(
+            organisation=organisation, customer_ids={invoice.customer_id for invoice in fresh}
+        )
+        for invoice in fresh:
+            if (invoice.customer_id, invoice.currency) in holders:
+                settling.apply_customer_credit(invoice_id=invoice.pk, key=f"credit:{invoice.pk}:finalized")
+        fresh = _never_asked_for(organisation, invoice_ids) if holders else fresh
+    requests = [_request(invoice, reference(invoice.pk)) for invoice in fresh]
+    if requests:
+        collection.request_payments(organisation=organisation, requests=requests)
+    return len(requests)
+
+
+@transaction.atomic
+def adjust_collection(*, invoice_id: uuid.UUID) -> Payment | None:
+    """What is due has changed: open payments over another amount are cancelled, the rest is asked for."""
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    stale = [payment for payment in _open_payments(invoice) if payment.amount != invoice.due]
+    for payment in stale:
+        collection.cancel_payment(organisation_id=invoice.organisation_id, reference=payment.reference)
+    return _ask_for_rest(invoice) if stale else None
+
+
+@transaction.atomic
+def follow_cancelled(*, payment_id: uuid.UUID) -> Payment | None:
+    """A payment over an amount that is no longer due has ended: ask for the rest. Others stay cancelled."""
+    payment = Payment.objects.get(pk=payment_id)
+    invoice_id = selectors.invoice_id_of(payment.reference)
+    invoice = Invoice.objects.of(payment.organisation_id).select_for_update().filter(pk=invoice_id).first()
+    if invoice is None or payment.amount == invoice.due:
+        return None
+    return _ask_for_rest(invoice)
+
+
+@transaction.atomic
+def stop_collection(*, invoice_id: uuid.UUID) -> int:
+    """Nothing is to be paid any more: every open payment of the invoice is cancelled."""
+    invoice = Invoice.objects.get(pk=invoice_id)
+    if invoice.status in OPEN:
+        return 0
+    payments = _open_payments(invoice)
+    for payment in payments:
+        collection.cancel_payment(organisation_id=invoice.organisation_id, reference=payment.reference)
+    return len(payments)
+
+
+def _never_asked_for(organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> list[Invoice]:
+    known = set(
+        Payment.objects.of(organisation)
+        .filter(reference__in=[reference(pk) for pk in invoice_ids])
+        .values_list("reference", flat=True)
+    )
+    invoices = Invoice.objects.of(organisation).filter(pk__in=invoice_ids, status__in=OPEN).order_by("pk")
+    return [invoice for invoice in invoices if reference(invoice.pk) not in known]
+
+
+def _open_payments(invoice: Invoice) -> list[Payment]:
+    name = reference(invoice.pk)
+    mine = Q(reference=name) | Q(reference__startswith=f"{name}:")
+    return list(Payment.objects.of(invoice.organisation_id).filter(mine).exclude(status__in=CLOSED).order_by("pk"))
+
+
+def _ask_for_rest(invoice: Invoice) -> Payment | None:
+    if invoice.status not in OPEN or not invoice.due.amount or _open_payments(invoice):
+        return None
+    wanted = _request(invoice, f"{reference(invoice.pk)}:{invoice.version}")
+    return collection.request_payments(organisation=invoice.organisation_id, requests=[wanted])[0]
+
+
+def _request(invoice: Invoice, name: str) -> PaymentRequest:
+    return PaymentRequest(
+        customer_id=invoice.customer_id,
+        amount=invoice.due,
+        reference=name,
+        description=f"Invoice {invoice.number}",
+        method_id=invoice.method_ref,
+        automatic=invoice.collect_automatically,
+    )
