@@ -10,3 +10,6 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
 CELERY_BROKER_URL = "memory://"
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+RAZORPAY_API_BASE = STRIPE_API_BASE = (
+    "http://127.0.0.1:9"  # nobody listens there; tests that want a gateway start the simulator
+)

@@ -2,13 +2,26 @@
 
 from billing.models import Customer, Event, Organisation
 from billing.services import clock_jobs, outbox
-from payments.services import collection, methods, waking
+from payments.services import collection, matching, methods, settlements, waking
 
 
 @clock_jobs.register(name="payments.collect_due", order=30)
 def collect_due(organisation: Organisation) -> int:
     """Ask for unknown outcomes, close ended pages, try what is due."""
     return collection.collect_due(organisation=organisation)
+
+
+@clock_jobs.register(name="payments.fetch_settlements", order=60)
+def fetch_settlements(organisation: Organisation) -> int:
+    """Ask the gateways for payouts; how many are new or changed."""
+    report = settlements.fetch_settlements(organisation=organisation)
+    return report.new + report.changed
+
+
+@clock_jobs.register(name="payments.match", order=70)
+def match(organisation: Organisation) -> int:
+    """Match payouts with the books and the bank; how much was matched."""
+    return matching.run_matching(organisation=organisation).total
 
 
 @clock_jobs.register(name="payments.expiry_notices", order=80)

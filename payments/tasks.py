@@ -8,7 +8,7 @@ from celery import shared_task
 
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
-from payments.services import charging, collection, inbox, methods, refunds
+from payments.services import charging, collection, inbox, matching, methods, refunds, settlements
 
 logger = logging.getLogger(__name__)
 
@@ -83,3 +83,23 @@ def process_stuck_webhooks() -> int:
 def expiry_notices() -> int:
     """Expire methods that are over and tell about those that end soon."""
     return sum(methods.run_expiry(organisation=organisation) for organisation in organisations_on_real_time())
+
+
+@shared_task
+def fetch_settlements() -> int:
+    """Ask the gateways of every organisation on real time for payouts."""
+    return _each(_fetch_settlements, [organisation.pk for organisation in organisations_on_real_time()])
+
+
+@shared_task
+def run_matching() -> int:
+    """Match payouts with books and bank in every organisation on real time."""
+    return _each(_match, [organisation.pk for organisation in organisations_on_real_time()])
+
+
+def _fetch_settlements(organisation_id: uuid.UUID) -> None:
+    settlements.fetch_settlements(organisation=Organisation.objects.get(pk=organisation_id))
+
+
+def _match(organisation_id: uuid.UUID) -> None:
+    matching.run_matching(organisation=Organisation.objects.get(pk=organisation_id))

@@ -12,13 +12,11 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from billing import clock
-from billing.errors import DomainError
 from billing.models import Organisation
 from billing.services import ledger, outbox
-from payments.gateways.base import ChargeResult, Outcome
 from payments.matching import RETURNED, Candidate, Decisions, arrival_window, decide
 from payments.models import BankAccount, BankLine, Payment, PaymentAttempt, Provider, Settlement, SettlementLine
-from payments.services import exceptions, findings, matching_sql
+from payments.services import exceptions, findings, healing, matching_sql
 from payments.services.exceptions import Finding
 from payments.services.settlements import wire_of
 
@@ -26,7 +24,6 @@ log = structlog.get_logger(__name__)
 
 BATCH = 5000
 BANK_BATCH = 500
-HEAL_AT_MOST = 500
 NO_ID = uuid.UUID(int=0)
 LATE_IN_GATEWAY = 7  # banking days after capture in which a payment must be in a settlement (international: T+7)
 
@@ -58,21 +55,21 @@ class MatchReport:
 def run_matching(*, organisation: Organisation, dry_run: bool = False) -> MatchReport:
     """Walk everything open down the ladder. Safe to repeat and to run twice at once.
 
-    A dry run does the same work and takes it back, so it tells the same figures.
+    A dry run does the same work and takes it back, so it tells the same figures, except for what only the gateway knows.
     """
     if dry_run:
         with transaction.atomic():
-            report = _run(organisation)
+            report = _run(organisation, ask=False)
             transaction.set_rollback(True)
             return report
-    return _run(organisation)
+    return _run(organisation, ask=True)
 
 
-def _run(organisation: Organisation) -> MatchReport:
+def _run(organisation: Organisation, *, ask: bool) -> MatchReport:
     report = MatchReport()
     now = clock.now(organisation)
     _match_rows(organisation, report)
-    report.recorded = _record_unknown(organisation)
+    report.recorded = healing.record_settled(organisation, ask=ask)
     if report.recorded:
         _match_rows(organisation, report)
     found = list(_set_aside_rows(organisation, report))
@@ -107,29 +104,6 @@ def _batches(statement: str, organisation: Organisation, kinds: list[str]) -> in
         if size < BATCH:
             return matched
         after = last
-
-
-def _record_unknown(organisation: Organisation) -> int:
-    """Money the gateway settled for attempts that we thought unknown or declined: it was captured; record that."""
-    from payments.services import attempts
-
-    with connection.cursor() as cursor:
-        cursor.execute(matching_sql.UNRECORDED, {"organisation": organisation.pk, "size": HEAL_AT_MOST})
-        pairs = cursor.fetchall()
-    rows = SettlementLine.objects.of(organisation).in_bulk([line for line, _ in pairs])
-    recorded = 0
-    for line_id, attempt_id in pairs:
-        row = rows[line_id]
-        order_ref = row.order_ref or PaymentAttempt.objects.get(pk=attempt_id).gateway_order_ref
-        result = ChargeResult(outcome=Outcome.CAPTURED, gateway_order_ref=order_ref, gateway_ref=row.gateway_ref,
-                              amount=row.amount, fee=row.fee + row.tax)  # fmt: skip
-        try:
-            attempts.settle_attempt(attempt_id=attempt_id, result=result)
-        except DomainError as exc:
-            log.warning("matching.attempt_not_recorded", attempt_id=str(attempt_id), code=exc.code)
-        else:
-            recorded += 1
-    return recorded
 
 
 @transaction.atomic

@@ -130,7 +130,9 @@ LEFT JOIN named n ON n.line_id = o.id AND n.payout_id = p.id
 # Offline payments ↔ bank lines: our reference, or the one the payer gave, in the text, and the amount.
 OFFLINE = """
 WITH waiting AS MATERIALIZED (
-    SELECT p.id, p.amount, p.currency, a.finished_at, upper(a.gateway_ref) AS given, upper(p.reference) AS ours,
+    SELECT p.id, p.amount, p.currency, upper(a.gateway_ref) AS given,
+           CASE WHEN a.gateway_order_ref ~ '^received_\\d{4}-\\d{2}-\\d{2}$' THEN substring(a.gateway_order_ref from 10)::date
+                ELSE a.finished_at::date END AS received_on, upper(p.reference) AS ours,
            upper(split_part(p.reference, ':', 2)) AS ours_short, upper(p.description) AS said
     FROM payments_gatewayaccount g
     JOIN payments_paymentattempt a ON a.gateway_account_id = g.id AND a.status = 'captured'
@@ -138,9 +140,11 @@ WITH waiting AS MATERIALIZED (
     WHERE g.organisation_id = %(organisation)s AND g.provider = 'offline'
       AND NOT EXISTS (SELECT 1 FROM payments_bankline o WHERE o.payment_id = p.id)
 ), refs AS MATERIALIZED (
-    SELECT id, amount, currency, finished_at, word FROM waiting CROSS JOIN LATERAL
-        (VALUES (given), (ours), (ours_short), (said)) AS v (word)
-    WHERE length(word) >= 5
+    SELECT id, amount, currency, received_on, word
+    FROM waiting CROSS JOIN LATERAL (VALUES (given), (ours), (ours_short)) AS v (word) WHERE length(word) >= 5
+    UNION  -- a number that the note of the person who recorded it names: cheque, UTR
+    SELECT id, amount, currency, received_on, word
+    FROM waiting CROSS JOIN LATERAL regexp_split_to_table(said, '[^A-Z0-9_/-]+') AS word WHERE length(word) >= 5 AND word ~ '[0-9]{3}'
 ), words AS MATERIALIZED (
     SELECT b.id, b.amount, b.currency, b.booked_on, word
     FROM payments_bankline b
@@ -150,6 +154,6 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT w.id, array_agg(DISTINCT r.id)
 FROM words w JOIN refs r ON r.word = w.word AND r.amount = w.amount AND r.currency = w.currency
-WHERE w.booked_on BETWEEN (r.finished_at - interval '10 days')::date AND (r.finished_at + interval '10 days')::date
+WHERE w.booked_on BETWEEN r.received_on - 10 AND r.received_on + 10
 GROUP BY w.id
 """
