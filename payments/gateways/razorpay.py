@@ -187,7 +187,7 @@ class RazorpayGateway:
     def _link_result(self, link: Mapping[str, Any]) -> ChargeResult:
         order_ref = str(link["id"])
         if link["status"] == "paid":
-            paid = next(iter(link.get("payments") or []), {})
+            paid: Mapping[str, Any] = next(iter(link.get("payments") or []), {})
             payment = self._client.payment.fetch(str(paid["payment_id"]), {})
             return wire.charge_result(payment, order_ref=order_ref)
         if link["status"] in ("cancelled", "expired"):

@@ -119,7 +119,8 @@ class StripeGateway:
                 "correlation_id": request.correlation_id}  # fmt: skip
 
     def _declined(self, exc: stripe.CardError, request: ChargeRequest) -> ChargeResult:
-        error = (exc.json_body or {}).get("error") or {}
+        body: Any = exc.json_body or {}
+        error = body.get("error") or {}
         decline = wire.decline_of(error)
         intent = error.get("payment_intent") or {}
         result = ChargeResult(

@@ -73,7 +73,7 @@ def request_payment(
 @transaction.atomic
 def request_payments(*, organisation: Organisation | uuid.UUID, requests: Sequence[PaymentRequest]) -> list[Payment]:
     """Ask for many payments in two statements. Known references keep their payment."""
-    organisation_id = getattr(organisation, "pk", organisation)
+    organisation_id: uuid.UUID = organisation.pk if isinstance(organisation, Organisation) else organisation
     now = clock.now(organisation_id)
     for request in requests:
         _check(request)

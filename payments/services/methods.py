@@ -249,7 +249,7 @@ def _give_notice(organisation: Organisation, today: date) -> int:
     for method in (found := list(ending)):
         method.expiry_notified_on = today
         method.save(update_fields=["expiry_notified_on"])
-        _announce(method, "payment_method.expiring", expires_on=method.expires_on.isoformat())
+        _announce(method, "payment_method.expiring", expires_on=str(method.expires_on))
     return len(found)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -170,7 +171,7 @@ def _failed(payment: Payment, refund: Refund, error: str, now: datetime) -> None
     outbox.publish("refund.failed", refund, at=now, **facts)
 
 
-def _entry(payment: Payment, refund: Refund, now: datetime) -> dict[str, object]:
+def _entry(payment: Payment, refund: Refund, now: datetime) -> dict[str, Any]:
     return {
         "refund_id": refund.pk,
         "customer_id": payment.customer_id,
@@ -180,7 +181,7 @@ def _entry(payment: Payment, refund: Refund, now: datetime) -> dict[str, object]
     }
 
 
-def _facts(payment: Payment, refund: Refund) -> dict[str, str]:
+def _facts(payment: Payment, refund: Refund) -> dict[str, Any]:
     return {
         "refund_id": str(refund.pk),
         "payment_id": str(payment.pk),

@@ -39,7 +39,7 @@ def next_of(decline_class, *, seen=1, **history):
     debits=st.integers(0, 30),
     of_method=st.integers(0, 40),
     pages=st.integers(0, 10),
-    now=st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001
+    now=st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)),
     zone=st.sampled_from(["Asia/Kolkata", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "UTC"]),
     seed=st.text(max_size=8),
 )
