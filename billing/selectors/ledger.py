@@ -74,6 +74,32 @@ def trial_balance(*, organisation_id: uuid.UUID, at: datetime | None = None) -> 
     return TrialBalance(accounts=accounts, totals=totals)
 
 
+def account_sums(*, account_id: uuid.UUID) -> tuple[Decimal, Decimal]:
+    """Debits and credits of one account."""
+    sums = Posting.objects.filter(account_id=account_id).aggregate(
+        debit=Sum("amount", filter=Q(side="D")), credit=Sum("amount", filter=Q(side="C"))
+    )
+    return _number(sums["debit"]), _number(sums["credit"])
+
+
+def customer_balances(*, organisation_id: uuid.UUID, customer_id: uuid.UUID) -> dict[str, tuple[Decimal, Decimal]]:
+    """Per currency what a customer owes (receivable) and has to their credit."""
+    rows = (
+        Posting.objects.of(organisation_id)
+        .filter(customer_id=customer_id, account__code__in=["receivable", "customer_credit"])
+        .order_by()
+        .values("account__code", "currency")
+        .annotate(debit=Sum("amount", filter=Q(side="D")), credit=Sum("amount", filter=Q(side="C")))
+    )
+    found: dict[str, tuple[Decimal, Decimal]] = {}
+    for row in rows:
+        owed, held = found.get(row["currency"], (Decimal(0), Decimal(0)))
+        change = _number(row["debit"]) - _number(row["credit"])
+        is_owed = row["account__code"] == "receivable"
+        found[row["currency"]] = (owed + change, held) if is_owed else (owed, held - change)
+    return found
+
+
 def unbalanced_entries(*, organisation_id: uuid.UUID, limit: int = 20) -> list[uuid.UUID]:
     """Entries that do not balance in some currency: always none, unless somebody went behind the database's back."""
     with connection.cursor() as cursor:

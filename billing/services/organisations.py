@@ -120,6 +120,15 @@ def add_member(
 
 
 @transaction.atomic
+def remove_member(*, organisation_id: uuid.UUID, membership_id: uuid.UUID, actor: Actor, reason: str = "") -> None:
+    """Take a person's role away; the person's other organisations are not touched."""
+    membership = Membership.objects.of(organisation_id).select_related("user").get(pk=membership_id)
+    before = {"role": membership.role, "user": membership.user.email}
+    audit.record(actor=actor, action="member.removed", target=membership, before=before, reason=reason)
+    membership.delete()
+
+
+@transaction.atomic
 def create_api_key(
     *,
     organisation: Organisation,
