@@ -86,7 +86,8 @@ def subscriptions_of(organisation: Organisation | uuid.UUID) -> Any:
 def plan_named(organisation: Organisation, name: str) -> Plan:
     """The plan with this code or id. Raises ``NotFound``."""
     plans = Plan.objects.of(organisation)
-    found = plans.filter(code=name).first() or plans.filter(pk=as_uuid(name)).first()
+    pk = as_uuid(name)
+    found = plans.filter(code=name).first() or (plans.filter(pk=pk).first() if pk else None)
     if found is None:
         raise NotFound(f"There is no plan '{name}' in this organisation.", field="plan")
     return found
@@ -95,7 +96,8 @@ def plan_named(organisation: Organisation, name: str) -> Plan:
 def customer_named(organisation: Organisation, name: str) -> Customer:
     """The customer with this external id or id. Raises ``NotFound``."""
     customers = Customer.objects.of(organisation)
-    found = customers.filter(external_id=name).first() or customers.filter(pk=as_uuid(name)).first()
+    pk = as_uuid(name)
+    found = customers.filter(external_id=name).first() or (customers.filter(pk=pk).first() if pk else None)
     if found is None:
         raise NotFound(f"There is no customer '{name}' in this organisation.", field="customer")
     return found

@@ -216,6 +216,7 @@ def paid_period(subscription: Subscription) -> Paid:
 
 def _was_billed(subscription: Subscription) -> bool:
     """Whether the present period stands on an invoice that still counts: what was annulled is not paid back."""
+    assert subscription.period_end is not None
     billed = (
         BilledPeriod.objects.filter(subscription=subscription, ends_at=subscription.period_end)
         .exclude(kind="final")

@@ -144,8 +144,8 @@ def _from_invoice(invoice: Invoice, left: dict[str, Money]) -> dict[int, Money]:
             continue
         take = min(wanted.amount, line.amount.amount - used.get(line.position, _NOTHING), room)
         if take > 0:
-            take = money.quantize(take, invoice.currency)
-            amounts[line.position] = Money(take, invoice.currency)
+            take = money.quantize(take, wanted.currency.code)
+            amounts[line.position] = Money(take, wanted.currency)
             left[line.code] = wanted - amounts[line.position]
             room -= take
     return amounts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from billing import clock
 from billing.context import Actor
@@ -76,10 +76,14 @@ def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> 
     """Write the subscription that was agreed on, and everything that has happened to it until now."""
     now = clock.now(organisation)
     subscription = drafted(organisation=organisation, agreement=agreement, now=now)
-    if Subscription.objects.of(organisation).filter(external_id=subscription.external_id).exists():
-        raise ExternalIdTaken(external_id=subscription.external_id, field="external_id")
     subscription.next_change_at = rows.next_change_at(subscription, None)
-    subscription.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            subscription.save(force_insert=True)
+    except IntegrityError as exc:
+        if "subscription_external_id" not in str(exc):
+            raise
+        raise ExternalIdTaken(external_id=subscription.external_id, field="external_id") from exc
     rows.publish("created", subscription, at=now)
     if subscription.status != Status.PENDING and subscription.trial_ends_at:
         rows.publish("trial_started", subscription, at=subscription.started_at)
