@@ -29,8 +29,7 @@ def _one_worker(customers: int) -> Line:
         population.build(customers=customers, code=code)
         analyze()
         with connect() as plain:
-            reached = rate(lambda: bill_set_based(plain, code))
-        return reached
+            return rate(lambda: bill_set_based(plain, code))
 
     def product(number: int) -> float:
         code = f"product-{number}"

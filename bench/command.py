@@ -23,17 +23,22 @@ def run(arguments: Sequence[str]) -> int:
     """Measure; returns the exit code: 1 when a ratio is below its aim."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; default: all")
-    parser.add_argument("--scale", type=float, default=1.0, help="how much work a round has; 1 takes some minutes in all")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="how much work a round has; 1 takes some minutes in all"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     lines: list[Line] = []
-    for name in options.sections or SECTIONS:
-        print(f"measuring {name}, {ROUNDS} rounds …", flush=True)
-        with database.of_our_own():
-            lines += SECTIONS[name](options.scale)
-            version = connection.cursor().execute("SHOW server_version").fetchone()[0]
+    print("making a database …", flush=True)
+    with database.of_our_own():
+        version = _server_version()
+        for name in options.sections or SECTIONS:
+            print(f"measuring {name}, {ROUNDS} rounds …", flush=True)
+            for line in SECTIONS[name](options.scale):
+                print(f"  {line.name}: {line.product:,.1f} {line.unit}, {line.ratio:.2f} of the limit", flush=True)
+                lines.append(line)
     print(f"\nPython {platform.python_version()}, PostgreSQL {version}, median of {ROUNDS} rounds, in turns\n")
     print(table(lines))
     figures = [asdict(line) | {"ratio": round(line.ratio, 3)} for line in lines]
@@ -42,3 +47,9 @@ def run(arguments: Sequence[str]) -> int:
         with open(options.json, "w") as file:
             json.dump(figures, file, indent=1)
     return 0 if all(line.ratio >= line.aim for line in lines) else 1
+
+
+def _server_version() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0])

@@ -27,8 +27,19 @@ def bill_set_based(connection: psycopg.Connection[Any], organisation_code: str) 
 
 def copy_usage(connection: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> None:
     """Append usage events by one COPY into the product's own table."""
-    columns = ("organisation_id", "event_id", "meter_id", "customer_id", "quantity", "properties", "occurred_at", "recorded_at")
-    statement = sql.SQL("COPY billing_usageevent ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    columns = (
+        "organisation_id",
+        "event_id",
+        "meter_id",
+        "customer_id",
+        "quantity",
+        "properties",
+        "occurred_at",
+        "recorded_at",
+    )
+    statement = sql.SQL("COPY billing_usageevent ({}) FROM STDIN").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
     with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)

@@ -56,10 +56,19 @@ def table(lines: list[Line]) -> str:
     """The lines as a table for people."""
     rows = [("measured", "product", "limit", "ratio", "aim", "limit is")]
     rows += [
-        (line.name, f"{line.product:,.0f} {line.unit}", f"{line.limit:,.0f}", f"{line.ratio:.2f}", f"{line.aim:.2f}", line.limit_is)
+        (
+            line.name,
+            f"{line.product:,.0f} {line.unit}",
+            f"{line.limit:,.0f}",
+            f"{line.ratio:.2f}",
+            f"{line.aim:.2f}",
+            line.limit_is,
+        )
         for line in lines
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)
