@@ -42,12 +42,8 @@ class TenantViewMixin:
 
     permission_classes: Any = [NamedPermission]
     required_permissions: ClassVar[Mapping[str, str]] = {}
+    throttle_scope: str = ""  # which limit counts; empty: reading or writing, by method
     request: Any
-
-    @property
-    def throttle_scope(self) -> str:
-        """Which limit counts this request: reading or writing. Views with a limit of their own name it as an attribute."""
-        return "read" if self.request.method in permissions.SAFE_METHODS else "write"
 
     @property
     def organisation(self) -> Organisation:

@@ -104,7 +104,6 @@ class TrialBalanceOutput(serializers.Serializer):
 
 class TrialBalanceView(TenantViewMixin, views.APIView):
     required_permissions = {"get": "ledger.view"}
-    throttle_scope = "read"  # type: ignore[assignment]
 
     @extend_schema(
         operation_id="ledger_trial_balance",

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.core.cache import cache
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.throttling import ScopedRateThrottle
 
 from billing.clock import wall_now
@@ -16,8 +17,9 @@ class WindowThrottle(ScopedRateThrottle):
 
     def allow_request(self, request: Any, view: Any) -> bool:
         self.scope = getattr(view, self.scope_attr, None)
-        if not self.scope:
+        if self.scope is None:
             return True
+        self.scope = self.scope or ("read" if request.method in SAFE_METHODS else "write")
         self.rate = self.get_rate()
         self.num_requests, self.duration = self.parse_rate(self.rate)
         if self.num_requests is None:

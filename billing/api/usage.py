@@ -122,7 +122,7 @@ class UsageEventViewSet(mixins.ListModelMixin, TenantGenericViewSet):
     serializer_class = UsageEventOutput
     filterset_class = UsageFilter
     required_permissions = {"list": "usage.view", "create": "usage.ingest", "batch": "usage.ingest"}
-    throttle_scope = "ingest"  # type: ignore[assignment]
+    throttle_scope = "ingest"
 
     @extend_schema(
         request=UsageEventShape,
