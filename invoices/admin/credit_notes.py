@@ -29,7 +29,7 @@ class CreditNoteAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "A credit note is issued on the page of its invoice."
-    list_display = ("number", "of_invoice", "issued_on", "reason", "total_amount", "off_due", "credit")
+    list_display = ("number", "of_invoice", "issued", "reason", "total_amount", "off_due_amount", "credit_amount")
     list_filter = (CurrencyFilter, ("issued_on", RangeDateFilter))
     list_select_related = ("invoice",)
     search_fields = ("number__istartswith", "invoice__number__istartswith")
@@ -38,8 +38,12 @@ class CreditNoteAdmin(RecordAdmin):
     actions_detail = ("pdf",)
 
     total_amount = amount_column("total", title="total")
-    off_due = amount_column("reduced_due", title="reduced the due")
-    credit = amount_column("to_credit", title="became credit")
+    off_due_amount = amount_column("reduced_due", title="reduced the due")
+    credit_amount = amount_column("to_credit", title="became credit")
+
+    @admin.display(description="issued", ordering="issued_on")
+    def issued(self, row: CreditNote) -> str:
+        return day(row.issued_on)
 
     @admin.display(description="invoice", ordering="invoice__number")
     def of_invoice(self, row: CreditNote) -> str:

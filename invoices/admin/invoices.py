@@ -6,6 +6,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
 
 from billing.admin.base import ActionVariant, decision, path_to
@@ -68,7 +70,7 @@ class InvoiceAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "Invoices are written by the billing run, by installment plans, or over the API."
-    list_display = ("name", "customer", "state", "issued_on", "due_on", "total_amount", "due_amount", "origin")
+    list_display = ("name", "who", "state", "issued", "pay_by", "total_amount", "due_amount", "origin")
     list_display_links = ("name",)
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -84,14 +86,26 @@ class InvoiceAdmin(RecordAdmin):
     actions = ("finalize", "send", "write_off", "void")
     actions_detail = ("pdf", "finalize", "send", "credit", "write_off", "void")
 
-    customer = customer_column
+    who = customer_column
     state = status_column()
     total_amount = amount_column("total", title="total")
-    due_amount = amount_column("due", title="due")
 
     @admin.display(description="number", ordering="number")
     def name(self, row: Invoice) -> str:
         return row.number or "Draft"
+
+    @admin.display(description="issued", ordering="issued_on")
+    def issued(self, row: Invoice) -> str:
+        return day(row.issued_on)
+
+    @admin.display(description="to be paid by", ordering="due_on")
+    def pay_by(self, row: Invoice) -> str:
+        return day(row.due_on)
+
+    @admin.display(description="due", ordering="due")
+    def due_amount(self, row: Invoice) -> SafeString:
+        claimed = row.status not in (Status.DRAFT, Status.VOID)
+        return format_html('<span class="m-amount">{}</span>', money(row.due if claimed else None))
 
     # --- decisions ---------------------------------------------------------------------------------
     @decision(

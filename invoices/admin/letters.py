@@ -25,14 +25,14 @@ class MailAdmin(RecordAdmin):
 
     view_permission = "mail.view"
     empty_hint = "Letters are written when invoices are issued, paid or overdue."
-    list_display = ("letter", "customer", "state", "to", "due_at", "sent", "error")
+    list_display = ("letter", "who", "state", "to", "due_at", "sent", "error")
     list_filter = (("status", ChoicesDropdownFilter), "kind")
     list_select_related = ("customer", "organisation")
     search_fields = ("customer__external_id__iexact", "invoice__number__istartswith")
     search_help_text = "Id of the customer, or number of the invoice"
     ordering = ("-id",)
 
-    customer = customer_column
+    who = customer_column
     state = status_column()
 
     @admin.display(description="letter", ordering="kind")

@@ -32,7 +32,7 @@ class InstallmentPlanAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "An installment plan splits one amount into parts; agree on one over the API (installment-plans)."
-    list_display = ("description", "customer", "state", "total_amount", "interval_months", "created_at")
+    list_display = ("description", "who", "state", "total_amount", "interval_months")
     list_filter = (("status", ChoicesDropdownFilter), CurrencyFilter)
     list_select_related = ("customer",)
     search_fields = ("customer__external_id__iexact", "description__istartswith")
@@ -40,7 +40,7 @@ class InstallmentPlanAdmin(RecordAdmin):
     ordering = ("-id",)
     actions_detail = ("cancel",)
 
-    customer = customer_column
+    who = customer_column
     state = status_column()
     total_amount = amount_column("total", title="total")
 

@@ -60,7 +60,7 @@ class TaxRateAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "Without a rate only lines outside of tax can be invoiced. Add the rates of your categories."
-    list_display = ("category", "country", "region", "percent", "code", "valid_from", "valid_until", "exemption_reason")
+    list_display = ("category", "country", "region", "percent", "code", "holds_from", "holds_until", "exemption_reason")
     list_filter = ("category", "country")
     search_fields = ("category__istartswith", "code__istartswith")
     ordering = ("category", "country", "region", "-valid_from")
@@ -69,6 +69,14 @@ class TaxRateAdmin(RecordAdmin):
     @admin.display(description="rate", ordering="rate")
     def percent(self, row: TaxRate) -> str:
         return f"{number(row.rate)} %"
+
+    @admin.display(description="valid from", ordering="valid_from")
+    def holds_from(self, row: TaxRate) -> str:
+        return day(row.valid_from)
+
+    @admin.display(description="until", ordering="valid_until")
+    def holds_until(self, row: TaxRate) -> str:
+        return day(row.valid_until)
 
     @page_action(description="Add rate", permission="tax.edit", icon="add")
     def add_rate(self, request: HttpRequest) -> HttpResponse:

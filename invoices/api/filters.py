@@ -1,34 +1,32 @@
 """Filters of the lists."""
 
-from typing import Any
-
 import django_filters
 
-from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail
+from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 
 
 class InvoiceFilter(django_filters.FilterSet):
     customer = django_filters.UUIDFilter(field_name="customer_id")
-    subscription_ref = django_filters.UUIDFilter()
-    number = django_filters.CharFilter(max_length=16)
-    currency = django_filters.CharFilter(max_length=3)
     status = django_filters.MultipleChoiceFilter(choices=Invoice.Status.choices)
+    origin = django_filters.ChoiceFilter(choices=Invoice.Origin.choices)
+    number = django_filters.CharFilter(max_length=16)
+    subscription = django_filters.UUIDFilter(field_name="subscription_ref")
     issued_from = django_filters.DateFilter(field_name="issued_on", lookup_expr="gte")
     issued_to = django_filters.DateFilter(field_name="issued_on", lookup_expr="lte")
-    due_before = django_filters.DateFilter(field_name="due_on", lookup_expr="lt")
-    overdue = django_filters.BooleanFilter(method="only_overdue", help_text="Unpaid past the due day.")
+    overdue = django_filters.BooleanFilter(method="by_overdue")
 
     class Meta:
         model = Invoice
         fields: list[str] = []
 
-    def only_overdue(self, queryset: Any, name: str, value: bool) -> Any:  # noqa: FBT001  (the library's signature)
-        unpaid = {"overdue_at__isnull": False, "status__in": ["open", "partially_paid"]}
-        return queryset.filter(**unpaid) if value else queryset.exclude(**unpaid)
+    def by_overdue(self, queryset, name, value):  # type: ignore[no-untyped-def]
+        open_ones = queryset.filter(status__in=[Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID])
+        return open_ones.filter(overdue_at__isnull=not value)
 
 
 class CreditNoteFilter(django_filters.FilterSet):
     invoice = django_filters.UUIDFilter(field_name="invoice_id")
+    customer = django_filters.UUIDFilter(field_name="invoice__customer_id")
     number = django_filters.CharFilter(max_length=16)
 
     class Meta:
@@ -42,6 +40,15 @@ class InstallmentPlanFilter(django_filters.FilterSet):
 
     class Meta:
         model = InstallmentPlan
+        fields: list[str] = []
+
+
+class TaxRateFilter(django_filters.FilterSet):
+    category = django_filters.CharFilter(max_length=40)
+    country = django_filters.CharFilter(max_length=2)
+
+    class Meta:
+        model = TaxRate
         fields: list[str] = []
 
 
