@@ -12,7 +12,7 @@ from billing.errors import DomainError
 from billing.models import Organisation
 from payments.gateways.base import ChargeResult, Outcome, RefundOutcome, RefundResult
 from payments.models import PaymentAttempt, Refund, SettlementLine
-from payments.services import attempts, disputes, matching_sql, refunds
+from payments.services import attempts, charging, disputes, matching_sql, refunds
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,7 @@ def record_settled(organisation: Organisation, *, ask: bool = True) -> int:
     ``ask``: look up at the gateway what the row alone does not tell. Without it only what is known here is recorded.
     """
     done = _captures(organisation)
+    done += _ask_for_open(organisation) if ask else 0
     rows = SettlementLine.objects.of(organisation).filter(state=SettlementLine.State.UNMATCHED, kind__in=LINE_KINDS)
     for row in rows.select_related("settlement__gateway_account").order_by("pk")[:AT_MOST]:
         try:
@@ -54,6 +55,28 @@ def _capture(row: SettlementLine, attempt_id: uuid.UUID) -> bool:
         log.warning("matching.attempt_not_recorded", attempt_id=str(attempt_id), code=exc.code)
         return False
     return True
+
+
+def _ask_for_open(organisation: Organisation) -> int:
+    """Attempts without an answer that such a row may be about: the gateway is asked for them by our own key."""
+    rows = SettlementLine.objects.of(organisation).filter(
+        state=SettlementLine.State.UNMATCHED, kind="payment", payment=None
+    )
+    wanted = set(rows.values_list("settlement__gateway_account_id", "amount", "currency").order_by("pk")[:AT_MOST])
+    if not wanted:
+        return 0
+    done = 0
+    waiting = PaymentAttempt.objects.of(organisation).filter(
+        status__in=PaymentAttempt.OPEN, gateway_account_id__in={account for account, _, _ in wanted}
+    )
+    for attempt in waiting.order_by("pk")[:AT_MOST]:
+        if (attempt.gateway_account_id, attempt.amount.amount, attempt.amount.currency.code) not in wanted:
+            continue
+        try:
+            done += charging.resolve(attempt.pk).status == PaymentAttempt.Status.CAPTURED
+        except DomainError as exc:
+            log.warning("matching.attempt_not_resolved", attempt_id=str(attempt.pk), code=exc.code)
+    return done
 
 
 def _refund(organisation: Organisation, row: SettlementLine, *, ask: bool) -> bool:

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q
 from billing import clock
 from billing.models import Organisation
 from billing.services import ledger, outbox
-from payments.matching import RETURNED, Candidate, Decisions, arrival_window, decide
+from payments.matching import REFERENCE, RETURNED, Candidate, Decisions, arrival_window, decide
 from payments.models import BankAccount, BankLine, Payment, PaymentAttempt, Provider, Settlement, SettlementLine
 from payments.services import exceptions, findings, healing, matching_sql
 from payments.services.exceptions import Finding
@@ -144,8 +144,7 @@ def candidates(organisation: Organisation) -> list[Candidate]:
     return [
         Candidate(line=line, settlement=settlement, reference_agrees=named, amount_agrees=equal, in_window=bool(within),
                   arrived=arrived, reverse=reverse, order=(booked_on, row_number))
-        for line, settlement, named, equal, within, arrived, reverse, booked_on, row_number, status in rows
-        if status != Settlement.Status.FAILED or reverse
+        for line, settlement, named, equal, within, arrived, reverse, booked_on, row_number in rows
     ]  # fmt: skip
 
 
@@ -161,18 +160,12 @@ def match_pairs(*, organisation: Organisation, pairs: dict[uuid.UUID, tuple[uuid
     entries, matched = [], []
     for line_id, (settlement_id, rule) in pairs.items():
         line, settlement = lines.get(line_id), settlements.get(settlement_id)
-        wanted = Settlement.Status.FAILED if rule == RETURNED else Settlement.Status.PAID
-        if (
-            line is None
-            or settlement is None
-            or settlement.status != wanted
-            or line.amount.currency != settlement.amount.currency
-        ):
+        if line is None or settlement is None or not _may_meet(line, settlement, rule):
             continue
         line.match(rule=rule)
         line.settlement = settlement
         line.save(update_fields=["state", "rule", "settlement"])
-        if rule != RETURNED:
+        if settlement.status == Settlement.Status.PAID:
             settlement.arrive()
             settlement.save(update_fields=["status"])
         entries.append(_in_bank(organisation, line, settlement, rule))
@@ -181,6 +174,15 @@ def match_pairs(*, organisation: Organisation, pairs: dict[uuid.UUID, tuple[uuid
     for settlement in matched:
         outbox.publish("settlement.matched", settlement, **wire_of(settlement))
     return len(matched)
+
+
+def _may_meet(line: BankLine, settlement: Settlement, rule: str) -> bool:
+    """A paid payout meets its line; one that failed since meets by its reference the line that came, and the one that left."""
+    if line.amount.currency != settlement.amount.currency:
+        return False
+    if settlement.status == Settlement.Status.FAILED:
+        return rule in (REFERENCE, RETURNED)
+    return settlement.status == Settlement.Status.PAID and rule != RETURNED
 
 
 _OPEN = (BankLine.State.UNMATCHED, BankLine.State.EXCEPTION)

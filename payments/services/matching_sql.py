@@ -120,7 +120,10 @@ WITH payouts AS MATERIALIZED (
     WHERE n.line_id IS NULL
 )
 SELECT o.id, p.id, n.line_id IS NOT NULL, p.amount = o.amount, p.status = 'paid' AND o.booked_on BETWEEN p.first_day AND p.last_day,
-       p.status = 'in_bank', p.amount = -o.amount AND p.status = 'failed', o.booked_on, o.row_number, p.status
+       EXISTS (SELECT 1 FROM payments_bankline m WHERE m.settlement_id = p.id AND m.state = 'matched' AND m.rule <> 'returned'),
+       p.status = 'failed' AND p.amount = -o.amount AND NOT EXISTS (
+           SELECT 1 FROM payments_bankline m WHERE m.settlement_id = p.id AND m.state = 'matched' AND m.rule = 'returned'),
+       o.booked_on, o.row_number
 FROM pairs
 JOIN open_lines o ON o.id = pairs.line_id
 JOIN payouts p ON p.id = pairs.payout_id

@@ -174,7 +174,8 @@ def _add_lines(settlement: Settlement, records: Sequence[SettlementLineRecord]) 
 def _line(settlement: Settlement, record: SettlementLineRecord) -> SettlementLine:
     return SettlementLine(
         organisation_id=settlement.organisation_id, settlement=settlement, line_ref=record.line_ref, kind=record.kind,
-        gateway_ref=record.gateway_ref, order_ref=record.order_ref, charge_ref=record.charge_ref, amount=record.amount, fee=record.fee, tax=record.tax,
+        gateway_ref=record.gateway_ref, order_ref=record.order_ref, charge_ref=record.charge_ref,
+        amount=record.amount, fee=record.fee, tax=record.tax,
         net=record.net, occurred_at=record.occurred_at, raw=dict(record.raw),
     )  # fmt: skip
 
