@@ -13,6 +13,8 @@ from unfold.admin import ModelAdmin
 from billing.selectors import access
 
 PERMISSION = "schedule.edit"
+admin.site.index_title = "Overview"
+admin.site.site_header = admin.site.site_title = "Munim"
 
 for model in (
     AccessAttempt, AccessFailureLog, AccessLog, ClockedSchedule, CrontabSchedule, Group, GroupResult, IntervalSchedule,

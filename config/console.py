@@ -93,7 +93,8 @@ GROUPS: dict[str, list[Page]] = {
     "Ledger": [
         Page("Accounts", "book", model="billing.ledgeraccount", hint="The chart of accounts"),
         Page("Journal", "menu_book", model="billing.journalentry", hint="Every balanced movement"),
-        Page("Trial balance", "balance", url="admin:billing_trial_balance", permission="ledger.view", hint="Debits equal credits, or a red page"),
+        Page("Trial balance", "balance", url="admin:billing_ledgeraccount_trial_balance", permission="ledger.view",
+             hint="Debits equal credits"),
     ],
     "Platform": [
         Page("Organisations", "domain", model="billing.organisation", hint="Tenants and their settings"),
@@ -120,7 +121,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         (page.address() for page in _all(groups) if request.path.startswith(page.address())), key=len, default=""
     )
     return [
-        {"title": title, "separator": n > 0, "items": [_item(page, here) for page in pages]}
+        {"title": title, "collapsible": n > 0, "items": [_item(page, here) for page in pages]}
         for n, (title, pages) in enumerate(groups)
         if pages
     ]
@@ -185,6 +186,6 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
-    "SIDEBAR": {"show_search": False, "command_search": True, "navigation": "config.console.navigation"},
+    "SIDEBAR": {"show_search": True, "command_search": True, "navigation": "config.console.navigation"},
     "COMMAND": {"search_callback": "config.console.search"},
 }

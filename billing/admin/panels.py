@@ -21,6 +21,7 @@ from django.urls import NoReverseMatch
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from moneyed import Money
+from moneyed.l10n import format_money
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
@@ -78,13 +79,13 @@ def amount_column(name: str, *, title: str = "") -> Callable[..., Any]:
 
 @display(description="customer", ordering="customer__external_id", header=True)
 def customer_column(self: Any, row: Any) -> tuple[str, str]:
-    """The customer's id and masked name; name it as a class attribute and select ``customer``."""
+    """The customer's id and masked name. Give it another name than the column's, and select ``customer``."""
     return row.customer.external_id, mask_name(row.customer.name)
 
 
 def money(value: Money | None) -> str:
     """``₹1,180.00``; nothing as a dash."""
-    return NOTHING if value is None else str(value)
+    return NOTHING if value is None else format_money(value, locale="en_US")
 
 
 def moment(value: datetime | None, organisation: Any) -> str:
@@ -293,6 +294,33 @@ def journal_panel(request: HttpRequest, page: TenantAdmin, row: Any, sources: It
     ]
 
 
+_TOLD = (
+    "number",
+    "amount",
+    "total",
+    "due",
+    "status",
+    "decline_class",
+    "decline_code",
+    "next_attempt_at",
+    "error",
+    "method",
+)
+
+
+def told(payload: Any) -> str:
+    """What a payload says that a reader of the story wants to know."""
+    if not isinstance(payload, dict):
+        return ""
+    parts = [f"{words(name)} {_plain(payload[name])}" for name in _TOLD if payload.get(name)]
+    currency = payload.get("currency")
+    return ", ".join([*parts, str(currency)] if currency and parts else parts)
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else value
+
+
 def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Iterable[Any]) -> list[Panel]:
     """What happened to the rows ``ids``: events and decisions in order of time, with their correlation ids."""
     actor, wanted = page.actor(request, row), list(ids)
@@ -300,16 +328,17 @@ def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Itera
     if actor.may("event.view"):
         events = Event.objects.filter(organisation_id=row.organisation_id, aggregate_id__in=wanted)
         happened += [
-            (event.occurred_at, 1, (event.type, "", "", event.correlation_id[:12])) for event in events[:MAX_ROWS]
+            (event.occurred_at, 1, (event.type, told(event.payload), "", "", event.correlation_id[:12]))
+            for event in events[:MAX_ROWS]
         ]
     if actor.may("audit.view"):
         records = AuditRecord.objects.of(row.organisation_id).filter(target_id__in=[str(pk) for pk in wanted])
         happened += [
-            (one.occurred_at, 0, (one.action, one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
+            (one.occurred_at, 0, (one.action, told(one.after), one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
             for one in records[:MAX_ROWS]
         ]  # fmt: skip
     if not actor.may("event.view") and not actor.may("audit.view"):
         return []
     rows = [(moment(at, row.organisation), *cells) for at, _, cells in sorted(happened, key=lambda item: item[:2])]
-    headers = ("Time", "What", "Who", "Why", "Correlation")
+    headers = ("Time", "What", "Details", "Who", "Why", "Correlation")
     return [Panel(title="Timeline", headers=headers, rows=rows, empty="Nothing has happened yet.")]

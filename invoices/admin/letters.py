@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
+from billing.admin.base import decision
 from billing.admin.panels import (
     Record,
     RecordAdmin,
@@ -15,8 +16,10 @@ from billing.admin.panels import (
     timeline_panel,
     words,
 )
+from billing.context import Actor
 from billing.masking import mask_email
 from invoices.models import Mail
+from invoices.services import resending
 
 
 @admin.register(Mail)
@@ -31,6 +34,8 @@ class MailAdmin(RecordAdmin):
     search_fields = ("customer__external_id__iexact", "invoice__number__istartswith")
     search_help_text = "Id of the customer, or number of the invoice"
     ordering = ("-id",)
+    actions = ("again",)
+    actions_detail = ("again",)
 
     who = customer_column
     state = status_column()
@@ -50,6 +55,14 @@ class MailAdmin(RecordAdmin):
     @admin.display(description="sent", ordering="sent_at")
     def sent(self, row: Mail) -> str:
         return moment(row.sent_at, row.organisation)
+
+    @decision(description="Write anew", permission="invoice.send", form=None, icon="forward_to_inbox")
+    def again(self, request: HttpRequest, row: Mail, *, actor: Actor) -> str:
+        mail = resending.retry_failed(mail_id=row.pk, actor=actor)
+        return f"{words(row.kind)} goes to {mask_email(mail.recipient)} in a moment."
+
+    def offers(self, row: Mail, action: str) -> bool:
+        return row.status == Mail.Status.FAILED
 
     def record(self, request: HttpRequest, row: Mail) -> Record:
         return Record(

@@ -1,5 +1,5 @@
 """Console pages of payments; importing them registers them."""
 
-from payments.admin import collecting, gateways
+from payments.admin import collecting, gateways, methods
 
-__all__ = ["collecting", "gateways"]
+__all__ = ["collecting", "gateways", "methods"]

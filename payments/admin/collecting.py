@@ -1,4 +1,4 @@
-"""Console pages of payments, methods, refunds and disputes."""
+"""Payments and what hangs on them in the console: attempts, refunds, disputes, settlement, books."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,28 +6,42 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
 from moneyed import Money
-from unfold.decorators import display
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from billing.admin.base import ActionVariant, ReasonForm, TenantAdmin, TenantInline, decision, site
+from billing.admin.base import ActionVariant, ReasonForm, decision, site
+from billing.admin.panels import (
+    CurrencyFilter,
+    Figure,
+    Panel,
+    Record,
+    RecordAdmin,
+    amount_column,
+    badge,
+    customer_column,
+    journal_panel,
+    link,
+    moment,
+    money,
+    status_column,
+    timeline_panel,
+    words,
+)
 from billing.context import Actor
-from payments.models import Dispute, Payment, PaymentAttempt, PaymentMethod, Refund
-from payments.selectors import timeline
-from payments.services import collection, methods, refunds
+from billing.masking import mask_name
+from payments.models import Payment, Provider
+from payments.services import collection, refunds
 
-COLOURS = {
-    "pending": "info",
-    "processing": "info",
-    "requires_action": "warning",
-    "succeeded": "success",
-    "failed": "danger",
-    "cancelled": "",
+Status = Payment.Status
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "retry": (Status.PENDING, Status.FAILED, Status.REQUIRES_ACTION),
+    "cancel": (Status.PENDING, Status.PROCESSING, Status.REQUIRES_ACTION, Status.FAILED),
+    "page": (Status.PENDING, Status.FAILED, Status.REQUIRES_ACTION),
+    "refund": (Status.SUCCEEDED,),
 }
-REFUND_COLOURS = {"succeeded": "success", "failed": "danger", "unknown": "warning"}
-DISPUTE_COLOURS = {"open": "warning", "under_review": "info", "won": "success", "lost": "danger"}
-METHOD_COLOURS = {"active": "success", "pending": "info", "revoked": "danger", "expired": "warning"}
 
 
 class RefundForm(ReasonForm):
@@ -44,158 +58,226 @@ class RefundForm(ReasonForm):
     field_order = ("amount", "reason")
 
 
-class AttemptInline(TenantInline):
-    """Every try, with what the gateway calls it."""
-
-    model = PaymentAttempt
-    fields = ("number", "status", "method", "amount", "gateway_order_ref", "gateway_ref", "decline_class", "decline_code",
-              "started_at", "finished_at")  # fmt: skip
-    readonly_fields = fields
-    show_change_link = False
-
-
-class RefundInline(TenantInline):
-    """Money on its way back."""
-
-    model = Refund
-    fields = ("amount", "status", "reason", "gateway_ref", "error", "created_at", "finished_at")
-    readonly_fields = fields
-
-
 @admin.register(Payment, site=site)
-class PaymentAdmin(TenantAdmin):
+class PaymentAdmin(RecordAdmin):
     """What is to be collected, what came, and the whole story of it."""
 
     view_permission = "payment.view"
-    list_display = ("reference", "customer", "amount", "show_status", "refunded", "attempts_made", "next_attempt_at", "decline_code",
-                    "created_at")  # fmt: skip
-    list_filter = ("status", "decline_class", "automatic", "gateway_account__provider")
+    empty_hint = "A payment is asked for when an invoice is finalised, or over the API."
+    list_display = (
+        "name",
+        "who",
+        "state",
+        "sum_amount",
+        "refunded_amount",
+        "attempts_made",
+        "decline",
+        "next_attempt",
+        "asked",
+    )
+    list_filter = (
+        ("status", ChoicesDropdownFilter),
+        CurrencyFilter,
+        "decline_class",
+        "automatic",
+        ("created_at", RangeDateTimeFilter),
+    )
     list_select_related = ("customer", "organisation")
-    search_fields = ("reference", "customer__external_id", "attempts__gateway_ref", "attempts__gateway_order_ref")
-    fields = (
-        "organisation", "customer", "reference", "description", "amount", "refunded", "disputed", "show_status", "automatic",
-        "method", "gateway_account", "attempts_made", "next_attempt_at", "decline_class", "decline_code", "action_url", "captured_at",
-        "created_at", "show_timeline",
-    )  # fmt: skip
-    readonly_fields = fields
-    inlines = (AttemptInline, RefundInline)
+    search_fields = (
+        "reference__istartswith",
+        "customer__external_id__iexact",
+        "attempts__gateway_ref__exact",
+        "attempts__gateway_order_ref__exact",
+    )
+    search_help_text = "Reference, id of the customer, payment or order id at the gateway"
+    ordering = ("-id",)
     actions = ("retry", "cancel", "refund")
-    actions_detail = ("retry", "cancel", "refund", "page")
+    actions_detail = ("page", "retry", "refund", "cancel")
 
-    @display(description="status", ordering="status", label=COLOURS)
-    def show_status(self, payment: Payment) -> tuple[str, str]:
-        return payment.status, payment.get_status_display()
+    who = customer_column
+    state = status_column()
+    sum_amount = amount_column("amount")
+    refunded_amount = amount_column("refunded")
 
-    @display(description="timeline")
-    def show_timeline(self, payment: Payment) -> str:
-        rows = (
-            (step.at.strftime("%Y-%m-%d %H:%M"), step.what, step.details, step.who, step.correlation_id[:12])
-            for step in timeline.of_payment(payment)
-        )
-        steps = format_html_join("", "<li>{} <b>{}</b> {} {} <small>{}</small></li>", rows)
-        return format_html("<ul>{}</ul>", steps) if steps else "–"
+    @admin.display(description="payment", ordering="reference")
+    def name(self, row: Payment) -> str:
+        return row.description or row.reference
 
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).order_by("-id")
+    @admin.display(description="refused because", ordering="decline_code")
+    def decline(self, row: Payment) -> str:
+        return words(row.decline_code) or "–"
 
+    @admin.display(description="next attempt", ordering="next_attempt_at")
+    def next_attempt(self, row: Payment) -> str:
+        return moment(row.next_attempt_at, row.organisation)
+
+    @admin.display(description="asked for", ordering="created_at")
+    def asked(self, row: Payment) -> str:
+        return moment(row.created_at, row.organisation)
+
+    # --- decisions ---------------------------------------------------------------------------------
     @decision(description="Try now", permission="payment.collect", form=None, icon="refresh")
-    def retry(self, request: HttpRequest, payment: Payment, *, actor: Actor) -> str:
-        now = collection.retry_now(payment_id=payment.pk, actor=actor)
-        return f"{payment}: {now.get_status_display()}"
+    def retry(self, request: HttpRequest, row: Payment, *, actor: Actor) -> str:
+        now = collection.retry_now(payment_id=row.pk, actor=actor)
+        return f"{self.name(row)}: {now.get_status_display()}"
 
-    @decision(description="Stop collecting", permission="payment.collect", form=None, icon="block")
-    def cancel(self, request: HttpRequest, payment: Payment, *, actor: Actor) -> str:
-        now = collection.cancel_payment(organisation_id=payment.organisation_id, reference=payment.reference)
-        return f"{payment}: {now.get_status_display() if now else 'gone'}"
+    @decision(
+        description="Stop collecting",
+        permission="payment.collect",
+        form=None,
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def cancel(self, request: HttpRequest, row: Payment, *, actor: Actor) -> str:
+        now = collection.cancel_payment(organisation_id=row.organisation_id, reference=row.reference, actor=actor)
+        return f"{self.name(row)}: {now.get_status_display() if now else 'gone'}"
 
     @decision(
         description="Refund", permission="refund.issue", form=RefundForm, icon="undo", variant=ActionVariant.DANGER
     )
-    def refund(
-        self, request: HttpRequest, payment: Payment, *, actor: Actor, reason: str, amount: Decimal | None
-    ) -> str:
-        money = None if amount is None else Money(amount, payment.amount.currency)
-        made = refunds.request_refund(payment_id=payment.pk, amount=money, reason=reason, actor=actor)
-        return f"{payment}: {made.amount} {made.get_status_display()}"
+    def refund(self, request: HttpRequest, row: Payment, *, actor: Actor, reason: str, amount: Decimal | None) -> str:
+        part = None if amount is None else Money(amount, row.currency)
+        made = refunds.request_refund(payment_id=row.pk, amount=part, reason=reason, actor=actor)
+        return f"{self.name(row)}: {money(made.amount)} back, {made.get_status_display().lower()}."
 
     @decision(description="Page for the customer", permission="payment.collect", form=None, icon="link")
-    def page(self, request: HttpRequest, payment: Payment, *, actor: Actor) -> str:
-        return f"{payment}: {collection.hosted_page(payment_id=payment.pk)}"
+    def page(self, request: HttpRequest, row: Payment, *, actor: Actor) -> str:
+        return f"The customer pays at {collection.hosted_page(payment_id=row.pk)}"
+
+    def offers(self, row: Payment, action: str) -> bool:
+        if row.cancel_requested and action in ("cancel", "page"):
+            return False
+        return row.status in ALLOWED.get(action, ())
+
+    # --- the page ----------------------------------------------------------------------------------
+    def record(self, request: HttpRequest, row: Payment) -> Record:
+        refunds_made = list(row.refunds.order_by("id"))
+        contested = list(row.disputes.order_by("id"))
+        ids = [row.pk, *(one.pk for one in (*refunds_made, *contested))]
+        return Record(
+            badges=[badge(row.status)],
+            notice="Nobody wants it any more; the attempt under way is not repeated." if _is_ending(row) else "",
+            figures=_figures(row),
+            facts=_facts(request, row),
+            panels=[
+                _attempts(request, row),
+                _refunds(request, row, refunds_made),
+                _disputes(request, row, contested),
+                _settled(request, row),
+                *journal_panel(request, self, row, ids),
+                *timeline_panel(request, self, row, ids),
+            ],
+        )
 
 
-@admin.register(PaymentMethod, site=site)
-class PaymentMethodAdmin(TenantAdmin):
-    """Tokens at gateways: only what may be shown of them."""
+def _is_ending(row: Payment) -> bool:
+    return row.cancel_requested and row.status not in (Status.CANCELLED, Status.SUCCEEDED)
 
-    view_permission = "payment_method.view"
-    list_display = (
-        "customer",
-        "kind",
-        "brand",
-        "last4",
-        "handle",
-        "show_status",
-        "is_default",
-        "expires_on",
-        "gateway_account",
+
+def _figures(row: Payment) -> list[Figure]:
+    captured = f"captured {moment(row.captured_at, row.organisation)}" if row.captured_at else "not captured"
+    return [
+        Figure(name="Amount", value=money(row.amount), hint=captured),
+        Figure(name="Refunded", value=money(row.refunded)),
+        Figure(name="Contested", value=money(row.disputed)),
+        Figure(name="Attempts", value=row.attempts_made, hint=_next(row)),
+    ]
+
+
+def _next(row: Payment) -> str:
+    return f"next {moment(row.next_attempt_at, row.organisation)}" if row.next_attempt_at else ""
+
+
+def pays_for(reference: str) -> Any:
+    """A link to the invoice that a reference names, else the reference itself."""
+    kind, _, rest = reference.partition(":")
+    if kind != "invoice":
+        return reference
+    try:
+        address = reverse("admin:invoices_invoice_change", args=[rest.partition(":")[0]])
+    except NoReverseMatch:
+        return reference
+    return format_html('<a class="m-link" href="{}">{}</a>', address, reference)
+
+
+def _facts(request: HttpRequest, row: Payment) -> list[tuple[str, Any]]:
+    refused = ": ".join(words(part) for part in (row.decline_class, row.decline_code) if part)
+    page = (
+        format_html('<a class="m-link" href="{0}" rel="noreferrer">{0}</a>', row.action_url) if row.action_url else "–"
     )
-    list_filter = ("status", "kind", "gateway_account__provider")
-    list_select_related = ("customer", "gateway_account", "organisation")
-    search_fields = ("customer__external_id", "last4")
-    fields = (
-        "organisation", "customer", "gateway_account", "kind", "show_status", "brand", "last4", "handle", "expires_on", "max_amount",
-        "is_default", "expiry_notified_on", "created_at",
-    )  # fmt: skip
-    readonly_fields = fields
-    actions_detail = ("make_default", "detach")
-
-    @display(description="status", ordering="status", label=METHOD_COLOURS)
-    def show_status(self, method: PaymentMethod) -> tuple[str, str]:
-        return method.status, method.get_status_display()
-
-    @decision(description="Debit first", permission="payment_method.edit", form=None, icon="star")
-    def make_default(self, request: HttpRequest, method: PaymentMethod, *, actor: Actor) -> None:
-        methods.make_default(method_id=method.pk, actor=actor)
-
-    @decision(description="Forget", permission="payment_method.edit", icon="delete", variant=ActionVariant.DANGER)
-    def detach(self, request: HttpRequest, method: PaymentMethod, *, actor: Actor, reason: str) -> None:
-        methods.detach(method_id=method.pk, actor=actor, reason=reason)
+    return [
+        ("Pays for", pays_for(row.reference)),
+        ("Description", row.description or "–"),
+        ("Customer", link(request, row.customer)),
+        ("Name", mask_name(row.customer.name)),
+        ("Collected", "automatically" if row.automatic else "by the customer, on a page or offline"),
+        ("Method", link(request, row.method)),
+        ("Gateway account", link(request, row.gateway_account)),
+        ("Refused because", refused or "–"),
+        ("Page", page),
+        ("Asked for", moment(row.created_at, row.organisation)),
+        ("Organisation", row.organisation),
+        ("Id", row.pk),
+    ]
 
 
-@admin.register(Refund, site=site)
-class RefundAdmin(TenantAdmin):
-    """Captured money on its way back."""
-
-    view_permission = "refund.view"
-    list_display = ("payment", "amount", "show_status", "reason", "gateway_ref", "created_at", "finished_at")
-    list_filter = ("status",)
-    list_select_related = ("payment", "organisation")
-    search_fields = ("payment__reference", "gateway_ref")
-    fields = (
-        "organisation", "payment", "amount", "show_status", "reason", "gateway_ref", "error", "created_at", "asked_at", "finished_at",
-    )  # fmt: skip
-    readonly_fields = fields
-
-    @display(description="status", ordering="status", label=REFUND_COLOURS)
-    def show_status(self, refund: Refund) -> tuple[str, str]:
-        return refund.status, refund.get_status_display()
+def _attempts(request: HttpRequest, row: Payment) -> Panel:
+    rows = [
+        (one.number, badge(one.status), link(request, one.gateway_account), link(request, one.method) if one.method else "page",
+         money(one.amount), " ".join(part for part in (one.gateway_order_ref, one.gateway_ref) if part) or "–",
+         words(one.decline_code) or "–", moment(one.started_at, row.organisation), moment(one.finished_at, row.organisation))
+        for one in row.attempts.select_related("gateway_account", "method").order_by("number")
+    ]  # fmt: skip
+    return Panel(
+        title="Attempts",
+        headers=("", "Status", "Gateway", "Method", "Amount", "At the gateway", "Refused because", "Begun", "Ended"),
+        rows=rows,
+        numbers=frozenset({4}),
+        empty="Nothing was tried yet.",
+    )
 
 
-@admin.register(Dispute, site=site)
-class DisputeAdmin(TenantAdmin):
-    """Charges that payers contest through their banks; the answer is given at the gateway."""
+def _refunds(request: HttpRequest, row: Payment, made: list[Any]) -> Panel:
+    rows = [
+        (link(request, one, one.gateway_ref or "refund"), badge(one.status), money(one.amount), one.reason, one.error or "–",
+         moment(one.created_at, row.organisation), moment(one.finished_at, row.organisation))
+        for one in made
+    ]  # fmt: skip
+    return Panel(
+        title="Refunds",
+        headers=("Refund", "Status", "Amount", "Reason", "Error", "Requested", "Ended"),
+        rows=rows,
+        numbers=frozenset({2}),
+        empty="None.",
+    )
 
-    view_permission = "dispute.view"
-    list_display = ("payment", "amount", "fee", "show_status", "reason", "respond_by", "opened_at", "closed_at")
-    list_filter = ("status",)
-    list_select_related = ("payment", "organisation")
-    search_fields = ("payment__reference", "gateway_ref")
-    fields = (
-        "organisation", "payment", "gateway_account", "gateway_ref", "amount", "fee", "show_status", "reason", "respond_by",
-        "opened_at", "closed_at",
-    )  # fmt: skip
-    readonly_fields = fields
 
-    @display(description="status", ordering="status", label=DISPUTE_COLOURS)
-    def show_status(self, dispute: Dispute) -> tuple[str, str]:
-        return dispute.status, dispute.get_status_display()
+def _disputes(request: HttpRequest, row: Payment, contested: list[Any]) -> Panel:
+    rows = [
+        (link(request, one), badge(one.status), money(one.amount), money(one.fee), one.reason or "–",
+         moment(one.respond_by, row.organisation))
+        for one in contested
+    ]  # fmt: skip
+    return Panel(
+        title="Disputes",
+        headers=("Dispute", "Status", "Amount", "Fee", "Reason", "Answer by"),
+        rows=rows,
+        numbers=frozenset({2, 3}),
+        empty="None.",
+    )
+
+
+def _settled(request: HttpRequest, row: Payment) -> Panel:
+    rows = [
+        (link(request, one.settlement), one.settlement.utr or "–", badge(one.state), money(one.amount), money(one.fee),
+         money(one.tax), money(one.net))
+        for one in row.settlement_lines.select_related("settlement").order_by("id")
+    ]  # fmt: skip
+    offline = row.gateway_account is not None and row.gateway_account.provider == Provider.OFFLINE
+    return Panel(
+        title="Settlement",
+        headers=("Settlement", "UTR", "State", "Amount", "Fee", "Tax on fee", "Net"),
+        rows=rows,
+        numbers=frozenset({3, 4, 5, 6}),
+        empty="Offline money is proved by the bank statement." if offline else "No settlement report names it yet.",
+    )

@@ -1,20 +1,34 @@
-"""Console pages of gateway accounts and of what gateways told us."""
+"""Gateway accounts, and what gateways told us, in the console. Secrets go in and never come out."""
 
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from billing.admin.base import ActionVariant, ReasonForm, TenantAdmin, decision, site
+from billing.admin.base import ActionVariant, ReasonForm, decision, path_to, site
+from billing.admin.panels import (
+    Panel,
+    Record,
+    RecordAdmin,
+    badge,
+    link,
+    moment,
+    page_action,
+    status_column,
+    timeline_panel,
+)
 from billing.context import Actor
-from payments.models import GatewayAccount, InboundWebhook
+from billing.models import Organisation
+from billing.selectors import access
+from payments.models import GatewayAccount, InboundWebhook, Provider
 from payments.services import accounts, inbox
 
-COLOURS = {"received": "info", "processed": "success", "ignored": "", "dead": "danger"}
+SECRET = {"autocomplete": "off", "type": "password"}
 
 
 class SecretForm(ReasonForm):
@@ -24,83 +38,192 @@ class SecretForm(ReasonForm):
         min_length=8,
         max_length=300,
         strip=True,
-        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "type": "password"}),
+        widget=UnfoldAdminTextInputWidget(attrs=SECRET),
         help_text="As shown at the gateway; the present one stays valid beside it.",
     )
     field_order = ("secret", "reason")
 
 
+class AccountForm(forms.Form):
+    """An account at a gateway, with the secrets the gateway shows for it."""
+
+    organisation = forms.ModelChoiceField(Organisation.objects.none(), widget=UnfoldAdminSelectWidget())
+    provider = forms.ChoiceField(
+        choices=[choice for choice in Provider.choices if choice[0] != Provider.OFFLINE],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    code = forms.SlugField(
+        max_length=40, widget=UnfoldAdminTextInputWidget(), help_text="Your name for it; part of its ledger account."
+    )
+    key_id = forms.CharField(
+        max_length=120,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Public key id, for example rzp_live_… or pk_live_…",
+    )
+    key_secret = forms.CharField(min_length=8, max_length=300, widget=UnfoldAdminTextInputWidget(attrs=SECRET))
+    webhook_secret = forms.CharField(
+        min_length=8,
+        max_length=300,
+        widget=UnfoldAdminTextInputWidget(attrs=SECRET),
+        help_text="Signs what the gateway tells us. The address for its webhooks is shown once the account is added.",
+    )
+    is_default = forms.BooleanField(
+        required=False, label="Collect through it unless said otherwise", widget=UnfoldBooleanSwitchWidget()
+    )
+
+    def __init__(self, *args: Any, organisations: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=organisations)
+        self.fields["organisation"].initial = organisations[0] if len(organisations) == 1 else None
+
+
 @admin.register(GatewayAccount, site=site)
-class GatewayAccountAdmin(TenantAdmin):
-    """The organisation's accounts at gateways. Secrets are not shown to anybody."""
+class GatewayAccountAdmin(RecordAdmin):
+    """The organisation's accounts at gateways."""
 
     view_permission = "gateway.view"
+    empty_hint = (
+        "Add an account with the keys that Razorpay or Stripe shows; until then only offline payments are taken."
+    )
     list_display = ("code", "provider", "key_id", "active", "is_default", "organisation")
-    list_filter = ("provider", "active")
+    list_filter = (("provider", ChoicesDropdownFilter), "active")
     list_select_related = ("organisation",)
-    fields = (
-        "organisation", "provider", "code", "key_id", "show_secrets", "show_webhook_address", "active", "is_default",
-    )  # fmt: skip
-    readonly_fields = fields
+    ordering = ("organisation", "code")
+    actions_list = ("add_account",)
     actions_detail = ("rotate_webhook_secret", "end_rotation", "stop", "resume")
 
-    @display(description="secrets")
-    def show_secrets(self, account: GatewayAccount) -> str:
-        known = {
-            "key": account.key_secret,
-            "webhook": account.webhook_secret,
-            "previous webhook": account.previous_webhook_secret,
-        }
-        return ", ".join(f"{name}: {'set' if secret else 'not set'}" for name, secret in known.items())
-
-    @display(description="webhook address")
-    def show_webhook_address(self, account: GatewayAccount) -> str:
-        return f"{settings.PUBLIC_URL}/webhooks/{account.provider}/{account.pk}"
+    @page_action(description="Add account", permission="gateway.edit", icon="add")
+    def add_account(self, request: HttpRequest) -> HttpResponse:
+        form = AccountForm(request.POST or None, organisations=self.organisations_where(request, "gateway.edit"))
+        if form.is_valid():
+            given = form.cleaned_data
+            actor = access.actor_of(
+                request.user, organisation_id=given["organisation"].pk, address=request.META.get("REMOTE_ADDR") or None
+            )
+            made = self.attempt(request, lambda: accounts.add_account(actor=actor, **given))
+            if made is not None:
+                return HttpResponseRedirect(path_to(made))
+        back = reverse("admin:payments_gatewayaccount_changelist")
+        return self.ask(request, title="Add a gateway account", form=form, back_to=back)
 
     @decision(description="New webhook secret", permission="gateway.edit", form=SecretForm, icon="key")
     def rotate_webhook_secret(
-        self, request: HttpRequest, account: GatewayAccount, *, actor: Actor, secret: str, reason: str
+        self, request: HttpRequest, row: GatewayAccount, *, actor: Actor, secret: str, reason: str
     ) -> str:
-        accounts.rotate_webhook_secret(account=account, secret=secret, actor=actor, reason=reason)
-        return f"{account}: the new secret is accepted, the former one still is."
+        accounts.rotate_webhook_secret(account=row, secret=secret, actor=actor, reason=reason)
+        return f"{row}: the new secret is accepted, the former one still is."
 
     @decision(description="Forget the former secret", permission="gateway.edit", icon="key_off")
-    def end_rotation(self, request: HttpRequest, account: GatewayAccount, *, actor: Actor, reason: str) -> None:
-        accounts.forget_previous_secret(account=account, actor=actor, reason=reason)
+    def end_rotation(self, request: HttpRequest, row: GatewayAccount, *, actor: Actor, reason: str) -> str:
+        accounts.forget_previous_secret(account=row, actor=actor, reason=reason)
+        return f"{row}: only the new secret is accepted."
 
     @decision(description="Stop", permission="gateway.edit", icon="pause", variant=ActionVariant.DANGER)
-    def stop(self, request: HttpRequest, account: GatewayAccount, *, actor: Actor, reason: str) -> None:
-        accounts.set_active(account=account, active=False, actor=actor, reason=reason)
+    def stop(self, request: HttpRequest, row: GatewayAccount, *, actor: Actor, reason: str) -> str:
+        accounts.set_active(account=row, active=False, actor=actor, reason=reason)
+        return f"{row} collects nothing any more."
 
     @decision(description="Resume", permission="gateway.edit", icon="play_arrow")
-    def resume(self, request: HttpRequest, account: GatewayAccount, *, actor: Actor, reason: str) -> None:
-        accounts.set_active(account=account, active=True, actor=actor, reason=reason)
+    def resume(self, request: HttpRequest, row: GatewayAccount, *, actor: Actor, reason: str) -> str:
+        accounts.set_active(account=row, active=True, actor=actor, reason=reason)
+        return f"{row} collects again."
+
+    def offers(self, row: GatewayAccount, action: str) -> bool:
+        online = row.provider != Provider.OFFLINE
+        allowed = {
+            "rotate_webhook_secret": online,
+            "end_rotation": bool(row.previous_webhook_secret),
+            "stop": row.active,
+            "resume": not row.active,
+        }
+        return allowed.get(action, False)
+
+    def record(self, request: HttpRequest, row: GatewayAccount) -> Record:
+        online = row.provider != Provider.OFFLINE
+        facts: list[tuple[str, Any]] = [("Code", row.code), ("Provider", row.get_provider_display())]
+        if online:
+            facts += [
+                ("Key id", row.key_id or "–"),
+                ("Key secret", _set(row.key_secret)),
+                ("Webhook secret", _set(row.webhook_secret)),
+                ("Former secret", f"{_set(row.previous_webhook_secret)}"),
+                ("Webhook address", f"{settings.PUBLIC_URL}/webhooks/{row.provider}/{row.pk}"),
+            ]
+        facts += [("Ledger account", f"gateway_clearing:{row.code}"), ("Organisation", row.organisation)]
+        badges = [badge("active") if row.active else badge("cancelled", "stopped")]
+        badges += [badge("open", "default")] if row.is_default else []
+        return Record(badges=badges, facts=facts, panels=[*_told(row), *timeline_panel(request, self, row, [row.pk])])
+
+
+def _set(secret: str) -> str:
+    return "set, never shown" if secret else "not set"
+
+
+def _told(row: GatewayAccount) -> list[Panel]:
+    if row.provider == Provider.OFFLINE:
+        return []
+    newest = (
+        InboundWebhook.objects.of(row.organisation_id).filter(gateway_account=row).defer("body").order_by("-id")[:10]
+    )
+    rows = [(one.type, badge(one.status), moment(one.received_at, row.organisation), one.error) for one in newest]
+    return [
+        Panel(
+            title="Newest webhooks",
+            headers=("Type", "Status", "Received", "Error"),
+            rows=rows,
+            empty="Nothing has come yet. Enter the webhook address above at the gateway.",
+        )
+    ]
 
 
 @admin.register(InboundWebhook, site=site)
-class InboundWebhookAdmin(TenantAdmin):
+class InboundWebhookAdmin(RecordAdmin):
     """Messages of gateways: what became of each. Dead ones wait here for a person."""
 
     view_permission = "webhook.view"
-    list_display = ("received_at", "type", "event_id", "gateway_account", "show_status", "attempts", "error")
-    list_filter = ("status", "gateway_account__provider")
+    empty_hint = "Gateways send their messages to the webhook address that the page of the gateway account shows."
+    list_display = ("type", "event_id", "gateway_account", "state", "attempts", "received", "error")
+    list_filter = (("status", ChoicesDropdownFilter), ("gateway_account__provider", ChoicesDropdownFilter))
     list_select_related = ("gateway_account", "organisation")
-    search_fields = ("event_id", "type")
-    fields = (
-        "organisation", "gateway_account", "event_id", "type", "show_status", "attempts", "next_attempt_at", "error", "received_at",
-        "processed_at",
-    )  # fmt: skip
-    readonly_fields = fields
+    search_fields = ("event_id__exact", "type__istartswith")
+    search_help_text = "Id of the event at the gateway, or how its type begins"
+    ordering = ("-id",)
     actions = ("replay",)
     actions_detail = ("replay",)
 
-    @display(description="status", ordering="status", label=COLOURS)
-    def show_status(self, webhook: InboundWebhook) -> tuple[str, str]:
-        return webhook.status, webhook.get_status_display()
+    state = status_column()
+
+    @admin.display(description="received", ordering="received_at")
+    def received(self, row: InboundWebhook) -> str:
+        return moment(row.received_at, row.organisation)
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("body").order_by("-id")
+        return super().get_queryset(request).defer("body")
 
     @decision(description="Process again", permission="webhook.replay", icon="replay")
-    def replay(self, request: HttpRequest, webhook: InboundWebhook, *, actor: Actor, reason: str) -> None:
-        inbox.replay(webhook_id=webhook.pk, actor=actor, reason=reason)
+    def replay(self, request: HttpRequest, row: InboundWebhook, *, actor: Actor, reason: str) -> str:
+        inbox.replay(webhook_id=row.pk, actor=actor, reason=reason)
+        return f"{row} is processed again."
+
+    def offers(self, row: InboundWebhook, action: str) -> bool:
+        return row.status in (InboundWebhook.Status.DEAD, InboundWebhook.Status.IGNORED)
+
+    def record(self, request: HttpRequest, row: InboundWebhook) -> Record:
+        dead = row.status == InboundWebhook.Status.DEAD
+        return Record(
+            badges=[badge(row.status)],
+            notice="It could not be processed. Remove the cause, then process it again." if dead else "",
+            facts=[
+                ("Type", row.type),
+                ("Event", row.event_id),
+                ("Gateway account", link(request, row.gateway_account)),
+                ("Attempts", row.attempts),
+                ("Next attempt", moment(row.next_attempt_at, row.organisation)),
+                ("Received", moment(row.received_at, row.organisation)),
+                ("Processed", moment(row.processed_at, row.organisation)),
+                ("Error", row.error or "–"),
+                ("Organisation", row.organisation),
+                ("Id", row.pk),
+            ],
+            panels=timeline_panel(request, self, row, [row.pk]),
+        )
