@@ -18,6 +18,30 @@ from config.demo.software import SoftwareHouse
 PASSWORD = "munim-demo-2025"  # noqa: S105  (of the demo's people, printed on purpose)
 PEOPLE = {"clerk": "clerk", "manager": "manager", "auditor": "auditor", "admin": "admin"}
 
+WEBHOOKS = {"duplicate": 2, "lose": 23, "reorder": True}  # each twice, every 23rd not at all, in any order
+RAZORPAY_EVENTS = [
+    "payment.captured",
+    "payment.failed",
+    "payment_link.paid",
+    "refund.processed",
+    "refund.failed",
+    "payment.dispute.created",
+    "payment.dispute.won",
+    "payment.dispute.lost",
+    "token.cancelled",
+    "settlement.processed",
+]
+STRIPE_EVENTS = [
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "checkout.session.completed",
+    "charge.refunded",
+    "refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.closed",
+    "payout.paid",
+]
+
 
 @dataclass(frozen=True)
 class Life:
@@ -96,7 +120,7 @@ def _school(
         webhook_secret="whsec-shanti",  # noqa: S106
         currency="INR",
     )
-    house.simulator.post("/_sim/webhooks", {"account": house.account, "duplicate": 2, "lose": 23, "reorder": True})
+    house.simulator.post("/_sim/webhooks", WEBHOOKS | {"account": house.account, "webhook_events": RAZORPAY_EVENTS})
     return house, School(house)
 
 
@@ -145,7 +169,7 @@ def _software(
         webhook_secret="whsec_kranich",  # noqa: S106
         currency="EUR",
     )
-    house.simulator.post("/_sim/webhooks", {"account": house.account, "duplicate": 2, "lose": 29, "reorder": True})
+    house.simulator.post("/_sim/webhooks", WEBHOOKS | {"account": house.account, "webhook_events": STRIPE_EVENTS})
     return house, SoftwareHouse(house)
 
 

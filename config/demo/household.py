@@ -59,7 +59,7 @@ class House:
 
     def open_bank(self, code: str, name: str, currency: str) -> None:
         """Add the bank account that payouts of ``currency`` arrive on."""
-        bank = self.api.post("/bank-accounts", {"code": code, "name": name, "currency": currency, "last4": "4417"})
+        bank = self.api.post("/bank-accounts", {"code": code, "name": name, "currency": currency})
         self.banks[currency] = bank["id"]
 
     def add_method(

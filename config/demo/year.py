@@ -69,7 +69,7 @@ def import_statements(house: House, day: date) -> None:
 
 def _wait_for_clock(house: House) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    pause = 0.01
+    pause = 0.04
     while True:
         clock: dict[str, Any] = house.api.get(f"/test-clocks/{house.clock_id}")
         if clock["status"] == "ready":
@@ -79,7 +79,7 @@ def _wait_for_clock(house: House) -> None:
                 f"The test clock of {house.code} stands at {clock['now']} ({clock['status']}): {clock.get('error', '')}"
             )
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
+        pause = min(pause * 1.5, 0.2)
 
 
 def _wait_for_webhooks(simulator: Simulator) -> None:
@@ -90,4 +90,4 @@ def _wait_for_webhooks(simulator: Simulator) -> None:
         if time.monotonic() > deadline:
             raise DemoFailed("Webhooks of the simulator are not taken in; is the web server up?")
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
+        pause = min(pause * 1.5, 0.2)

@@ -84,6 +84,7 @@ class Stack:
             "STRIPE_API_BASE": simulator_url,
             "MUNIM_READY_DIR": str(self.ready_dir),
             "PYTHONUNBUFFERED": "1",
+            "LOG_LEVEL": "WARNING",  # a line for each request and task of a year costs more than the work
         }
         given = {name: os.environ[name] for name in chosen if os.environ.get(name)}
         pdf = libraries.environment(self.services.progress)
