@@ -22,7 +22,7 @@ from invoices.api import filters, inputs, outputs
 from invoices.drafts import InvoiceDraft
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 from invoices.rendering import render_credit_note, render_invoice
-from invoices.services import credit_notes, drafting, finalizing, installments, mailing, preview, settling, tax_rates
+from invoices.services import credit_notes, drafting, finalizing, installments, preview, resending, settling, tax_rates
 from payments.models import PaymentMethod
 
 DRAFT = OpenApiExample(
@@ -181,7 +181,7 @@ class InvoiceViewSet(DocumentViewSet):
     @idempotent(atomic=True)
     def send(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Mail the invoice to its customer once more."""
-        mail = mailing.send_again(invoice_id=self.get_object().pk, actor=self.actor)
+        mail = resending.send_again(invoice_id=self.get_object().pk, actor=self.actor)
         return Response(outputs.MailSerializer(mail).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=inputs.CreditNoteInput, responses={201: outputs.CreditNoteSerializer}, examples=[CREDIT])
@@ -305,9 +305,7 @@ class TaxRateViewSet(TenantViewSet):
     @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Add a rate from a day on; documents already issued keep theirs."""
-        rate = tax_rates.create_tax_rate(
-            organisation=self.organisation, actor=self.actor, **self.valid(inputs.TaxRateInput)
-        )
+        rate = tax_rates.add_rate(organisation=self.organisation, actor=self.actor, **self.valid(inputs.TaxRateInput))
         return Response(self.get_serializer(rate).data, status=status.HTTP_201_CREATED)
 
 

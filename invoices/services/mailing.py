@@ -19,10 +19,9 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
 from billing import clock
-from billing.context import Actor
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
-from billing.services import audit, outbox
+from billing.services import outbox
 from invoices.errors import MailRefused
 from invoices.mail.letters import letter, message_id
 from invoices.mail.words import KINDS
@@ -91,44 +90,6 @@ def queue_mails(*, organisation: Organisation, letters: Sequence[Letter], at: da
         batch_size=1000,
     )
     return len(letters)
-
-
-@transaction.atomic
-def send_again(*, invoice_id: uuid.UUID, actor: Actor) -> Mail:
-    """Queue a finalised invoice once more on a person's wish."""
-    invoice = Invoice.objects.select_related("organisation").get(pk=invoice_id)
-    if invoice.status == Invoice.Status.DRAFT:
-        raise MailRefused("A draft cannot be sent; finalise it first.")
-    if not invoice.customer.email:
-        raise MailRefused("The customer has no e-mail address.")
-    mail = queue_mail(
-        organisation=invoice.organisation,
-        customer_id=invoice.customer_id,
-        kind="invoice",
-        key=f"invoice:{invoice.pk}:again:{uuid.uuid4().hex[:12]}",
-        invoice_id=invoice.pk,
-    )
-    audit.record(actor=actor, action="invoice.sent", target=invoice, after={"mail": str(mail.pk)})
-    return mail
-
-
-@transaction.atomic
-def retry_failed(*, mail_id: uuid.UUID, actor: Actor, reason: str = "") -> Mail:
-    """Queue a failed letter anew under a new key; the failed row stays."""
-    mail = Mail.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=mail_id)
-    if mail.status != Mail.Status.FAILED:
-        raise MailRefused(f"The mail is {mail.status}; only a failed one is sent again.")
-    again = queue_mail(
-        organisation=mail.organisation,
-        customer_id=mail.customer_id,
-        kind=mail.kind,
-        key=f"{mail.key[:120]}:{mail.pk.hex[-12:]}",
-        invoice_id=mail.invoice_id,
-        credit_note_id=mail.credit_note_id,
-        context=mail.context,
-    )
-    audit.record(actor=actor, action="mail.retried", target=mail, reason=reason, after={"mail": str(again.pk)})
-    return again
 
 
 def send_due(*, limit: int = 200) -> int:

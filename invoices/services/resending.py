@@ -1,4 +1,4 @@
-"""Sending a document's letter once more, because a person asks for it."""
+"""Sending a letter once more, because a person asks for it."""
 
 import uuid
 
@@ -34,3 +34,22 @@ def send_again(*, invoice_id: uuid.UUID, actor: Actor) -> Mail:
     )
     audit.record(actor=actor, action="invoice.sent_again", target=invoice, after={"mail": str(mail.pk)})
     return mail
+
+
+@transaction.atomic
+def retry_failed(*, mail_id: uuid.UUID, actor: Actor, reason: str = "") -> Mail:
+    """Write a failed letter anew, to the customer's present address; the failed row stays."""
+    mail = Mail.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=mail_id)
+    if mail.status != Mail.Status.FAILED:
+        raise MailRefused(f"The letter is {mail.status}; only a failed one is written anew.")
+    again = mailing.queue_mail(
+        organisation=mail.organisation,
+        customer_id=mail.customer_id,
+        kind=mail.kind,
+        key=f"{mail.key[:120]}:{mail.pk.hex[-12:]}",
+        invoice_id=mail.invoice_id,
+        credit_note_id=mail.credit_note_id,
+        context=mail.context,
+    )
+    audit.record(actor=actor, action="mail.retried", target=mail, reason=reason, after={"mail": str(again.pk)})
+    return again

@@ -1,4 +1,4 @@
-"""Tax rates are data with a first day; documents keep the rate they were issued with."""
+"""Tax rates are data: added from a day on, never changed, so that a document can be priced again as it was."""
 
 from datetime import date
 from decimal import Decimal
@@ -6,14 +6,19 @@ from decimal import Decimal
 from django.db import IntegrityError, transaction
 
 from billing.context import Actor
-from billing.errors import Conflict, InvalidInput
+from billing.errors import Conflict
 from billing.models import Organisation
 from billing.services import audit
 from invoices.models import TaxRate
 
 
+class TaxRateExists(Conflict):
+    code = "tax_rate_exists"
+    message = "There is a rate for '{category}' in {country} from {valid_from} already."
+
+
 @transaction.atomic
-def create_tax_rate(
+def add_rate(
     *,
     organisation: Organisation,
     category: str,
@@ -26,12 +31,10 @@ def create_tax_rate(
     exemption_reason: str = "",
     valid_until: date | None = None,
 ) -> TaxRate:
-    """Add a rate (percent) that holds from ``valid_from``; from then on it goes before older ones."""
-    if not 0 <= rate <= 100:
-        raise InvalidInput("A rate is between 0 and 100 percent.", field="rate")
+    """Add a rate in percent that holds from ``valid_from``. Raises ``TaxRateExists`` for the same day and place."""
     try:
         with transaction.atomic():
-            row = TaxRate.objects.create(
+            added = TaxRate.objects.create(
                 organisation=organisation,
                 category=category,
                 country=country,
@@ -43,11 +46,6 @@ def create_tax_rate(
                 valid_until=valid_until,
             )
     except IntegrityError as exc:
-        raise Conflict("There is a rate for this category and place from the same day on.", field="valid_from") from exc
-    audit.record(
-        actor=actor,
-        action="tax_rate.created",
-        target=row,
-        after={"category": category, "country": country, "rate": str(rate)},
-    )
-    return row
+        raise TaxRateExists(category=category, country=country, valid_from=valid_from, field="valid_from") from exc
+    audit.record(actor=actor, action="tax_rate.added", target=added, after={"category": category, "rate": str(rate)})
+    return added

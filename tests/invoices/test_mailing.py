@@ -15,7 +15,8 @@ from invoices.mail.words import ENGLISH, GERMAN, HINDI, KINDS
 from invoices.models import Mail
 from invoices.services import mailing
 from invoices.services.credit_notes import issue_credit_note
-from invoices.services.mailing import queue_mail, retry_failed, send_again, send_due
+from invoices.services.mailing import queue_mail, send_due
+from invoices.services.resending import retry_failed, send_again
 
 from .conftest import CLERK, NOW, advance, capture, events, issue, make_customer, make_organisation
 from .smtp import Post, Server
