@@ -50,10 +50,10 @@ def begin_attempt(
 
     ``by_hand`` begins at once whatever the schedule says; ``page`` asks for a hosted page, ``method_id`` for a method.
     """
-    payment = _lock_payment(payment_id, skip_locked=True)
+    payment = _payments(skip_locked=True).select_related("customer").filter(pk=payment_id).first()
     if payment is None or payment.status != Payment.Status.PENDING or payment.cancel_requested:
         return None
-    if payment.attempts.filter(status__in=PaymentAttempt.OPEN).exists():
+    if _others_open(payment):
         return None  # a late authorisation is being captured
     now = clock.now(payment.organisation_id)
     scheduled = payment.next_attempt_at
@@ -138,11 +138,9 @@ def page_account(payment: Payment, method: PaymentMethod | None) -> GatewayAccou
 @transaction.atomic
 def settle_attempt(*, attempt_id: uuid.UUID, result: ChargeResult) -> PaymentAttempt:
     """Record where an attempt stands at the gateway: the only place that does. Safe to repeat, in any order."""
-    payment_id = PaymentAttempt.objects.values_list("payment_id", flat=True).get(pk=attempt_id)
-    payment = _lock_payment(payment_id)
-    assert payment is not None
+    payment = _payments().get(attempts__pk=attempt_id)
     attempt = _lock_attempt(attempt_id)
-    owner = _owner(attempt, result)
+    owner = _owner(payment, attempt, result)
     now = clock.now(payment.organisation_id)
     if owner is not None:  # what was found belongs to an earlier attempt of the same payment
         _end_without_money(attempt, now, code="superseded")
@@ -166,6 +164,8 @@ def settle_attempt(*, attempt_id: uuid.UUID, result: ChargeResult) -> PaymentAtt
         case Outcome.UNKNOWN:
             _move(attempt, attempt.lose_answer)
     attempt.save()
+    if owner is not None and payment.status == Payment.Status.PROCESSING and not _others_open(payment):
+        _next_move(payment, attempt, NOT_SENT, now)  # what is processing has an open attempt, always
     payment.save()
     _follow_cancellation(payment, attempt, before)
     return attempt
@@ -174,9 +174,7 @@ def settle_attempt(*, attempt_id: uuid.UUID, result: ChargeResult) -> PaymentAtt
 @transaction.atomic
 def settle_unsent(*, attempt_id: uuid.UUID) -> PaymentAttempt:
     """The gateway never heard of the attempt: it ends, and the payment is tried again soon."""
-    payment_id = PaymentAttempt.objects.values_list("payment_id", flat=True).get(pk=attempt_id)
-    payment = _lock_payment(payment_id)
-    assert payment is not None
+    payment = _payments().get(attempts__pk=attempt_id)
     attempt = _lock_attempt(attempt_id)
     if not attempt.is_open:
         return attempt
@@ -187,10 +185,17 @@ def settle_unsent(*, attempt_id: uuid.UUID) -> PaymentAttempt:
     return attempt
 
 
-def _lock_payment(payment_id: uuid.UUID, *, skip_locked: bool = False) -> Payment | None:
-    rows = Payment.objects.select_for_update(of=("self",), skip_locked=skip_locked).select_related("customer")
-    found: Payment | None = rows.filter(pk=payment_id).first()
-    return found
+def _payments(*, skip_locked: bool = False) -> Any:
+    """Payments to be locked when they are read."""
+    return Payment.objects.select_for_update(of=("self",), skip_locked=skip_locked)
+
+
+def _others_open(payment: Payment, attempt: PaymentAttempt | None = None) -> bool:
+    """Whether an attempt (another than ``attempt``) is under way."""
+    if payment.attempts_made <= (attempt is not None):
+        return False
+    others = payment.attempts.filter(status__in=PaymentAttempt.OPEN)
+    return bool((others.exclude(pk=attempt.pk) if attempt else others).exists())
 
 
 def _lock_attempt(attempt_id: uuid.UUID) -> PaymentAttempt:
@@ -199,9 +204,9 @@ def _lock_attempt(attempt_id: uuid.UUID) -> PaymentAttempt:
     return attempt
 
 
-def _owner(attempt: PaymentAttempt, result: ChargeResult) -> PaymentAttempt | None:
+def _owner(payment: Payment, attempt: PaymentAttempt, result: ChargeResult) -> PaymentAttempt | None:
     """The other attempt of the same payment that this charge belongs to, locked."""
-    if not result.gateway_ref or attempt.gateway_ref == result.gateway_ref:
+    if not result.gateway_ref or attempt.gateway_ref == result.gateway_ref or payment.attempts_made <= 1:
         return None
     others = PaymentAttempt.objects.filter(payment_id=attempt.payment_id, gateway_ref=result.gateway_ref)
     found = others.exclude(pk=attempt.pk).values_list("pk", flat=True).first()
@@ -223,8 +228,7 @@ def _move(attempt: PaymentAttempt, transition: Any) -> None:
 
 def _authorized(payment: Payment, attempt: PaymentAttempt) -> None:
     """Held funds. An ended attempt comes back to life (late authorisation) unless a newer one is under way."""
-    busy = payment.attempts.filter(status__in=PaymentAttempt.OPEN).exclude(pk=attempt.pk).exists()
-    if attempt.is_open or not busy:
+    if attempt.is_open or not _others_open(payment, attempt):
         _move(attempt, attempt.authorize)
 
 
@@ -257,7 +261,7 @@ def _captured(payment: Payment, attempt: PaymentAttempt, result: ChargeResult, n
     outbox.publish("payment.captured", payment, at=now, **payment_facts(payment))
     if unwanted:
         surprises.paid_after_cancellation(payment=payment, now=now)
-    if payment.attempts.filter(status__in=PaymentAttempt.OPEN).exclude(pk=attempt.pk).exists():
+    if _others_open(payment, attempt):
         waking.after_commit(CLOSE_TASK, str(payment.pk))
 
 
@@ -293,7 +297,7 @@ def _next_move(payment: Payment, attempt: PaymentAttempt, decline: Decline, now:
     """Retry, ask or give up, as the policy says; a payment that has moved on is left alone."""
     if payment.status not in (Payment.Status.PROCESSING, Payment.Status.REQUIRES_ACTION):
         return
-    if payment.attempts.filter(status__in=PaymentAttempt.OPEN).exclude(pk=attempt.pk).exists():
+    if _others_open(payment, attempt):
         return
     said = {"decline_class": str(decline.decline_class), "decline_code": decline.code}
     if payment.cancel_requested:

@@ -52,9 +52,9 @@ def load(attempt_id: uuid.UUID) -> PaymentAttempt:
     return attempt
 
 
-def carry_out(attempt_id: uuid.UUID) -> PaymentAttempt:
+def carry_out(attempt: PaymentAttempt) -> PaymentAttempt:
     """Make the call of a committed attempt and record its answer. One call, whatever happens."""
-    attempt = load(attempt_id)
+    attempt_id = attempt.pk
     gateway = gateway_for(attempt.gateway_account)
     request = requests.charge_request(attempt)
     try:

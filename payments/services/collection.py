@@ -122,7 +122,7 @@ def _wake(organisation_id: uuid.UUID) -> None:
 
 # --- cancelling -----------------------------------------------------------------------------------
 @transaction.atomic
-def cancel_payment(*, organisation_id: uuid.UUID, reference: str) -> Payment | None:
+def cancel_payment(*, organisation_id: uuid.UUID, reference: str, actor: Actor | None = None) -> Payment | None:
     """Nobody wants the payment of ``reference`` any more. None when there is none; a succeeded one stays.
 
     An attempt under way is not called back: if it brings money, the payment succeeds and the customer has the credit;
@@ -140,19 +140,24 @@ def cancel_payment(*, organisation_id: uuid.UUID, reference: str) -> Payment | N
     elif payment.status == Payment.Status.REQUIRES_ACTION:
         waking.after_commit(attempts.CLOSE_TASK, str(payment.pk))  # the page is closed, then the payment
     payment.save()
+    if actor is not None:
+        audit.record(actor=actor, action="payment.cancel_requested", target=payment, after={"status": payment.status})
     return payment
 
 
 # --- trying ---------------------------------------------------------------------------------------
 def collect(payment_id: uuid.UUID) -> Payment:
     """Make the attempts of a payment that are due now: a debit, and the customer's page if the debit asks for it."""
-    for _ in range(MAX_STEPS):
-        attempt = attempts.begin_attempt(payment_id=payment_id)
-        if attempt is None:
-            break
-        charging.carry_out(attempt.pk)
+    _make_attempts(payment_id)
     payment: Payment = Payment.objects.get(pk=payment_id)
     return payment
+
+
+def _make_attempts(payment_id: uuid.UUID) -> None:
+    for _ in range(MAX_STEPS):
+        attempt = attempts.begin_attempt(payment_id=payment_id)
+        if attempt is None or charging.carry_out(attempt).status != PaymentAttempt.Status.DECLINED:
+            break
 
 
 def retry_now(*, payment_id: uuid.UUID, actor: Actor, method_id: uuid.UUID | None = None) -> Payment:
@@ -173,7 +178,7 @@ def retry_now(*, payment_id: uuid.UUID, actor: Actor, method_id: uuid.UUID | Non
     if attempt is None and attempts.page_account(payment, None) is None:
         raise NoGateway
     if attempt is not None:
-        charging.carry_out(attempt.pk)
+        charging.carry_out(attempt)
     return collect(payment_id)
 
 
@@ -194,7 +199,7 @@ def hosted_page(*, payment_id: uuid.UUID) -> str:
     attempt = attempts.begin_attempt(payment_id=payment_id, by_hand=True, page=True)
     if attempt is None:
         raise AttemptUnderWay
-    charging.carry_out(attempt.pk)
+    charging.carry_out(attempt)
     payment = Payment.objects.get(pk=payment_id)
     if payment.status == Payment.Status.REQUIRES_ACTION and payment.action_url:
         return payment.action_url
@@ -238,7 +243,7 @@ def collect_due(*, organisation: Organisation, limit: int = 10_000) -> int:
     done = _each(_quietly(charging.resolve), charging.unresolved(organisation_id=organisation.pk))
     done += _each(_quietly(charging.close), charging.ended_pages(organisation_id=organisation.pk, now=now))
     due = Payment.objects.of(organisation).filter(status=Payment.Status.PENDING, next_attempt_at__lte=now)
-    return done + _each(_quietly(collect), list(due.order_by("id").values_list("pk", flat=True)[:limit]))
+    return done + _each(_quietly(_make_attempts), list(due.order_by("id").values_list("pk", flat=True)[:limit]))
 
 
 def wake_payments_of(*, customer: Customer) -> list[uuid.UUID]:
