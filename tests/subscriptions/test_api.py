@@ -7,7 +7,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from billing import permissions
-from billing.models import IdempotencyRecord
+from billing.models import Customer, IdempotencyRecord
 from billing.services import organisations
 from subscriptions.models import Plan, Subscription
 from tests.subscriptions.house import (
@@ -230,6 +230,19 @@ def test_another_tenants_rows_are_not_found(tenant, client, customer):
     assert client.post(f"{API}/subscriptions/preview", change, format="json").status_code == 404
     assert client.get(f"{API}/subscriptions").json()["results"] == []
     assert client.get(f"{API}/plans", {"code": "theirs"}).json()["results"] == []
+
+
+def test_names_are_looked_up_among_ones_own(tenant, client):
+    """Two tenants use the same plan code and the same customer id."""
+    other = make_organisation(local("2026-04-01 09:00"))
+    for organisation, amount in ((other, "1.00"), (tenant, "2.00")):
+        make_plan(organisation, flat(amount), code="same")
+        Customer.objects.filter(pk=make_customer(organisation).pk).update(external_id="same")
+
+    made = client.post(f"{API}/subscriptions", {"customer": "same", "plan": "same"}, format="json").json()
+
+    assert Customer.objects.get(pk=made["customer"]).organisation_id == tenant.pk
+    assert str(invoices_of(Subscription.objects.get(pk=made["id"]))[0].net.amount) == "2.0000"
 
 
 def test_each_action_needs_its_permission(tenant, customer):

@@ -438,6 +438,19 @@ def test_a_late_run_walks_the_time_line_in_order(tenant, customer):
     assert fresh(subscription).failure == ""
 
 
+def test_a_late_run_comes_to_the_end_last(tenant, customer):
+    """A change, three renewals and a fixed end were all missed: the end waits until everything before it is billed."""
+    subscription = subscribe(customer, make_plan(tenant, seats("310.00")), ends_at=local("2026-07-11 00:00"))
+    run(tenant)
+    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=2, when="period_end")
+    turn(tenant, local("2026-09-01 10:00"))
+
+    run(tenant)
+
+    assert amounts(invoices_of(subscription)) == ["310.00", "620.00", "620.00", "200.00"]  # ten days of July
+    assert [event[0] for event in events_of(subscription)][-2:] == ["renewed", "expired"]
+
+
 def test_billing_that_lags_is_not_jumped_over(tenant, customer):
     subscription = subscribe(customer, make_plan(tenant, seats("100.00")), quantity=1)
     run(tenant)
