@@ -69,6 +69,12 @@ class TenantGenericViewSet(TenantViewMixin, viewsets.GenericViewSet):
             return queryset.none()
         return queryset.of(self.organisation)  # type: ignore[attr-defined]
 
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Without a filter in the address there is none to read: the usual case, and worth not building forms for."""
+        if not self.request.query_params.keys() - {"cursor", "limit"}:
+            return queryset
+        return super().filter_queryset(queryset)
+
     def valid(self, serializer_class: type[serializers.Serializer]) -> dict[str, Any]:
         """The request's body, checked by ``serializer_class``; raises a 422 problem otherwise."""
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())

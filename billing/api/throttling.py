@@ -33,8 +33,16 @@ class WindowThrottle(ScopedRateThrottle):
 
     def _count(self, key: str) -> int:
         try:
-            cache.add(key, 0, timeout=self.duration + 5)
-            return int(cache.incr(key))
+            return self._increased(key)
         except Exception:
             logger.warning("The throttle's counter cannot be reached.", exc_info=True)
             return 0
+
+    def _increased(self, key: str) -> int:
+        """Count up; only the first request of a window has to make the counter."""
+        try:
+            return int(cache.incr(key))
+        except ValueError:
+            if cache.add(key, 1, timeout=self.duration + 5):
+                return 1
+            return int(cache.incr(key))
