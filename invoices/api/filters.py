@@ -1,5 +1,7 @@
 """Filters of the lists."""
 
+from typing import Any
+
 import django_filters
 
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
@@ -10,18 +12,20 @@ class InvoiceFilter(django_filters.FilterSet):
     status = django_filters.MultipleChoiceFilter(choices=Invoice.Status.choices)
     origin = django_filters.ChoiceFilter(choices=Invoice.Origin.choices)
     number = django_filters.CharFilter(max_length=16)
-    subscription = django_filters.UUIDFilter(field_name="subscription_ref")
+    currency = django_filters.CharFilter(max_length=3)
+    subscription_ref = django_filters.UUIDFilter()
     issued_from = django_filters.DateFilter(field_name="issued_on", lookup_expr="gte")
     issued_to = django_filters.DateFilter(field_name="issued_on", lookup_expr="lte")
+    due_before = django_filters.DateFilter(field_name="due_on", lookup_expr="lt")
     overdue = django_filters.BooleanFilter(method="by_overdue")
 
     class Meta:
         model = Invoice
         fields: list[str] = []
 
-    def by_overdue(self, queryset, name, value):  # type: ignore[no-untyped-def]
-        open_ones = queryset.filter(status__in=[Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID])
-        return open_ones.filter(overdue_at__isnull=not value)
+    def by_overdue(self, queryset: Any, name: str, value: bool) -> Any:  # noqa: FBT001  the library's signature
+        late = {"overdue_at__isnull": False, "status__in": [Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID]}
+        return queryset.filter(**late) if value else queryset.exclude(**late)
 
 
 class CreditNoteFilter(django_filters.FilterSet):

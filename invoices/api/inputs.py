@@ -39,8 +39,8 @@ class LineFields(StrictSerializer):
     )
     amount = AmountSerializerField(required=False, positive=False, help_text="Instead of quantity and unit price.")
     tax_category = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
-    period_start = DayField(required=False)
-    period_end = DayField(required=False, help_text="Last day.")
+    period_start = DayField(required=False, allow_null=True)
+    period_end = DayField(required=False, allow_null=True, help_text="Last day.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("amount" in attrs) == ("unit_price" in attrs):
@@ -64,10 +64,12 @@ class InvoiceInput(StrictSerializer):
     currency = serializers.CharField(max_length=3, required=False, help_text="ISO 4217; default: the customer's.")
     lines = LineFields(many=True, allow_empty=False, max_length=MAX_LINES)
     prices_include_tax = serializers.BooleanField(required=False, default=False)
-    issued_on = DayField(required=False, help_text="Default: the day it is finalised.")
-    net_days = serializers.IntegerField(min_value=0, max_value=365, required=False)
+    issued_on = DayField(required=False, allow_null=True, help_text="Default: the day it is finalised.")
+    net_days = serializers.IntegerField(min_value=0, max_value=365, required=False, allow_null=True)
     collect_automatically = serializers.BooleanField(required=False, default=True)
-    method = serializers.UUIDField(required=False, help_text="Payment method to charge; default: the customer's.")
+    method = serializers.UUIDField(
+        required=False, allow_null=True, help_text="Payment method to charge; default: the customer's."
+    )
     memo = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
     custom_fields = CustomFields(required=False)
 
@@ -86,13 +88,13 @@ class CreditLine(StrictSerializer):
 
 
 class CreditNoteInput(StrictSerializer):
-    """Without lines everything that is left is credited."""
+    """Without amounts everything that is left is credited."""
 
     reason = serializers.CharField(min_length=3, max_length=300)
-    lines = CreditLine(many=True, required=False, allow_empty=False, max_length=MAX_LINES)
+    amounts = CreditLine(many=True, required=False, allow_null=True, allow_empty=False, max_length=MAX_LINES)
 
-    def validate_lines(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if len({line["position"] for line in lines}) != len(lines):
+    def validate_amounts(self, lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if lines and len({line["position"] for line in lines}) != len(lines):
             raise serializers.ValidationError("Name each position once.")
         return lines
 
@@ -107,13 +109,13 @@ class InstallmentPlanInput(StrictSerializer):
     """One amount paid in parts."""
 
     customer = serializers.UUIDField()
-    beneficiary = serializers.UUIDField(required=False)
+    beneficiary = serializers.UUIDField(required=False, allow_null=True)
     description = serializers.CharField(max_length=200)
     total = AmountSerializerField(help_text="Without tax.")
     count = serializers.IntegerField(min_value=1, max_value=60)
     interval_months = serializers.IntegerField(min_value=1, max_value=12, default=1)
     first_due_on = DayField()
-    down_payment = AmountSerializerField(required=False)
+    down_payment = AmountSerializerField(required=False, allow_null=True)
     tax_category = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
     net_days = serializers.IntegerField(min_value=0, max_value=365, default=0)
     collect_automatically = serializers.BooleanField(required=False, default=True)
@@ -134,7 +136,7 @@ class TaxRateInput(StrictSerializer):
     code = serializers.CharField(max_length=12, required=False, allow_blank=True, default="", help_text="HSN or SAC.")
     exemption_reason = serializers.CharField(max_length=120, required=False, allow_blank=True, default="")
     valid_from = DayField()
-    valid_until = DayField(required=False, help_text="Last day.")
+    valid_until = DayField(required=False, allow_null=True, help_text="Last day.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("valid_until") and attrs["valid_until"] < attrs["valid_from"]:

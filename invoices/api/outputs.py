@@ -11,13 +11,15 @@ from invoices.api.fields import wire_amount, wire_number
 from invoices.drafts import PricedInvoice
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 
-AMOUNTS = ("net", "tax", "rounding", "total", "paid", "credited", "due")
-PLAIN = (
-    "id", "number", "status", "origin", "issued_on", "due_on", "period_start", "period_end", "place_of_supply", "reverse_charge",
-    "prices_include_tax", "memo", "custom_fields", "subscription_ref", "collect_automatically", "method_ref", "created_at",
-    "finalized_at", "paid_at", "overdue_at", "version",
+AMOUNTS = ("net", "tax", "total", "paid", "credited", "due")
+SUMMARY = (
+    "id", "number", "status", "origin", "issued_on", "due_on", "period_start", "period_end", "overdue_at", "subscription_ref",
 )  # fmt: skip
-COLUMNS = (*PLAIN, "customer_id", "currency", *AMOUNTS)
+COLUMNS = (*SUMMARY, "customer_id", "currency", *AMOUNTS)
+DETAILS = (
+    "place_of_supply", "reverse_charge", "prices_include_tax", "memo", "custom_fields", "collect_automatically", "method_ref",
+    "created_at", "finalized_at", "paid_at", "version",
+)  # fmt: skip
 
 
 class InvoiceRow(serializers.Serializer):
@@ -31,7 +33,6 @@ class InvoiceRow(serializers.Serializer):
     currency = serializers.CharField()
     net = AmountSerializerField()
     tax = AmountSerializerField()
-    rounding = AmountSerializerField()
     total = AmountSerializerField()
     paid = AmountSerializerField()
     credited = AmountSerializerField()
@@ -40,19 +41,8 @@ class InvoiceRow(serializers.Serializer):
     due_on = serializers.DateField(allow_null=True)
     period_start = serializers.DateField(allow_null=True)
     period_end = serializers.DateField(allow_null=True)
-    place_of_supply = serializers.CharField(allow_blank=True)
-    reverse_charge = serializers.BooleanField()
-    prices_include_tax = serializers.BooleanField()
-    memo = serializers.CharField(allow_blank=True)
-    custom_fields = serializers.DictField(child=serializers.CharField())
-    subscription_ref = serializers.UUIDField(allow_null=True)
-    collect_automatically = serializers.BooleanField()
-    method_ref = serializers.UUIDField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    finalized_at = serializers.DateTimeField(allow_null=True)
-    paid_at = serializers.DateTimeField(allow_null=True)
     overdue_at = serializers.DateTimeField(allow_null=True)
-    version = serializers.IntegerField()
+    subscription_ref = serializers.UUIDField(allow_null=True)
 
 
 class LineRow(serializers.Serializer):
@@ -97,6 +87,18 @@ class AllocationRow(serializers.Serializer):
 class InvoiceDetail(InvoiceRow):
     """An invoice with everything on it."""
 
+    rounding = AmountSerializerField()
+    place_of_supply = serializers.CharField(allow_blank=True)
+    reverse_charge = serializers.BooleanField()
+    prices_include_tax = serializers.BooleanField()
+    memo = serializers.CharField(allow_blank=True)
+    custom_fields = serializers.DictField(child=serializers.CharField())
+    collect_automatically = serializers.BooleanField()
+    method_ref = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    finalized_at = serializers.DateTimeField(allow_null=True)
+    paid_at = serializers.DateTimeField(allow_null=True)
+    version = serializers.IntegerField()
     lines = LineRow(many=True)
     taxes = TaxLine(many=True)
     allocations = AllocationRow(many=True)
@@ -218,7 +220,7 @@ class MailSerializer(serializers.ModelSerializer):
 def invoice_row(row: dict[str, Any]) -> dict[str, Any]:
     """An invoice for JSON from its columns."""
     currency = row["currency"]
-    wired = {name: row[name] for name in PLAIN}
+    wired = {name: row[name] for name in SUMMARY}
     wired |= {"customer": row["customer_id"], "currency": currency}
     wired |= {name: wire_amount(row[name], currency) for name in AMOUNTS}
     return wired
@@ -227,25 +229,31 @@ def invoice_row(row: dict[str, Any]) -> dict[str, Any]:
 def invoice_detail(organisation: Organisation, invoice_id: Any) -> dict[str, Any]:
     """An invoice with its lines, taxes, allocations and credit notes for JSON."""
     invoice = Invoice.objects.of(organisation).prefetch_related("lines", "taxes", "allocations").get(pk=invoice_id)
-    row = {name: getattr(invoice, name) for name in (*PLAIN, "customer_id", "currency")}
+    row = {name: getattr(invoice, name) for name in (*SUMMARY, "customer_id", "currency")}
     row |= {name: getattr(invoice, name).amount for name in AMOUNTS}
     currency = invoice.currency
-    return invoice_row(row) | {
-        "lines": [_line(line, line.amount.amount, line.tax.amount, currency) for line in invoice.lines.all()],
-        "taxes": [
-            _tax(tax, tax.base.amount, tax.tax.amount, tax.reverse_charged.amount, currency)
-            for tax in invoice.taxes.all()
-        ],
-        "allocations": [
-            {
-                "payment": allocation.payment_id,
-                "amount": wire_amount(allocation.amount.amount, currency),
-                "created_at": allocation.created_at,
-            }
-            for allocation in sorted(invoice.allocations.all(), key=lambda row: row.pk)
-        ],
-        "credit_notes": list(invoice.credit_notes.order_by("pk").values_list("pk", flat=True)),
-    }
+    details = {name: getattr(invoice, name) for name in DETAILS}
+    details["rounding"] = wire_amount(invoice.rounding.amount, currency)
+    return (
+        invoice_row(row)
+        | details
+        | {
+            "lines": [_line(line, line.amount.amount, line.tax.amount, currency) for line in invoice.lines.all()],
+            "taxes": [
+                _tax(tax, tax.base.amount, tax.tax.amount, tax.reverse_charged.amount, currency)
+                for tax in invoice.taxes.all()
+            ],
+            "allocations": [
+                {
+                    "payment": allocation.payment_id,
+                    "amount": wire_amount(allocation.amount.amount, currency),
+                    "created_at": allocation.created_at,
+                }
+                for allocation in sorted(invoice.allocations.all(), key=lambda row: row.pk)
+            ],
+            "credit_notes": list(invoice.credit_notes.order_by("pk").values_list("pk", flat=True)),
+        }
+    )
 
 
 def preview(priced: PricedInvoice) -> dict[str, Any]:

@@ -40,7 +40,7 @@ DRAFT = OpenApiExample(
 )
 CREDIT = OpenApiExample(
     "A part of a line",
-    value={"reason": "Late bus", "lines": [{"position": 1, "amount": {"amount": "400.00", "currency": "INR"}}]},
+    value={"reason": "Late bus", "amounts": [{"position": 1, "amount": {"amount": "400.00", "currency": "INR"}}]},
     request_only=True,
 )
 REASON = OpenApiExample("Why", value={"reason": "Written for the wrong customer"}, request_only=True)
@@ -190,7 +190,7 @@ class InvoiceViewSet(DocumentViewSet):
     def credit_notes(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Take back the invoice, or parts of its lines. First what is due shrinks; the rest is the customer's credit."""
         given = self.valid(inputs.CreditNoteInput)
-        lines = given.get("lines")
+        lines = given.get("amounts")
         note = credit_notes.issue_credit_note(
             invoice_id=self.get_object().pk,
             amounts=None if lines is None else {line["position"]: line["amount"] for line in lines},
