@@ -1,5 +1,5 @@
 """Console pages of payments; importing them registers them."""
 
-from payments.admin import collecting, gateways, methods
+from payments.admin import collecting, gateways, methods, on_customers
 
-__all__ = ["collecting", "gateways", "methods"]
+__all__ = ["collecting", "gateways", "methods", "on_customers"]

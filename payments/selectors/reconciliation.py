@@ -234,3 +234,35 @@ def today_tiles(*, organisations: list[Any], user_id: Any, now: datetime) -> dic
             for row in waiting.values("currency").annotate(total=Sum(F("amount"))).order_by("currency")
         ],
     }
+
+
+_BY_DAY = """
+WITH lines AS (
+    SELECT (l.occurred_at AT TIME ZONE %(zone)s)::date AS day, l.state, l.rule FROM payments_settlementline l
+    WHERE l.organisation_id = %(organisation)s AND l.occurred_at >= %(start)s AND l.state <> 'returned'
+    UNION ALL
+    SELECT b.booked_on, b.state, b.rule FROM payments_bankline b
+    WHERE b.organisation_id = %(organisation)s AND b.booked_on >= %(first)s
+)
+SELECT d::date, count(l.day) FILTER (WHERE l.state = 'matched' AND l.rule <> 'by_hand'),
+       count(l.day) FILTER (WHERE l.state = 'resolved' OR l.rule = 'by_hand'),
+       count(l.day) FILTER (WHERE l.state IN ('unmatched', 'exception'))
+FROM generate_series(%(first)s::date, %(last)s::date, interval '1 day') AS d LEFT JOIN lines l ON l.day = d::date
+GROUP BY d ORDER BY d
+"""
+
+
+def matched_by_day(*, organisation: Organisation, first: date, last: date) -> list[tuple[date, int, int, int]]:
+    """Per day: lines matched by themselves, ended by people, and open. Empty when there is none at all."""
+    start, _ = _moments(organisation, first, last)
+    given = {
+        "organisation": organisation.pk,
+        "zone": organisation.time_zone,
+        "start": start,
+        "first": first,
+        "last": last,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_DAY, given)
+        rows = cursor.fetchall()
+    return rows if any(sum(counts) for _, *counts in rows) else []
