@@ -93,13 +93,14 @@ def invoice_of(*, organisation: Organisation | uuid.UUID, reference: str) -> Inv
 def refunded(payment: Payment) -> Money:
     """What went back to the payer."""
     done = Refund.objects.filter(payment=payment, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))["sum"]
-    return _money(done, payment.currency)
+    return _money(done, payment.amount.currency.code)
 
 
 def allocated(payment: Payment) -> Money:
     """What of a payment pays invoices."""
     return _money(
-        PaymentAllocation.objects.filter(payment=payment).aggregate(sum=Sum("amount"))["sum"], payment.currency
+        PaymentAllocation.objects.filter(payment=payment).aggregate(sum=Sum("amount"))["sum"],
+        payment.amount.currency.code,
     )
 
 

@@ -62,7 +62,7 @@ class InvoiceInput(StrictSerializer):
 
     customer = serializers.UUIDField()
     currency = serializers.CharField(max_length=3, required=False, help_text="ISO 4217; default: the customer's.")
-    lines = LineFields(many=True, allow_empty=False, max_length=MAX_LINES)
+    lines = LineFields(many=True, allow_empty=False, max_length=MAX_LINES)  # type: ignore[call-arg]
     prices_include_tax = serializers.BooleanField(required=False, default=False)
     issued_on = DayField(required=False, allow_null=True, help_text="Default: the day it is finalised.")
     net_days = serializers.IntegerField(min_value=0, max_value=365, required=False, allow_null=True)
@@ -91,7 +91,7 @@ class CreditNoteInput(StrictSerializer):
     """Without amounts everything that is left is credited."""
 
     reason = serializers.CharField(min_length=3, max_length=300)
-    amounts = CreditLine(many=True, required=False, allow_null=True, allow_empty=False, max_length=MAX_LINES)
+    amounts = CreditLine(many=True, required=False, allow_null=True, allow_empty=False, max_length=MAX_LINES)  # type: ignore[call-arg]
 
     def validate_amounts(self, lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         if lines and len({line["position"] for line in lines}) != len(lines):

@@ -1,5 +1,6 @@
 """What the API answers. Lists are made from columns, without model instances or serializers on the way."""
 
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
@@ -289,7 +290,7 @@ def _line(line: Any, amount: Any, tax: Any, currency: str) -> dict[str, Any]:
         "amount": wire_amount(amount, currency),
         "tax_category": line.tax_category,
         "tax_code": line.tax_code,
-        "tax_rate": wire_number(getattr(line, "tax_rate", 0)),
+        "tax_rate": wire_number(getattr(line, "tax_rate", Decimal(0))),
         "tax": wire_amount(tax, currency),
         "period_start": line.period_start,
         "period_end": line.period_end,

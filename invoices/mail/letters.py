@@ -36,7 +36,7 @@ def letter(mail: Mail, connection: Any = None) -> EmailMultiAlternatives:
     chosen, language = words(mail.kind, mail.customer.language or organisation.language)
     values = values_of(mail, language)
     greeting, regards = (text.format_map(values) for text in GREETINGS[language])
-    context = {
+    context: dict[str, Any] = {
         "subject": _one_line(chosen.subject.format_map(values)),
         "greeting": greeting,
         "paragraphs": [paragraph.format_map(values) for paragraph in chosen.paragraphs],
@@ -64,11 +64,8 @@ def letter(mail: Mail, connection: Any = None) -> EmailMultiAlternatives:
 
 def values_of(mail: Mail, language: str) -> Values:
     """What the words of a letter may name: the letter's own context, its invoice and its credit note."""
-    party = mail.organisation.party
-    values = Values(
-        name=mail.customer.name or "",
-        seller=str((party.details or {}).get("name") or mail.organisation.name) if party else mail.organisation.name,
-    )
+    seller = _party_of(mail.organisation).get("name") or mail.organisation.name
+    values = Values(name=mail.customer.name or "", seller=str(seller))
     invoice, note = mail.invoice, mail.credit_note
     if invoice is not None:
         values |= {
@@ -98,10 +95,10 @@ def _shown(key: str, value: Any, language: str) -> str:
 
 
 def _attachments(mail: Mail, *, attaches_invoice: bool) -> list[tuple[str, bytes]]:
-    if mail.credit_note_id:
-        return [(_file_name(mail.credit_note.number), render_credit_note(mail.credit_note_id))]
-    if mail.invoice_id and attaches_invoice:
-        return [(_file_name(mail.invoice.number), render_invoice(mail.invoice_id))]
+    if mail.credit_note is not None:
+        return [(_file_name(mail.credit_note.number), render_credit_note(mail.credit_note.pk))]
+    if mail.invoice is not None and attaches_invoice:
+        return [(_file_name(mail.invoice.number), render_invoice(mail.invoice.pk))]
     return []
 
 
@@ -123,9 +120,13 @@ def _sender(organisation: Organisation, seller: str) -> str:
 
 
 def _reply_to(organisation: Organisation) -> list[str]:
-    details = (organisation.party.details or {}) if organisation.party else {}
-    email = str(details.get("email") or "")
+    email = str(_party_of(organisation).get("email") or "")
     return [email] if "@" in email and _one_line(email) == email else []
+
+
+def _party_of(organisation: Organisation) -> dict[str, Any]:
+    details: Any = organisation.party.details if organisation.party else None
+    return details or {}
 
 
 def _one_line(text: str) -> str:

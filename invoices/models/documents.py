@@ -52,9 +52,14 @@ class TaxRate(TenantModel):
             )
         ]
 
+    def __str__(self) -> str:
+        return f"{self.category} {self.country} {self.rate.normalize():f} % from {self.valid_from}"
+
 
 class Invoice(FSMModelMixin, TenantModel):
     """A numbered claim. Totals are columns of the row; they follow EN 16931's arithmetic."""
+
+    currency: str  # the column that the amounts share
 
     class Status(models.TextChoices):
         DRAFT = "draft"
@@ -232,6 +237,7 @@ class InvoiceTax(models.Model):
 class CreditNote(TenantModel):
     """A numbered reduction of a finalised invoice."""
 
+    currency: str  # the column that the amounts share
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="credit_notes")
     number = models.CharField(max_length=16)
     issued_on = models.DateField()
@@ -269,6 +275,7 @@ class CreditNote(TenantModel):
 class PaymentAllocation(TenantModel):
     """A payment applied to an invoice; a negative one takes it back (refund, lost dispute)."""
 
+    currency: str  # the column that the amounts share
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="allocations")
     payment = models.ForeignKey(
         "payments.Payment",
@@ -289,6 +296,8 @@ class PaymentAllocation(TenantModel):
 class InstallmentPlan(FSMModelMixin, TenantModel):
     """One contract paid in parts: an annual fee in four. The parts add up to the total; each becomes an invoice on its day."""
 
+    currency: str  # the column that the amounts share
+
     class Status(models.TextChoices):
         ACTIVE = "active"
         COMPLETED = "completed"
@@ -307,6 +316,9 @@ class InstallmentPlan(FSMModelMixin, TenantModel):
     status = FSMField(choices=Status.choices, default=Status.ACTIVE, protected=True)
     created_at = models.DateTimeField()
 
+    def __str__(self) -> str:
+        return self.description
+
     @transition(status, source=Status.ACTIVE, target=Status.COMPLETED)
     def complete(self) -> None: ...
 
@@ -317,6 +329,7 @@ class InstallmentPlan(FSMModelMixin, TenantModel):
 class Installment(TenantModel):
     """One part of an installment plan; number 0 is the down payment."""
 
+    currency: str  # the column that the amounts share
     plan = models.ForeignKey(InstallmentPlan, on_delete=models.PROTECT, related_name="installments")
     number = models.PositiveSmallIntegerField()
     due_on = models.DateField()
@@ -336,6 +349,7 @@ class Installment(TenantModel):
 class RecognitionEntry(TenantModel):
     """One month of a line that was billed for longer: moved from deferred revenue to revenue on its day."""
 
+    currency: str  # the column that the amounts share
     line = models.ForeignKey(InvoiceLine, on_delete=models.PROTECT, related_name="recognition")
     number = models.PositiveSmallIntegerField()
     due_on = models.DateField(help_text="Last day of the month of service.")

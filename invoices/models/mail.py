@@ -52,6 +52,9 @@ class Mail(FSMModelMixin, TenantModel):
             )
         ]
 
+    def __str__(self) -> str:
+        return self.kind.replace("_", " ")
+
     @transition(status, source=[Status.DUE, Status.SENDING], target=Status.SENDING)
     def begin(self, *, message_id: str, until: Any) -> None:
         """Claim it until ``until`` (wall clock); the Message-ID stays the same over all tries."""

@@ -223,14 +223,19 @@ def _details(party: BillingParty | None, organisation: Organisation) -> dict[str
             "country": organisation.country,
             "address": {"country": organisation.country},
         }
-    return {"name": organisation.name, "country": party.country, **(party.details or {})}
+    return {"name": organisation.name, "country": party.country, **_of(party)}
+
+
+def _of(party: BillingParty) -> dict[str, Any]:
+    details: Any = party.details
+    return details or {}
 
 
 def _buyer_details(invoice: Invoice) -> dict[str, Any]:
     party = invoice.buyer or invoice.customer.party
     if party is None:
         return {"name": invoice.customer.name}
-    return {"name": invoice.customer.name, "country": party.country, **(party.details or {})}
+    return {"name": invoice.customer.name, "country": party.country, **_of(party)}
 
 
 def _party(details: Mapping[str, Any], language: str, word: Mapping[str, str]) -> Party:
@@ -327,11 +332,11 @@ def _payment(invoice: Invoice, seller: Mapping[str, Any], word: Mapping[str, str
         ("IFSC", bank.get("ifsc")),
         (word["reference"], invoice.number),
     ]
-    details = [(name, str(value)) for name, value in details if value]
-    if not payload and len(details) == 1:
+    printed = [(name, str(value)) for name, value in details if value]
+    if not payload and len(printed) == 1:
         return None
     hint = word["pay_upi" if payload.startswith("upi:") else "pay_epc"] if payload else ""
-    return Payment(svg=mark_safe(qr.svg(payload)), hint=hint, details=details)  # noqa: S308  our own drawing
+    return Payment(svg=mark_safe(qr.svg(payload)), hint=hint, details=printed)  # noqa: S308  our own drawing
 
 
 def _grouped(iban: Any) -> str:

@@ -57,7 +57,8 @@ def follow_cancelled(*, payment_id: uuid.UUID) -> Payment | None:
     """A payment over an amount that is no longer due has ended: ask for the rest. Others stay cancelled."""
     payment = Payment.objects.get(pk=payment_id)
     invoice_id = selectors.invoice_id_of(payment.reference)
-    invoice = Invoice.objects.of(payment.organisation_id).select_for_update().filter(pk=invoice_id).first()
+    invoices = Invoice.objects.of(payment.organisation_id).select_for_update()
+    invoice = invoices.filter(pk=invoice_id).first() if invoice_id else None
     if invoice is None or payment.amount == invoice.due:
         return None
     return _ask_for_rest(invoice)

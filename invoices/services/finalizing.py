@@ -75,6 +75,7 @@ def _price_again(invoice: Invoice, organisation: Organisation, at: datetime) -> 
 
 def _freeze(invoice: Invoice, organisation: Organisation, at: datetime) -> None:
     issued_on = invoice.issued_on
+    assert issued_on is not None
     number = take_numbers(organisation=organisation, kind=NumberSeries.Kind.INVOICE, day=issued_on)[0]
     invoice.finalize(number=number, issued_on=issued_on, due_on=issued_on + timedelta(days=invoice.net_days), at=at)
     if not invoice.due.amount:

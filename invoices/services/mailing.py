@@ -202,12 +202,15 @@ def _is_final(exc: Exception) -> bool:
 def _said(exc: Exception) -> str:
     """What the server said, without the recipient's address."""
     if isinstance(exc, smtplib.SMTPRecipientsRefused):
-        code, text = next(iter(exc.recipients.values()))
-        return f"{code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"
+        code, answer = next(iter(exc.recipients.values()))
+        return f"{code} {_plain(answer)}"
     if isinstance(exc, smtplib.SMTPResponseException):
-        text = exc.smtp_error.decode(errors="replace") if isinstance(exc.smtp_error, bytes) else exc.smtp_error
-        return f"{exc.smtp_code} {text}"
+        return f"{exc.smtp_code} {_plain(exc.smtp_error)}"
     return f"{type(exc).__name__}: {exc}"
+
+
+def _plain(answer: bytes | str) -> str:
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
 
 
 def _close(connection: BaseEmailBackend) -> None:

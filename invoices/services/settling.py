@@ -53,7 +53,7 @@ def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> Pa
     if known is not None:
         return known
     amount = zero(invoice.currency)
-    if invoice.status in COLLECTABLE and payment.currency == invoice.currency:
+    if invoice.status in COLLECTABLE and payment.amount.currency == invoice.due.currency:
         amount = round_money(min(invoice.due, payment.amount - selectors.refunded(payment)))
     return book(invoice=invoice, amount=amount, payment=payment, key=key, at=at or clock.now(invoice.organisation_id))
 
@@ -108,7 +108,7 @@ def take_back_refunded(*, refund_id: uuid.UUID, at: datetime | None = None) -> P
         return known
     excess = selectors.allocated(payment) - (payment.amount - selectors.refunded(payment))
     free = selectors.free_credit(
-        organisation=refund.organisation_id, customer_id=payment.customer_id, currency=payment.currency
+        organisation=refund.organisation_id, customer_id=payment.customer_id, currency=payment.amount.currency.code
     )
     amount = round_money(min(excess, -free))
     last = PaymentAllocation.objects.filter(payment=payment, amount__gt=0).order_by("-id").first()
