@@ -52,16 +52,17 @@ GROUPS: dict[str, list[Page]] = {
              hint="Recurring revenue, collection and success rates"),
         Page("Today", "today", url="admin:payments_today", permission="reconciliation.view",
              hint="What is open between gateway, books and bank"),
+        Page("MRR movements", "trending_up", model="analytics.mrrmovement", hint="Every change of recurring revenue"),
     ],
     "Customers": [
         Page("Customers", "group", model="billing.customer", hint="Who owes and pays"),
+        Page("Beneficiaries", "diversity_3", model="billing.beneficiary", hint="Whom customers buy for"),
         Page("Usage", "speed", model="billing.usageevent", hint="What was measured"),
         Page("Meters", "straighten", model="billing.meter", hint="What usage is counted by"),
     ],
     "Subscriptions": [
         Page("Subscriptions", "autorenew", model="subscriptions.subscription", hint="Who is subscribed to what, and until when"),
         Page("Plans", "sell", model="subscriptions.plan", hint="Prices, versions, add-ons"),
-        Page("Coupons", "redeem", model="subscriptions.coupon", hint="Discounts that may be given"),
         Page("Billing runs", "receipt_long", model="subscriptions.billingrun", hint="What was billed when, and what was set aside"),
         Page("Dunning", "notification_important", model="subscriptions.dunningcase", hint="Who is reminded, and how far it has gone"),
         Page("Dunning policies", "rule", model="subscriptions.dunningpolicy", hint="Which step comes after how many days"),
@@ -99,7 +100,6 @@ GROUPS: dict[str, list[Page]] = {
     "Platform": [
         Page("Organisations", "domain", model="billing.organisation", hint="Tenants and their settings"),
         Page("Members", "badge", model="billing.membership", hint="Who may do what"),
-        Page("Users", "person", model="billing.user", hint="Who may sign in"),
         Page("API keys", "key", model="billing.apikey", hint="Keys of applications and their scopes"),
         Page("Events", "bolt", model="billing.event", hint="Facts, in order"),
         Page("Dead letters", "mark_email_unread", model="billing.eventhandling", hint="Events that a handler could not take"),

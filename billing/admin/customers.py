@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from billing import masking
 from billing.admin.base import ReasonForm, TenantAdmin
-from billing.admin.panels import Figure, Panel, Record, RecordAdmin, journal_panel, moment, page_action, timeline_panel
+from billing.admin.panels import Figure, Panel, Record, RecordAdmin, account_panel, moment, page_action, timeline_panel
 from billing.models import Beneficiary, Customer
 from billing.models.fields import lookup_hash
 from billing.selectors import ledger
@@ -63,7 +63,7 @@ class CustomerAdmin(RecordAdmin):
             figures=_figures(self, request, row),
             panels=[
                 _beneficiaries(row),
-                *journal_panel(request, self, row, [row.pk]),
+                *account_panel(request, self, row),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
         )

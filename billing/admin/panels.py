@@ -6,7 +6,7 @@ signed-in person may open.
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import wraps
@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from moneyed import Money
@@ -29,7 +30,7 @@ from billing import clock
 from billing.admin.base import TenantAdmin, path_to, site
 from billing.errors import DomainError
 from billing.masking import mask_name
-from billing.models import AuditRecord, Event, JournalEntry, LedgerAccount
+from billing.models import AuditRecord, Event, JournalEntry, LedgerAccount, Posting
 from billing.selectors import access
 
 NOTHING = "–"
@@ -262,8 +263,31 @@ class RecordAdmin(TenantAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         row = kwargs.get("obj")
         if row is not None:
-            context["record"] = self.record(request, row)
+            record = self.record(request, row)
+            context["record"] = replace(record, panels=[*contributed(request, self, row), *record.panels])
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+# --- panels that higher apps add -------------------------------------------------------------------
+Contribution = Callable[[HttpRequest, TenantAdmin, Any], list[Panel]]
+_contributions: dict[str, list[Contribution]] = {}
+
+
+def on_page_of(label: str) -> Callable[[Contribution], Contribution]:
+    """Show the decorated function's panels on the pages of the model ``label`` too: a customer's invoices, say."""
+
+    def register(function: Contribution) -> Contribution:
+        _contributions.setdefault(label, []).append(function)
+        return function
+
+    return register
+
+
+def contributed(request: HttpRequest, page: TenantAdmin, row: Any) -> list[Panel]:
+    """What other apps show on the page of ``row``."""
+    return [
+        panel for function in _contributions.get(row._meta.label_lower, []) for panel in function(request, page, row)
+    ]
 
 
 # --- panels that many pages show -------------------------------------------------------------------
@@ -294,6 +318,23 @@ def journal_panel(request: HttpRequest, page: TenantAdmin, row: Any, sources: It
     ]
 
 
+def account_panel(request: HttpRequest, page: TenantAdmin, customer: Any) -> list[Panel]:
+    """What was posted for a customer, newest first; nothing for those who may not see the ledger."""
+    if not page.actor(request, customer).may("ledger.view"):
+        return []
+    postings = Posting.objects.filter(customer=customer).select_related("entry", "account").order_by("-id")
+    rows = [
+        (moment(one.entry.occurred_at, customer.organisation), link(request, one.entry, words(one.entry.kind)),
+         one.entry.description, one.account.code, money(one.amount) if one.side == "D" else "",
+         money(one.amount) if one.side == "C" else "")
+        for one in postings[:50]
+    ]  # fmt: skip
+    headers = ("Time", "Entry", "Of", "Account", "Debit", "Credit")
+    return [
+        Panel(title="Account", headers=headers, rows=rows, numbers=frozenset({4, 5}), empty="Nothing is posted yet.")
+    ]
+
+
 _TOLD = (
     "number",
     "amount",
@@ -308,17 +349,23 @@ _TOLD = (
 )
 
 
-def told(payload: Any) -> str:
-    """What a payload says that a reader of the story wants to know."""
+def told(payload: Any, organisation: Any = None) -> str:
+    """What a payload says that a reader of the story wants to know; times on the organisation's wall."""
     if not isinstance(payload, dict):
         return ""
-    parts = [f"{words(name)} {_plain(payload[name])}" for name in _TOLD if payload.get(name)]
-    currency = payload.get("currency")
-    return ", ".join([*parts, str(currency)] if currency and parts else parts)
+    currency = payload.get("currency", "")
+    return ", ".join(
+        f"{words(name)} {_plain(name, payload[name], currency, organisation)}" for name in _TOLD if payload.get(name)
+    )
 
 
-def _plain(value: Any) -> Any:
-    return " ".join(map(str, value.values())) if isinstance(value, dict) else value
+def _plain(name: str, value: Any, currency: str, organisation: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(map(str, value.values()))
+    if name in ("amount", "total", "due"):
+        return f"{value} {currency}".strip()
+    at = parse_datetime(str(value)) if name.endswith("_at") and organisation else None
+    return words(str(value)) if at is None and name != "number" else moment(at, organisation) if at else str(value)
 
 
 def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Iterable[Any]) -> list[Panel]:
@@ -328,13 +375,17 @@ def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Itera
     if actor.may("event.view"):
         events = Event.objects.filter(organisation_id=row.organisation_id, aggregate_id__in=wanted)
         happened += [
-            (event.occurred_at, 1, (event.type, told(event.payload), "", "", event.correlation_id[:12]))
+            (
+                event.occurred_at,
+                1,
+                (event.type, told(event.payload, row.organisation), "", "", event.correlation_id[:12]),
+            )
             for event in events[:MAX_ROWS]
         ]
     if actor.may("audit.view"):
         records = AuditRecord.objects.of(row.organisation_id).filter(target_id__in=[str(pk) for pk in wanted])
         happened += [
-            (one.occurred_at, 0, (one.action, told(one.after), one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
+            (one.occurred_at, 0, (one.action, told(one.after, row.organisation), one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
             for one in records[:MAX_ROWS]
         ]  # fmt: skip
     if not actor.may("event.view") and not actor.may("audit.view"):

@@ -64,17 +64,7 @@ class PaymentAdmin(RecordAdmin):
 
     view_permission = "payment.view"
     empty_hint = "A payment is asked for when an invoice is finalised, or over the API."
-    list_display = (
-        "name",
-        "who",
-        "state",
-        "sum_amount",
-        "refunded_amount",
-        "attempts_made",
-        "decline",
-        "next_attempt",
-        "asked",
-    )
+    list_display = ("name", "who", "state", "sum_amount", "tries", "decline", "next_attempt", "asked")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         CurrencyFilter,
@@ -97,11 +87,14 @@ class PaymentAdmin(RecordAdmin):
     who = customer_column
     state = status_column()
     sum_amount = amount_column("amount")
-    refunded_amount = amount_column("refunded")
 
     @admin.display(description="payment", ordering="reference")
     def name(self, row: Payment) -> str:
-        return row.description or row.reference
+        return str(row)
+
+    @admin.display(description="tries", ordering="attempts_made")
+    def tries(self, row: Payment) -> int:
+        return row.attempts_made
 
     @admin.display(description="refused because", ordering="decline_code")
     def decline(self, row: Payment) -> str:

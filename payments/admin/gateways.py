@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from billing.admin.base import ActionVariant, ReasonForm, decision, path_to, site
@@ -85,12 +86,20 @@ class GatewayAccountAdmin(RecordAdmin):
     empty_hint = (
         "Add an account with the keys that Razorpay or Stripe shows; until then only offline payments are taken."
     )
-    list_display = ("code", "provider", "key_id", "active", "is_default", "organisation")
+    list_display = ("code", "provider", "key_id", "state", "used", "organisation")
     list_filter = (("provider", ChoicesDropdownFilter), "active")
     list_select_related = ("organisation",)
-    ordering = ("organisation", "code")
+    ordering = ("code",)
     actions_list = ("add_account",)
     actions_detail = ("rotate_webhook_secret", "end_rotation", "stop", "resume")
+
+    @display(description="state", ordering="active", label={"active": "success", "stopped": ""})
+    def state(self, row: GatewayAccount) -> str:
+        return "active" if row.active else "stopped"
+
+    @admin.display(description="collects", ordering="is_default")
+    def used(self, row: GatewayAccount) -> str:
+        return "unless said otherwise" if row.is_default else "where it is named"
 
     @page_action(description="Add account", permission="gateway.edit", icon="add")
     def add_account(self, request: HttpRequest) -> HttpResponse:

@@ -34,7 +34,7 @@ class PaymentMethodAdmin(RecordAdmin):
 
     view_permission = "payment_method.view"
     empty_hint = "A customer saves a method on the gateway's own page; card numbers never come here."
-    list_display = ("name", "who", "state", "is_default", "valid_until", "limit_amount", "gateway_account")
+    list_display = ("name", "who", "state", "first", "valid_until", "limit_amount", "gateway_account")
     list_filter = (("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter))
     list_select_related = ("customer", "gateway_account", "organisation")
     search_fields = ("customer__external_id__iexact", "last4__exact")
@@ -49,6 +49,10 @@ class PaymentMethodAdmin(RecordAdmin):
     @admin.display(description="method", ordering="kind")
     def name(self, row: PaymentMethod) -> str:
         return str(row)
+
+    @admin.display(description="debited", ordering="is_default")
+    def first(self, row: PaymentMethod) -> str:
+        return "first" if row.is_default else "–"
 
     @admin.display(description="valid until", ordering="expires_on")
     def valid_until(self, row: PaymentMethod) -> str:
@@ -72,7 +76,7 @@ class PaymentMethodAdmin(RecordAdmin):
     def record(self, request: HttpRequest, row: PaymentMethod) -> Record:
         debits = Payment.objects.of(row.organisation_id).filter(method=row).order_by("-id")
         rows = [
-            (link(request, one, one.description or one.reference), badge(one.status), money(one.amount),
+            (link(request, one), badge(one.status), money(one.amount),
              moment(one.created_at, row.organisation))
             for one in debits[:50]
         ]  # fmt: skip
@@ -123,7 +127,7 @@ class RefundAdmin(RecordAdmin):
 
     @admin.display(description="payment", ordering="payment__reference")
     def of_payment(self, row: Refund) -> str:
-        return row.payment.description or row.payment.reference
+        return str(row.payment)
 
     @admin.display(description="customer", ordering="payment__customer__external_id")
     def who(self, row: Refund) -> str:
@@ -146,7 +150,7 @@ class RefundAdmin(RecordAdmin):
             badges=[badge(row.status)],
             figures=[Figure(name="Amount", value=money(row.amount), hint=f"of {money(row.payment.amount)}")],
             facts=[
-                ("Payment", link(request, row.payment, row.payment.description)),
+                ("Payment", link(request, row.payment)),
                 ("Customer", link(request, row.payment.customer)),
                 ("Reason", row.reason),
                 ("At the gateway", row.gateway_ref or "–"),
@@ -190,7 +194,7 @@ class DisputeAdmin(RecordAdmin):
 
     @admin.display(description="payment", ordering="payment__reference")
     def of_payment(self, row: Dispute) -> str:
-        return row.payment.description or row.payment.reference
+        return str(row.payment)
 
     @admin.display(description="customer", ordering="payment__customer__external_id")
     def who(self, row: Dispute) -> str:
@@ -215,7 +219,7 @@ class DisputeAdmin(RecordAdmin):
                 Figure(name="Fee", value=money(row.fee)),
             ],
             facts=[
-                ("Payment", link(request, row.payment, row.payment.description)),
+                ("Payment", link(request, row.payment)),
                 ("Customer", link(request, row.payment.customer)),
                 ("Gateway account", link(request, row.gateway_account)),
                 ("At the gateway", row.gateway_ref),

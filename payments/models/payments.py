@@ -63,7 +63,7 @@ class Payment(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return self.reference
+        return self.description or self.reference
 
     @transition(status, source=Status.PENDING, target=Status.PROCESSING)
     def begin(self) -> None:
