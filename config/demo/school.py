@@ -241,11 +241,11 @@ class School:
         )
         family.students.append(student["id"])
         roll = (family.number * 5 + index * 3) % 20
-        if roll < 13:
+        if roll < 9:
             self._subscribe(family, student["id"], "meals-monthly", f"meals-{family.number + 1:04d}-{index + 1}")
-        elif roll < 15:
+        elif roll == 13 and family.number % 3 == 1:
             self._subscribe(family, student["id"], "meals-weekly", f"meals-{family.number + 1:04d}-{index + 1}")
-        elif roll == 15 and family.number % 4 == 0:
+        elif roll == 16 and family.number % 24 == 2:
             ends = house.today + timedelta(days=21)
             self._subscribe(
                 family, student["id"], "meals-daily", f"meals-{family.number + 1:04d}-{index + 1}", ends=ends
