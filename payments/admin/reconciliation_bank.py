@@ -5,7 +5,7 @@ import zlib
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -140,10 +140,8 @@ class BankAccountAdmin(RecordAdmin):
     def _confirm(self, request: HttpRequest, row: BankAccount, token: str) -> HttpResponse:
         kept = cache.get(_key(request, row, token))
         if kept is None:
-            form = UploadForm()
-            form.full_clean()
-            form.add_error(None, "The upload is gone after 15 minutes; nothing was booked. Upload the file again.")
-            return self.ask(request, title=f"Import a statement into {row.name}", form=form, back_to=path_to(row))
+            messages.error(request, "The upload is gone after 15 minutes; nothing was booked. Upload the file again.")
+            return HttpResponseRedirect(request.path)
         content, name, chosen = kept
         done = self.attempt(request, lambda: import_statement(
             organisation=row.organisation, bank_account=row, file_name=name, content=zlib.decompress(content), format=chosen,
