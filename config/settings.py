@@ -176,7 +176,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "billing.api.pagination.CursorPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["billing.api.strict.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "billing.api.schema.MunimAutoSchema",
     "EXCEPTION_HANDLER": "billing.api.errors.problem_handler",
     "DEFAULT_THROTTLE_CLASSES": ["billing.api.throttling.WindowThrottle"],
@@ -218,6 +218,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": env.int("CELERY_VISIBILITY_TIMEOUT", 3600),
     "socket_keepalive": True,
+    "socket_connect_timeout": 3,  # a broker that is away delays no request; the sweeper finds what was not sent
     "queue_order_strategy": "round_robin",
 }
 CELERY_RESULT_BACKEND = "django-db"

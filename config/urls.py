@@ -15,3 +15,7 @@ urlpatterns = [
     path("api/v1/", include("config.api_urls")),
     path("webhooks/", include("payments.api.webhook_urls")),
 ]
+
+handler400 = "config.answers.bad_request"
+handler404 = "config.answers.not_found"
+handler500 = "config.answers.server_error"

@@ -38,6 +38,8 @@ class SessionOutput(serializers.Serializer):
 
 EXAMPLE = OpenApiExample("Sign in", value={"email": "clerk@acme.example", "password": "…"}, request_only=True)
 
+TOKEN = OpenApiExample("A refresh token", value={"refresh": "eyJhbGciOi…"}, request_only=True)
+
 
 class AuthView(views.APIView):
     """Open to all, and limited by address."""
@@ -71,7 +73,14 @@ class LoginView(AuthView):
 
 
 class RefreshView(AuthView):
-    @extend_schema(operation_id="auth_refresh", request=RefreshInput, responses=SessionOutput, tags=["auth"], auth=[])
+    @extend_schema(
+        operation_id="auth_refresh",
+        request=RefreshInput,
+        responses=SessionOutput,
+        examples=[TOKEN],
+        tags=["auth"],
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         """Trade a refresh token for the next pair of tokens. A second use of one ends its chain."""
         given = self.read(request, RefreshInput)
@@ -79,7 +88,14 @@ class RefreshView(AuthView):
 
 
 class LogoutView(AuthView):
-    @extend_schema(operation_id="auth_logout", request=RefreshInput, responses={204: None}, tags=["auth"], auth=[])
+    @extend_schema(
+        operation_id="auth_logout",
+        request=RefreshInput,
+        responses={204: None},
+        examples=[TOKEN],
+        tags=["auth"],
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         """Sign out: no token of this sign-in renews any more."""
         sessions.close_session(self.read(request, RefreshInput)["refresh"])

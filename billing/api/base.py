@@ -12,6 +12,7 @@ from rest_framework.request import Request
 
 from billing import money
 from billing.api.authentication import Caller
+from billing.api.strict import misfit
 from billing.context import Actor
 from billing.models import Organisation
 
@@ -86,21 +87,38 @@ class TenantViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantGene
     """List and detail of one table, scoped to the caller's organisation."""
 
 
+MAX_NAMES = 50
+NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,60}")
+
+
 class PlainJSONField(serializers.DictField):
     """An object of short texts by name, which the house keeps and does not read."""
 
     child = serializers.CharField(max_length=500, allow_blank=True)
 
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and not (len(data) <= MAX_NAMES and all(NAME.fullmatch(key) for key in data)):
+            raise serializers.ValidationError(f"Give at most {MAX_NAMES} names of 1 to 60 printable characters.")
+        return super().to_internal_value(data)
+
 
 class StrictSerializer(serializers.Serializer):
-    """Input that refuses unknown fields, so that a misspelt one is not silently ignored."""
+    """Input that refuses unknown fields and wrong JSON types, so that nothing is silently ignored or reinterpreted."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                raise serializers.ValidationError({name: ["This field is not known here."] for name in unknown})
+            unknown = {name: ["This field is not known here."] for name in sorted(set(data) - set(self.fields))}
+            wrong = {name: text for name, field in self.fields.items() if (text := misfit(field, data.get(name)))}
+            if unknown or wrong:
+                raise serializers.ValidationError(unknown | wrong)
         return super().to_internal_value(data)
+
+    @classmethod
+    def many_init(cls, *args: Any, **kwargs: Any) -> Any:
+        """A list that may be null is still a list of objects."""
+        listed = super().many_init(*args, **kwargs)
+        listed.child.allow_null = False
+        return listed
 
 
 AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,4})?")

@@ -81,6 +81,7 @@ EXAMPLE = OpenApiExample(
     value={"url": "https://app.example.com/hooks", "event_types": ["invoice.paid"]},
     request_only=True,
 )
+PAUSE_EXAMPLE = OpenApiExample("Switch it off", value={"active": False}, request_only=True)
 
 
 @extend_schema_view(list=extend_schema(tags=["webhooks"]), retrieve=extend_schema(tags=["webhooks"]))
@@ -103,7 +104,7 @@ class WebhookEndpointViewSet(TenantViewSet):
         )
         return Response(NewEndpointOutput(endpoint).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=EndpointChange, responses=EndpointOutput, tags=["webhooks"])
+    @extend_schema(request=EndpointChange, responses=EndpointOutput, examples=[PAUSE_EXAMPLE], tags=["webhooks"])
     def partial_update(self, request: Request, pk: Any = None) -> Response:
         """Change address or wanted types, or switch it off and on."""
         endpoint = webhooks.update_endpoint(

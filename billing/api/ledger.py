@@ -115,7 +115,7 @@ class TrialBalanceView(TenantViewMixin, views.APIView):
     )
     def get(self, request: Request) -> Response:
         """Sums of every account, and whether debits equal credits in each currency."""
-        query = TrialBalanceQuery(data=request.query_params)
+        query = TrialBalanceQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         found = ledger.trial_balance(organisation_id=self.organisation.pk, at=query.validated_data.get("at"))
         return Response(

@@ -1,5 +1,6 @@
 """OpenAPI: names of operations and the problem responses every operation can give."""
 
+import re
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -38,8 +39,22 @@ REASONS = {
 }
 
 
+READS = {"list": "List {}", "retrieve": "Show one of the {}"}
+
+
 class MunimAutoSchema(AutoSchema):
-    """Adds problem+json answers to each operation."""
+    """Adds a summary and problem+json answers to each operation."""
+
+    def get_summary(self) -> str | None:
+        """What the decorator says, else the first sentence of the method's text, else what lists and details do."""
+        summary = super().get_summary()
+        if summary:
+            return summary
+        action = getattr(self.view, "action", None) or self.method.lower()
+        if action in READS:
+            return READS[action].format(self.path.removesuffix("/{id}").rsplit("/", 1)[-1].replace("-", " "))
+        text = " ".join((getattr(self.view, action).__doc__ or "").split())
+        return re.split(r"(?<=[a-z)])[.:;] ", text)[0].rstrip(".") or None
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(*args, **kwargs)

@@ -43,6 +43,7 @@ CREDIT = OpenApiExample(
     value={"reason": "Late bus", "amounts": [{"position": 1, "amount": {"amount": "400.00", "currency": "INR"}}]},
     request_only=True,
 )
+FROM_CREDIT = OpenApiExample("A part", value={"amount": {"amount": "500.00", "currency": "INR"}}, request_only=True)
 REASON = OpenApiExample("Why", value={"reason": "Written for the wrong customer"}, request_only=True)
 PLAN = OpenApiExample(
     "An annual fee in four",
@@ -157,7 +158,7 @@ class InvoiceViewSet(TenantViewSet):
         given = self.valid(inputs.ReasonInput)
         return self._answer(settling.write_off_invoice(invoice_id=self.get_object().pk, actor=self.actor, **given).pk)
 
-    @extend_schema(request=inputs.ApplyCreditInput, responses=outputs.InvoiceDetail)
+    @extend_schema(request=inputs.ApplyCreditInput, responses=outputs.InvoiceDetail, examples=[FROM_CREDIT])
     @action(detail=True, methods=["post"], url_path="apply-credit")
     @idempotent(atomic=True)
     def apply_credit(self, request: Request, pk: uuid.UUID | None = None) -> Response:

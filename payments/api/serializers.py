@@ -127,6 +127,9 @@ class OfflinePaymentInput(StrictSerializer):
     note = serializers.CharField(min_length=3, max_length=200)
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("With another method", request_only=True, value={"method": EXAMPLE_ID})]
+)
 class RetryInput(StrictSerializer):
     method = serializers.UUIDField(default=None, allow_null=True, help_text="Empty: the usual method.")
 
@@ -245,6 +248,19 @@ class StripeResult(StrictSerializer):
     setup_intent = serializers.CharField(max_length=80)
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A UPI mandate saved on Razorpay's page",
+            request_only=True,
+            value={
+                "customer": EXAMPLE_ID,
+                "gateway_account": EXAMPLE_ID,
+                "razorpay": {"payment_id": "pay_29QQoUBi66xm2f", "order_id": "order_9A33XWu170gUtm", "signature": "9ef4…"},
+            },
+        )
+    ]
+)
 class MethodInput(StrictSerializer):
     """What the gateway's script handed back, for Munim to check with the gateway."""
 
