@@ -1,4 +1,7 @@
-"""A worker of the billing run for the measurements: says that it is ready, bills the organisation named, says how much."""
+"""A worker of the billing run for the measurements: bills each organisation named on its input and says how much.
+
+The first one warms it up: modules, connections, the broker.
+"""
 
 import os
 import sys
@@ -9,15 +12,11 @@ import django
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    from django.db import connection
-
     from billing.models import Organisation
     from subscriptions.services.billing_run import run_billing
 
-    connection.ensure_connection()
-    print("ready", flush=True)
-    code = sys.stdin.readline().strip()
-    print(run_billing(organisation=Organisation.objects.get(code=code)).invoices, flush=True)
+    for line in sys.stdin:
+        print(run_billing(organisation=Organisation.objects.get(code=line.strip())).invoices, flush=True)
 
 
 if __name__ == "__main__":
