@@ -3,12 +3,14 @@
 import uuid
 
 import pytest
+from django.db import IntegrityError, transaction
 from moneyed import Money
 
 from payments.errors import PaymentNotCollectable
 from payments.gateways.base import ChargeResult, Outcome
+from payments.gateways.registry import gateway_for
 from payments.models import Payment, PaymentAttempt, ReconciliationException
-from payments.services import attempts, collection, offline, refunds
+from payments.services import attempts, charging, collection, offline, refunds, requests
 from tests.payments.conftest import NOON, SYSTEM, again
 
 pytestmark = pytest.mark.django_db
@@ -58,9 +60,6 @@ def test_a_duplicate_made_at_the_gateway_can_be_refunded(
     assert simulator.captured(razorpay) == [49900, 49900]
 
     for attempt in payment.attempts.all():
-        from payments.gateways.registry import gateway_for
-        from payments.services import charging, requests
-
         found = gateway_for(razorpay).find(requests.charge_request(charging.load(attempt.pk)))
         charging.settle(attempt.pk, found)
 
@@ -99,6 +98,56 @@ def test_another_currency_is_not_taken_either(razorpay, customer, save_method, a
     attempts.settle_attempt(attempt_id=attempt.pk, result=result)
 
     assert ReconciliationException.objects.get().kind == "amount_differs"
+
+
+@pytest.fixture
+def held(razorpay, customer, save_method, ask, simulator):
+    """An attempt whose charge the bank has authorised and nobody has captured."""
+    save_method(customer, razorpay)
+    payment = ask("499.00")
+    attempt = attempts.begin_attempt(payment_id=payment.pk)
+    order = simulator.session.post(f"{simulator.base}/v1/orders", auth=(razorpay.key_id, razorpay.key_secret),
+                                   json={"amount": 49900, "currency": "INR", "payment_capture": False}).json()  # fmt: skip
+    made = simulator.post("checkout", account=razorpay.key_id, order_id=order["id"], method="upi")
+    assert made["status"] == "authorized"
+    refs = {"gateway_order_ref": order["id"], "gateway_ref": made["razorpay_payment_id"]}
+    return attempt, ChargeResult(outcome=Outcome.AUTHORIZED, **refs)
+
+
+def test_what_is_authorised_is_captured_once(held, razorpay, simulator, balance_of, published):
+    attempt, result = held
+
+    for _ in range(2):
+        charging.settle(attempt.pk, result)
+
+    assert again(attempt.payment).status == "succeeded"
+    assert simulator.captured(razorpay) == [49900]
+    assert balance_of("customer_credit") == "-499.00"
+    assert published("payment.") == ["payment.captured"]
+
+
+def test_a_capture_whose_answer_is_lost_is_asked_for(held, razorpay, simulator, settings, balance_of):
+    settings.GATEWAY_READ_SECONDS = 0.4
+    attempt, result = held
+    simulator.fault("timeout_after", "/capture")
+
+    assert charging.settle(attempt.pk, result).status == "authorized"
+    assert charging.resolve(attempt.pk).status == "captured"
+
+    assert simulator.captured(razorpay) == [49900]
+    assert balance_of("customer_credit") == "-499.00"
+
+
+def test_what_nobody_wants_any_more_is_not_captured(held, razorpay, organisation, simulator, balance_of, published):
+    attempt, result = held
+    collection.cancel_payment(organisation_id=organisation.pk, reference=attempt.payment.reference)
+
+    charging.settle(attempt.pk, result)
+
+    assert again(attempt.payment).status == "cancelled"
+    assert simulator.captured(razorpay) == []
+    assert balance_of("customer_credit") == "0.00"
+    assert published("payment.") == ["payment.cancelled"]
 
 
 def test_every_piece_of_old_news_changes_nothing(paid, balance_of, published):
@@ -142,8 +191,6 @@ def test_cash_pays_an_invoice_that_waits_online_but_not_while_a_page_is_open(
 
 
 def test_one_open_attempt_is_a_rule_of_the_database(razorpay, customer, save_method, ask, organisation):
-    from django.db import IntegrityError, transaction
-
     save_method(customer, razorpay)
     payment = ask("499.00")
     attempt = attempts.begin_attempt(payment_id=payment.pk)
