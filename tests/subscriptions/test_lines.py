@@ -27,7 +27,7 @@ zones = st.sampled_from([ZoneInfo(name) for name in ("UTC", "Asia/Kolkata", "Eur
 intervals = st.sampled_from([("day", 1), ("day", 10), ("week", 2), ("month", 1), ("month", 3), ("year", 1)])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     anchor=st.dates(date(2000, 1, 1), date(2040, 1, 1)),
     start=st.integers(0, 3 * 365 * 86_400),
@@ -122,7 +122,7 @@ APRIL = billing_moment(
 PAID = Paid(APRIL, date(2026, 4, 1), date(2026, 5, 1))
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 29), st.integers(1, 400)), max_size=6), first=st.integers(1, 400))
 def test_any_chain_of_changes_costs_each_day_its_terms(changes, first):
     """Billed in advance for the first quantity, then changed on rising days: the sum is what day by day shares say."""
