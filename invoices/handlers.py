@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
+from billing import clock
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
@@ -102,7 +103,7 @@ def mail_receipt(event: Event) -> None:
         invoice_id=invoice.pk if invoice else None,
         context={
             "amount": {"amount": payload["amount"], "currency": payload["currency"]},
-            "paid_on": event.occurred_at.date().isoformat(),
+            "paid_on": event.occurred_at.astimezone(clock.zone(event.organisation)).date().isoformat(),
         },
     )
 
