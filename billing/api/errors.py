@@ -39,7 +39,10 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     set_rollback()
     if isinstance(exc, DomainError):
         errors = [{"field": exc.field, "code": exc.code, "message": str(exc)}] if exc.field else None
-        return problem(status_code=exc.http_status, code=exc.code, detail=str(exc), errors=errors)
+        response = problem(status_code=exc.http_status, code=exc.code, detail=str(exc), errors=errors)
+        if exc.http_status == status.HTTP_401_UNAUTHORIZED:
+            response["WWW-Authenticate"] = 'Bearer realm="munim"'
+        return response
     if isinstance(exc, Http404 | exceptions.NotFound):
         return problem(status_code=404, code="not_found", detail="No such object in this organisation.")
     if isinstance(exc, exceptions.ValidationError):
