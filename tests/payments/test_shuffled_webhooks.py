@@ -99,7 +99,17 @@ def deliver(account, messages):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("provider", ["razorpay", "stripe"])
 def test_doubled_and_shuffled_deliveries_end_where_the_gateway_stands(
-    provider, seed, make_account, letterbox, make_customer, ask, save_method, organisation, simulator, balance_of, published
+    provider,
+    seed,
+    make_account,
+    letterbox,
+    make_customer,
+    ask,
+    save_method,
+    organisation,
+    simulator,
+    balance_of,
+    published,
 ):
     address, caught = letterbox
     currency = "INR" if provider == "razorpay" else "EUR"
