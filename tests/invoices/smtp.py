@@ -26,9 +26,9 @@ class Post:
         self.connections += 1
         return "250 here"
 
-    async def handle_EHLO(
+    async def handle_EHLO(  # noqa: N802
         self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
-    ) -> list[str]:  # noqa: N802
+    ) -> list[str]:
         session.host_name = hostname
         self.connections += 1
         return responses

@@ -221,9 +221,10 @@ def test_what_cannot_be_priced_is_refused_by_name():
         priced(india(KARNATAKA))
     with pytest.raises(NegativeInvoice):
         priced(india(KARNATAKA), "1.00", "-2.00")
+    line = LineInput(description="x", amount=Money("1.00", "USD"))
+    draft = InvoiceDraft(customer_id=CUSTOMER, currency="INR", lines=[line])
     with pytest.raises(CurrencyMismatch):
-        line = LineInput(description="x", amount=Money("1.00", "USD"))
-        price_invoice(InvoiceDraft(customer_id=CUSTOMER, currency="INR", lines=[line]), india(KARNATAKA))
+        price_invoice(draft, india(KARNATAKA))
 
 
 def test_a_rate_holds_from_its_first_to_its_last_day():
