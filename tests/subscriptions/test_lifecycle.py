@@ -6,15 +6,14 @@ import pytest
 
 from billing.errors import NotFound
 from subscriptions import errors
-from subscriptions.errors import BillingBehind, TransitionRefused
+from subscriptions.errors import TransitionRefused
 from subscriptions.lines import MissingPrice
 from subscriptions.models import Subscription
-from subscriptions.services import catalog, changes, changing, lifecycle
+from subscriptions.services import catalog, changing, lifecycle
 from subscriptions.services.rows import Status
 from tests.subscriptions.house import (
     CLERK,
     amounts,
-    credit_notes_of,
     events_of,
     flat,
     fresh,
@@ -149,146 +148,6 @@ def test_a_fixed_end_charges_up_to_its_last_day_and_expires(tenant, customer):
     assert periods_of(subscription) == [("2026-04-01", "2026-05-01", "cycle"), ("2026-05-01", "2026-05-11", "cycle")]
     assert amounts(invoices_of(subscription)) == ["300.00", "96.77"]  # 10 of 31 days
     assert events_of(subscription)[-1] == ("expired", "0.00")
-
-
-def test_more_seats_now_cost_the_rest_of_the_period(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, flat("100.00"), seats("300.00")), quantity=2)
-    run(tenant)
-    turn(tenant, local("2026-04-11 18:00"))
-
-    changed = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=5)
-    live(tenant, local("2026-05-01 01:00"))
-
-    assert lines_of(changed.issued.invoice) == [
-        ("Unused: Seats (20 of 30 days)", "-400.00"),
-        ("Seats (20 of 30 days)", "1000.00"),  # the base fee did not change and stays out
-    ]
-    assert amounts(invoices_of(subscription)) == ["700.00", "600.00", "1600.00"]
-    assert events_of(subscription)[2:] == [("changed", "1600.00"), ("renewed", "1600.00")]
-
-
-def test_fewer_seats_now_are_credited_on_the_invoice_of_the_period(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, seats("300.00", tax_category="saas")), quantity=5)
-    run(tenant)
-    turn(tenant, local("2026-04-11 18:00"))
-
-    changed = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=2)
-
-    assert changed.issued.invoice is None
-    assert amounts(credit_notes_of(subscription)) == ["600.00"]
-    assert f"{credit_notes_of(subscription)[0].total.amount:.2f}" == "708.00"
-
-
-def test_up_and_down_within_a_period_costs_each_day_its_own_terms(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, seats("99.99")), quantity=1)
-    run(tenant)
-    for day, quantity in ((4, 7), (5, 3), (17, 11), (17, 2), (29, 1)):
-        turn(tenant, local(f"2026-04-{day:02} 11:00"))
-        changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=quantity)
-
-    def until(quantity, day):
-        return round(9999 * quantity * day / 30 + 1e-9)
-
-    days = [(1, 0, 3), (7, 3, 4), (3, 4, 16), (2, 16, 28), (1, 28, 30)]
-    paise = sum(until(quantity, last) - until(quantity, first) for quantity, first, last in days)
-    billed = sum(invoice.net.amount for invoice in invoices_of(subscription))
-    credited = sum(note.net.amount for note in credit_notes_of(subscription))
-    assert int((billed - credited) * 100) == paise
-
-
-def test_another_plan_at_the_period_end_prices_old_usage_by_the_old_plan(tenant, customer):
-    meter = make_meter(tenant)
-    calls = {"code": "calls", "name": "Calls", "currency": "INR", "model": "per_unit", "meter": "calls"}
-    small = make_plan(tenant, flat("100.00"), catalog.PriceInput(unit_price="2", **calls), code="small")
-    large = make_plan(tenant, flat("500.00"), catalog.PriceInput(unit_price="1", **calls), code="large")
-    subscription = subscribe(customer, small)
-    run(tenant)
-    use(customer, meter, "10", local("2026-04-20 00:00"))
-    use(customer, meter, "10", local("2026-05-20 00:00"))
-
-    version = changing.version_for(organisation=tenant, plan_id=large.pk)
-    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, version=version, when="period_end")
-    assert fresh(subscription).plan_version.plan.code == "small"
-    live(tenant, local("2026-06-01 01:00"))
-
-    assert [lines_of(invoice) for invoice in invoices_of(subscription)] == [
-        [("Base fee", "100.00")],
-        [("Base fee", "500.00"), ("Calls", "20.00")],
-        [("Base fee", "500.00"), ("Calls", "10.00")],
-    ]
-
-
-def test_another_plan_now_bills_old_usage_with_the_change(tenant, customer):
-    meter = make_meter(tenant)
-    calls = {"code": "calls", "name": "Calls", "currency": "INR", "model": "per_unit", "meter": "calls"}
-    small = make_plan(tenant, flat("300.00"), catalog.PriceInput(unit_price="2", **calls))
-    large = make_plan(tenant, flat("600.00"), catalog.PriceInput(unit_price="1", **calls))
-    subscription = subscribe(customer, small)
-    run(tenant)
-    use(customer, meter, "10", local("2026-04-10 00:00"))
-    use(customer, meter, "10", local("2026-04-20 00:00"))
-    turn(tenant, local("2026-04-16 09:00"))
-
-    version = changing.version_for(organisation=tenant, plan_id=large.pk)
-    changed = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, version=version)
-    live(tenant, local("2026-05-01 01:00"))
-
-    assert lines_of(changed.issued.invoice) == [
-        ("Unused: Base fee (15 of 30 days)", "-150.00"), ("Base fee (15 of 30 days)", "300.00"), ("Calls", "20.00"),
-    ]  # fmt: skip
-    assert lines_of(invoices_of(subscription)[-1]) == [("Base fee", "600.00"), ("Calls", "10.00")]
-
-
-def test_another_interval_now_begins_a_new_period_today(tenant, customer):
-    monthly, yearly = make_plan(tenant, flat("300.00")), make_plan(tenant, flat("3000.00"), interval="year")
-    subscription = subscribe(customer, monthly)
-    run(tenant)
-    turn(tenant, local("2026-04-16 09:00"))
-
-    version = changing.version_for(organisation=tenant, plan_id=yearly.pk)
-    changed = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, version=version)
-    live(tenant, local("2027-04-16 12:00"), step=timedelta(days=15))
-
-    assert lines_of(changed.issued.invoice) == [
-        ("Unused: Base fee (15 of 30 days)", "-150.00"),
-        ("Base fee", "3000.00"),
-    ]
-    assert periods_of(subscription) == [
-        ("2026-04-01", "2026-05-01", "cycle"), ("2026-04-16", "2027-04-16", "change1"), ("2027-04-16", "2028-04-16", "cycle"),
-    ]  # fmt: skip
-    assert events_of(subscription)[2] == ("changed", "250.00")
-
-
-def test_another_interval_at_the_period_end_takes_the_new_anchor(tenant, customer):
-    monthly, weekly = make_plan(tenant, flat("300.00")), make_plan(tenant, flat("80.00"), interval="week")
-    subscription = subscribe(customer, monthly)
-    run(tenant)
-
-    version = changing.version_for(organisation=tenant, plan_id=weekly.pk)
-    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, version=version, when="period_end")
-    live(tenant, local("2026-05-08 12:00"))
-
-    assert periods_of(subscription)[1:] == [
-        ("2026-05-01", "2026-05-08", "cycle"),
-        ("2026-05-08", "2026-05-15", "cycle"),
-    ]
-
-
-def test_a_change_planned_again_replaces_the_first_and_can_be_taken_back(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, seats("100.00")), quantity=1)
-    run(tenant)
-    for quantity in (5, 9):
-        changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=quantity, when="period_end")
-    live(tenant, local("2026-05-01 12:00"))
-    assert fresh(subscription).quantity == 9
-    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=2, when="period_end")
-
-    changing.cancel_planned_change(subscription_id=subscription.pk, actor=CLERK)
-    live(tenant, local("2026-06-01 12:00"))
-
-    assert amounts(invoices_of(subscription)) == ["100.00", "900.00", "900.00"]
-    with pytest.raises(errors.ChangePlanned):
-        changing.cancel_planned_change(subscription_id=subscription.pk, actor=CLERK)
 
 
 def test_pause_and_resume_within_the_paid_period_cost_nothing(tenant, customer):
@@ -451,43 +310,6 @@ def test_a_late_run_comes_to_the_end_last(tenant, customer):
     assert [event[0] for event in events_of(subscription)][-2:] == ["renewed", "expired"]
 
 
-def test_billing_that_lags_is_not_jumped_over(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, seats("100.00")), quantity=1)
-    run(tenant)
-    turn(tenant, local("2026-05-04 10:00"))
-
-    with pytest.raises(BillingBehind):
-        changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=4)
-    run(tenant)
-    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=4)
-
-    assert fresh(subscription).quantity == 4
-
-
-def test_on_the_morning_of_renewal_a_change_takes_the_whole_new_period(tenant, customer):
-    subscription = subscribe(customer, make_plan(tenant, seats("100.00")), quantity=1)
-    run(tenant)
-    turn(tenant, local("2026-05-01 06:00"))
-
-    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=4)
-    run(tenant)
-
-    assert amounts(invoices_of(subscription)) == ["100.00", "400.00"]
-
-
-def test_new_prices_are_for_new_subscribers(tenant, customer):
-    plan = make_plan(tenant, flat("100.00"))
-    old = subscribe(customer, plan)
-    catalog.add_version(plan_id=plan.pk, prices=[flat("150.00")], actor=CLERK, effective_from=local("2026-05-01 00:00"))
-    run(tenant)
-    live(tenant, local("2026-05-02 00:00"))
-
-    new = subscribe(customer, plan)
-    run(tenant)
-
-    assert (amounts(invoices_of(old)), amounts(invoices_of(new))) == (["100.00", "100.00"], ["150.00"])
-
-
 def test_two_currencies_of_one_plan(tenant, customer):
     plan = make_plan(tenant, flat("100.00"), flat("1.29", currency="USD"))
     dollars = make_customer(tenant, currency="USD")
@@ -556,28 +378,3 @@ def test_every_status_allows_its_operations_and_no_other(tenant, customer, statu
         assert status in str(refused.value)
         assert fresh(subscription).status == status
         assert (events_of(subscription), amounts(invoices_of(subscription))) == before
-
-
-def test_what_cannot_be_applied_is_set_aside_with_the_reason(tenant, customer):
-    meter = make_meter(tenant)
-    calls = catalog.PriceInput(
-        code="calls",
-        name="Calls",
-        currency="INR",
-        model="per_unit",
-        unit_price="1",
-        meter="calls",
-        tax_category="unknown",
-    )
-    broken, sound = subscribe(customer, make_plan(tenant, calls)), subscribe(customer, make_plan(tenant, flat("9.00")))
-    run(tenant)
-    use(customer, meter, "5", local("2026-04-05 12:00"))
-    for row in (broken, sound):
-        lifecycle.cancel(subscription_id=row.pk, actor=CLERK, when="period_end")
-
-    turn(tenant, local("2026-05-01 12:00"))
-    assert changes.apply_due(organisation=tenant) == 1
-
-    assert fresh(sound).status == Status.CANCELLED
-    assert fresh(broken).status == Status.ACTIVE
-    assert fresh(broken).failure.startswith("missing_tax_rate")

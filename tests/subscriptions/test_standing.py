@@ -5,19 +5,23 @@ import pytest
 from billing.models import Event
 from billing.services import clock_jobs, outbox
 from invoices.models import Invoice, Mail
+from subscriptions.services import catalog, changes, lifecycle
 from subscriptions.services.rows import Status
 from tests.subscriptions.house import (
+    CLERK,
     flat,
     fresh,
     invoices_of,
     live,
     local,
     make_customer,
+    make_meter,
     make_organisation,
     make_plan,
     run,
     subscribe,
     turn,
+    use,
 )
 
 pytestmark = pytest.mark.django_db
@@ -103,3 +107,29 @@ def test_the_clock_tells_of_a_trials_end_once_and_starts_the_paid_time(tenant):
     assert (mail.kind, mail.context["trial_ends_on"]) == ("trial_ending", "2026-04-11")
     assert fresh(subscription).status == Status.ACTIVE
     assert len(invoices_of(subscription)) == 1
+
+
+def test_what_cannot_be_applied_is_set_aside_with_the_reason(tenant):
+    customer = make_customer(tenant)
+    meter = make_meter(tenant)
+    calls = catalog.PriceInput(
+        code="calls",
+        name="Calls",
+        currency="INR",
+        model="per_unit",
+        unit_price="1",
+        meter="calls",
+        tax_category="unknown",
+    )
+    broken, sound = subscribe(customer, make_plan(tenant, calls)), subscribe(customer, make_plan(tenant, flat("9.00")))
+    run(tenant)
+    use(customer, meter, "5", local("2026-04-05 12:00"))
+    for row in (broken, sound):
+        lifecycle.cancel(subscription_id=row.pk, actor=CLERK, when="period_end")
+
+    turn(tenant, local("2026-05-01 12:00"))
+    assert changes.apply_due(organisation=tenant) == 1
+
+    assert fresh(sound).status == Status.CANCELLED
+    assert fresh(broken).status == Status.ACTIVE
+    assert fresh(broken).failure.startswith("missing_tax_rate")
