@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import path
+from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -165,14 +166,14 @@ class ExceptionAdmin(RecordAdmin):
 
     @display(description="age")
     def age(self, row: ReconciliationException) -> str:
-        stands_at = row.organisation.test_clock
-        now = stands_at.now if stands_at else clock.wall_now()  # as clock.now, without a query for each row
-        days = ((row.resolved_at or now) - row.opened_at).days
-        return f"{max(days, 0)} d"
+        days = ((row.resolved_at or _now(row)) - row.opened_at).days
+        return f"{max(days, 0)}\N{NO-BREAK SPACE}d"
 
     @display(description="due", ordering="due_on")
     def due(self, row: ReconciliationException) -> str:
-        return day(row.due_on)
+        text = day(row.due_on).replace(" ", "\N{NO-BREAK SPACE}")
+        late = row.status == "open" and row.due_on < _now(row).date()
+        return format_html('<b title="overdue" style="color: #dc2626">{}</b>', text) if late else text
 
     def offers(self, row: ReconciliationException, action: str) -> bool:
         return row.status == "open" and (action != "match" or row.source_type == "bank_line")
@@ -224,6 +225,12 @@ class ExceptionAdmin(RecordAdmin):
             panels=[_fitting(request, row), *journal_panel(request, self, row, [row.source_id]),
                     *timeline_panel(request, self, row, [row.pk])],
         )  # fmt: skip
+
+
+def _now(row: ReconciliationException) -> datetime:
+    """As ``clock.now``, without a query for each row of a list."""
+    stands_at = row.organisation.test_clock
+    return stands_at.now if stands_at else clock.wall_now()
 
 
 def _fitting(request: HttpRequest, row: ReconciliationException) -> Panel:

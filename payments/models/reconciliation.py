@@ -282,7 +282,7 @@ class ReconciliationException(TenantModel):
         indexes = [models.Index(fields=["organisation", "status", "due_on"], name="exception_board")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount}"
+        return f"{self.kind.replace('_', ' ')} {self.amount}"
 
     @transition(status, source=Status.OPEN, target=Status.RESOLVED)
     def resolve(self, *, at: Any, resolution: str, reason: str) -> None:

@@ -5,11 +5,17 @@ from datetime import date
 from typing import Any
 
 from moneyed import Money
+from moneyed.l10n import format_money
 
 from billing.api.base import wire
 from payments.matching import Decisions
 from payments.models import BankLine, Payment, Settlement
 from payments.services.exceptions import Finding
+
+
+def said(money: Money) -> str:
+    """An amount in a sentence, in the currency's own decimals: ``₹1,180.00``."""
+    return format_money(money, locale="en_US")
 
 
 def of_settlement_row(row: tuple[Any, ...]) -> Finding:
@@ -23,7 +29,7 @@ def of_settlement_row(row: tuple[Any, ...]) -> Finding:
             row_id,
             "unknown_reference",
             money,
-            f"The gateway adjusted the payout by {money} ({ref}); nothing here explains it.",
+            f"The gateway adjusted the payout by {said(money)} ({ref}); nothing here explains it.",
         )
     if item_id is None:
         return _unknown_item(row_id, kind, ref, money)
@@ -34,7 +40,9 @@ def of_settlement_row(row: tuple[Any, ...]) -> Finding:
         )
     if abs(item_amount) != abs(amount):
         expected = Money(item_amount, item_currency)
-        return _row(row_id, "amount_differs", money, f"{ref}: {expected} here, {money} in the settlement.", details)
+        return _row(
+            row_id, "amount_differs", money, f"{ref}: {said(expected)} here, {said(money)} in the settlement.", details
+        )
     if twice:
         return _row(row_id, "duplicate", money, f"{ref} is in a settlement already.", details)
     return _row(row_id, "unknown_reference", money, f"{ref} is known here in another state.", details)
@@ -46,8 +54,8 @@ def of_undecided(line: BankLine, decisions: Decisions, settlements: dict[uuid.UU
         settlement = settlements[decisions.differing[line.pk]]
         short = settlement.amount - line.amount
         details = {"settlement": str(settlement.pk), "expected": wire(settlement.amount), "found": wire(line.amount)}
-        said = f"{settlement.gateway_ref} paid {settlement.amount}, the bank shows {line.amount}: {short} differ."
-        return _line(line, "amount_differs", said, details)
+        sentence = f"{settlement.gateway_ref} paid {said(settlement.amount)}, the bank shows {said(line.amount)}: {said(short)} differ."
+        return _line(line, "amount_differs", sentence, details)
     if line.pk in decisions.duplicate:
         settlement = settlements[decisions.duplicate[line.pk]]
         return _line(
@@ -69,8 +77,10 @@ def of_undecided(line: BankLine, decisions: Decisions, settlements: dict[uuid.UU
 def of_unknown(line: BankLine) -> Finding:
     """A bank line that nothing here explains."""
     if line.amount.amount < 0:
-        return _line(line, "unknown_reference", f"The bank took {-line.amount}: {line.description[:150]}")
-    return _line(line, "unknown_reference", f"{line.amount} came in and belongs to no payout: {line.description[:150]}")
+        return _line(line, "unknown_reference", f"The bank took {said(-line.amount)}: {line.description[:150]}")
+    return _line(
+        line, "unknown_reference", f"{said(line.amount)} came in and belongs to no payout: {line.description[:150]}"
+    )
 
 
 def of_missing_in_bank(settlement: Settlement, last_day: date) -> Finding:
@@ -85,7 +95,7 @@ def of_unexplained(settlement: Settlement) -> Finding:
     """A payout whose rows do not add up to it."""
     return Finding(
         kind="amount_differs", source_type="settlement", source_id=settlement.pk, amount=settlement.unexplained,
-        explanation=f"The rows of {settlement.gateway_ref} and its amount {settlement.amount} differ by {settlement.unexplained}.",
+        explanation=f"The rows of {settlement.gateway_ref} and its {said(settlement.amount)} differ by {said(settlement.unexplained)}.",
     )  # fmt: skip
 
 
@@ -100,34 +110,40 @@ def of_missing_in_gateway(payment: Payment) -> Finding:
 def _unknown_item(row_id: uuid.UUID, kind: str, ref: str, money: Money) -> Finding:
     if kind == "refund":
         return _row(
-            row_id, "refund_without_payment", money, f"The gateway paid refund {ref} of {-money}; it is not known here."
+            row_id,
+            "refund_without_payment",
+            money,
+            f"The gateway paid refund {ref} of {said(-money)}; it is not known here.",
         )
     if kind == "payment":
         return _row(
-            row_id, "missing_in_books", money, f"The gateway settled {ref} over {money}; no payment here knows it."
+            row_id,
+            "missing_in_books",
+            money,
+            f"The gateway settled {ref} over {said(money)}; no payment here knows it.",
         )
     return _row(
-        row_id, "missing_in_books", money, f"The gateway moved {money} for dispute {ref}; it is not known here."
+        row_id, "missing_in_books", money, f"The gateway moved {said(money)} for dispute {ref}; it is not known here."
     )
 
 
-def _row(row_id: uuid.UUID, kind: str, money: Money, said: str, details: dict[str, Any] | None = None) -> Finding:
+def _row(row_id: uuid.UUID, kind: str, money: Money, sentence: str, details: dict[str, Any] | None = None) -> Finding:
     return Finding(
         kind=kind,
         source_type="settlement_line",
         source_id=row_id,
         amount=money,
-        explanation=said,
+        explanation=sentence,
         details=details or {},
     )
 
 
-def _line(line: BankLine, kind: str, said: str, details: dict[str, Any] | None = None) -> Finding:
+def _line(line: BankLine, kind: str, sentence: str, details: dict[str, Any] | None = None) -> Finding:
     return Finding(
         kind=kind,
         source_type="bank_line",
         source_id=line.pk,
         amount=line.amount,
-        explanation=said,
+        explanation=sentence,
         details=details or {},
     )
