@@ -38,7 +38,9 @@ class Subscription(TenantModel):
     net_days = models.PositiveSmallIntegerField(default=0, help_text="Days from issue to due.")
     started_at = models.DateTimeField(help_text="Start of the agreement.")
     trial_ends_at = models.DateTimeField(null=True, blank=True)
-    trial_notice_at = models.DateTimeField(null=True, blank=True, help_text="When the customer was told that the trial ends.")
+    trial_notice_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the customer was told that the trial ends."
+    )
     anchor_on = models.DateField(
         help_text="Day that fixes where periods begin; its day of the month is kept over short months."
     )
@@ -47,11 +49,19 @@ class Subscription(TenantModel):
     period_end = models.DateTimeField(null=True, blank=True, help_text="Exclusive.")
     next_billing_at = models.DateTimeField(null=True, blank=True, help_text="When the billing run has to look at it.")
     next_change_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the next planned thing happens: trial ends, change, cancellation, resume, expiry."
+        null=True,
+        blank=True,
+        help_text="When the next planned thing happens: trial ends, change, cancellation, resume, expiry.",
     )
-    usage_from = models.DateTimeField(null=True, blank=True, help_text="Usage before this time is billed; empty: none counts yet.")
+    usage_from = models.DateTimeField(
+        null=True, blank=True, help_text="Usage before this time is billed; empty: none counts yet."
+    )
     usage_version = models.ForeignKey(
-        PlanVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        PlanVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
         help_text="Prices the usage of the period that just ended; empty: the plan version.",
     )
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the agreement: expiry.")
@@ -203,7 +213,9 @@ class BilledPeriod(TenantModel):
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     kind = models.CharField(
-        max_length=10, default="cycle", help_text="cycle, change<n> (billed by a change), final<n> (usage up to an end or a pause)."
+        max_length=10,
+        default="cycle",
+        help_text="cycle, change<n> (billed by a change), final<n> (usage up to an end or a pause).",
     )
     invoice = models.ForeignKey(
         "invoices.Invoice",

@@ -15,7 +15,7 @@ from billing.money import quantize
 from billing.services.bulk import FreshEvent, publish_fresh
 from billing.services.copying import copy_rows
 from subscriptions.events import subscription_payload
-from subscriptions.models import BilledPeriod, BillingRun, Subscription
+from subscriptions.models import BilledPeriod, BillingRun
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due, Refusal, due_subscriptions, mrr_of
 
 AGGREGATE_TYPE = "subscriptions.subscription"
@@ -190,8 +190,3 @@ def _renewed(cycle: Cycle) -> FreshEvent:
         mrr=mrr_of(cycle.book, row.quantity, row.status),
     )
     return FreshEvent("subscription.renewed", AGGREGATE_TYPE, row.id, payload)
-
-
-def clear_failure(*, subscription_id: uuid.UUID) -> None:
-    """Let the next run try a subscription again that was set aside."""
-    Subscription.objects.filter(pk=subscription_id).update(failure="")

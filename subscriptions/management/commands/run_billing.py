@@ -58,9 +58,6 @@ def _as_json(report: BillingRunReport) -> str:
 def _as_text(report: BillingRunReport) -> str:
     verb = "would make" if report.dry_run else "made"
     totals = ", ".join(f"{total:.2f} {currency}" for currency, total in report.totals.items()) or "nothing"
-    lines = [
-        f"{report.organisation}: {report.due} due, {report.billed} periods {verb} {report.invoices} invoices "
-        f"over {totals}; {report.failed} set aside"
-    ]
-    lines += [f"  {failure.external_id}: {failure.reason}" for failure in report.failures]
-    return "\n".join(lines)
+    done = f"{report.billed} periods {verb} {report.invoices} invoices over {totals}"
+    first = f"{report.organisation}: {report.due} due, {done}; {report.failed} set aside"
+    return "\n".join([first, *(f"  {failure.external_id}: {failure.reason}" for failure in report.failures)])
