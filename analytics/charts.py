@@ -7,6 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 30
+WIDEST_BAR = Decimal(56)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ def stacked_bars(*, labels: Sequence[str], series: Sequence[Series], title: str,
     step = _step(labels)
     parts = [scale.grid(unit)]
     for index in range(len(labels)):
-        x = LEFT + step * index + step * Decimal("0.18")
+        width = min(step * Decimal("0.64"), WIDEST_BAR)
+        x = LEFT + step * index + (step - width) / 2
         level = {False: Decimal(0), True: Decimal(0)}
         for one in series:
             value = one.values[index]
@@ -38,7 +40,7 @@ def stacked_bars(*, labels: Sequence[str], series: Sequence[Series], title: str,
             low, high = (-(base + value), -base) if one.negative else (base, base + value)
             hint = f"{escape(one.name)}, {escape(labels[index])}: {value:,.0f} {escape(unit)}"
             parts.append(
-                f'<rect x="{x:.1f}" y="{scale.y(high):.1f}" width="{step * Decimal("0.64"):.1f}" '
+                f'<rect x="{x:.1f}" y="{scale.y(high):.1f}" width="{width:.1f}" '
                 f'height="{max(scale.y(low) - scale.y(high), Decimal("0.8")):.1f}" rx="1.5" fill="{one.colour}"><title>{hint}</title></rect>'
             )
     parts.append(scale.zero_line())

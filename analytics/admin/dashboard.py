@@ -101,11 +101,17 @@ def _panels(organisation: Organisation) -> list[CurrencyPanel]:
     collected: dict[str, list[selectors.CollectionRow]] = {}
     for row in selectors.collection_by_month(organisation=organisation):
         collected.setdefault(row.currency, []).append(row)
-    table = selectors.mrr_table(organisation=organisation)
+    table = {code: _since_first_move(rows) for code, rows in selectors.mrr_table(organisation=organisation).items()}
     return [
         _panel(currency, table.get(currency, []), collected.get(currency, [])[-13:])
         for currency in sorted({*table, *collected})
     ]
+
+
+def _since_first_move(rows: list[mrr.MonthRow]) -> list[mrr.MonthRow]:
+    """Without the empty months before anything was sold."""
+    first = next((index for index, row in enumerate(rows) if row.opening or row.closing or row.new), len(rows) - 1)
+    return rows[first:]
 
 
 def _panel(currency: str, rows: list[mrr.MonthRow], collection: list[selectors.CollectionRow]) -> CurrencyPanel:

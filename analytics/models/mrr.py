@@ -39,3 +39,6 @@ class MrrMovement(TenantModel):
 
     class Meta:
         indexes = [models.Index(fields=["organisation", "month"], name="mrr_movement_month")]
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.amount}"

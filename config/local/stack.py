@@ -84,6 +84,9 @@ class Stack:
             "STRIPE_API_BASE": simulator_url,
             "MUNIM_READY_DIR": str(self.ready_dir),
             "PYTHONUNBUFFERED": "1",
+            "THROTTLE_READ": "100000/min",  # one application lives a year in minutes
+            "THROTTLE_WRITE": "100000/min",
+            "THROTTLE_INGEST": "100000/min",
             "LOG_LEVEL": "WARNING",  # a line for each request and task of a year costs more than the work
         }
         given = {name: os.environ[name] for name in chosen if os.environ.get(name)}
