@@ -39,9 +39,10 @@ def stacked_bars(*, labels: Sequence[str], series: Sequence[Series], title: str,
             level[one.negative] += value
             low, high = (-(base + value), -base) if one.negative else (base, base + value)
             hint = f"{escape(one.name)}, {escape(labels[index])}: {value:,.0f} {escape(unit)}"
+            y, height = scale.y(high), max(scale.y(low) - scale.y(high), Decimal("0.8"))
             parts.append(
-                f'<rect x="{x:.1f}" y="{scale.y(high):.1f}" width="{width:.1f}" '
-                f'height="{max(scale.y(low) - scale.y(high), Decimal("0.8")):.1f}" rx="1.5" fill="{one.colour}"><title>{hint}</title></rect>'
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="1.5" fill="{one.colour}">'
+                f"<title>{hint}</title></rect>"
             )
     parts.append(scale.zero_line())
     return _frame(parts, labels, title)
