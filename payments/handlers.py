@@ -35,4 +35,4 @@ def try_again_with_new_method(event: Event) -> None:
     """What failed or waits for the customer is tried with the new method."""
     customer = Customer.objects.get(pk=event.payload["customer_id"])
     if collection.wake_payments_of(customer=customer) and not waking.time_is_turning(event.organisation_id):
-        waking.send("payments.tasks.collect_organisation", str(event.organisation_id))
+        waking.send(collection.DUE_TASK, str(event.organisation_id))

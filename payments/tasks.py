@@ -8,7 +8,7 @@ from celery import shared_task
 
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
-from payments.services import charging, collection, inbox, matching, methods, refunds, settlements
+from payments.services import charging, collection, inbox, matching, methods, refunds, settlements, waking
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,13 @@ def expiry_notices() -> int:
 def fetch_settlements() -> int:
     """Ask the gateways of every organisation on real time for payouts."""
     return _each(_fetch_settlements, [organisation.pk for organisation in organisations_on_real_time()])
+
+
+@shared_task
+def fetch_settlements_of(organisation_id: str) -> None:
+    """A gateway said that it paid out: ask it for the payout, unless the test clock is being turned and will."""
+    if not waking.time_is_turning(uuid.UUID(organisation_id)):
+        _each(_fetch_settlements, [uuid.UUID(organisation_id)])
 
 
 @shared_task

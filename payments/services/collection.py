@@ -25,6 +25,7 @@ from payments.services.facts import payment_facts
 
 logger = logging.getLogger(__name__)
 
+DUE_TASK = "payments.tasks.collect_organisation"
 MAX_STEPS = 3  # a debit, its page, and one more for what changed meanwhile
 CLOSED = (Payment.Status.SUCCEEDED, Payment.Status.CANCELLED)
 
@@ -117,7 +118,7 @@ def _row(organisation_id: uuid.UUID, request: PaymentRequest, now: datetime) -> 
 
 def _wake(organisation_id: uuid.UUID) -> None:
     if not waking.time_is_turning(organisation_id):
-        waking.after_commit("payments.tasks.collect_organisation", str(organisation_id))
+        waking.after_commit(DUE_TASK, str(organisation_id))
 
 
 # --- cancelling -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from payments.services import charging, disputes, methods, refunds, requests, wa
 logger = logging.getLogger(__name__)
 
 PROCESS_TASK = "payments.tasks.process_webhook"
-SETTLEMENTS_TASK = "payments.tasks.fetch_settlements"
+SETTLEMENTS_TASK = "payments.tasks.fetch_settlements_of"
 LEASE = timedelta(minutes=5)
 MAX_ATTEMPTS = 10
 EARLY_ATTEMPTS = 6  # a message before its cause is waited for so often

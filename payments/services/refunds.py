@@ -34,7 +34,7 @@ from payments.services.facts import amount_text
 
 logger = logging.getLogger(__name__)
 
-REFUND_TASK = "payments.tasks.send_refund"
+RESOLVE_TASK = "payments.tasks.resolve_refund"
 OPEN = (Refund.Status.REQUESTED, Refund.Status.PROCESSING, Refund.Status.UNKNOWN)
 IN_FLIGHT = timedelta(minutes=2)
 ASK_AGAIN = {
@@ -105,7 +105,7 @@ def send(refund_id: uuid.UUID) -> Refund:
     except GatewayUnavailable:
         return refund  # it was not sent; the schedule sends it
     except GatewayOutcomeUnknown:
-        waking.send("payments.tasks.resolve_refund", str(refund_id))
+        waking.send(RESOLVE_TASK, str(refund_id))
         return _lose_answer(refund_id)
     except GatewayRejected as exc:
         logger.error("The gateway refused refund %s: %s", refund_id, exc)
