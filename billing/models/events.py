@@ -106,6 +106,9 @@ class WebhookDelivery(TenantModel):
         constraints = [models.UniqueConstraint(fields=["endpoint", "event"], name="webhook_delivered_once")]
         indexes = [models.Index(fields=["next_attempt_at"], name="webhook_due", condition=models.Q(status="pending"))]
 
+    def __str__(self) -> str:
+        return f"event {self.event_id}: {self.status}"
+
 
 class IdempotencyRecord(TenantModel):
     """The answer given to an Idempotency-Key. Same key and body: the same answer again."""
@@ -145,3 +148,6 @@ class AuditRecord(TenantModel):
             models.Index(fields=["organisation", "-id"], name="audit_page"),
             models.Index(fields=["target_id"], name="audit_target"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_label or self.actor_type}"

@@ -67,6 +67,9 @@ class DunningCase(TenantModel):
             models.Index(fields=["organisation", "-id"], name="dunning_page"),
         ]
 
+    def __str__(self) -> str:
+        return f"overdue since {self.overdue_since}"
+
     @transition(status, source=[Status.OPEN, Status.EXHAUSTED], target=Status.RECOVERED)
     def recover(self, *, at: Any) -> None:
         """Also from exhausted: money that came late is still money."""
