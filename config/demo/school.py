@@ -243,7 +243,7 @@ class School:
         roll = (family.number * 5 + index * 3) % 20
         if roll < 9:
             self._subscribe(family, student["id"], "meals-monthly", f"meals-{family.number + 1:04d}-{index + 1}")
-        elif roll == 13 and family.number % 3 == 1:
+        elif roll == 13 and family.number % 6 == 4:
             self._subscribe(family, student["id"], "meals-weekly", f"meals-{family.number + 1:04d}-{index + 1}")
         elif roll == 16 and family.number % 24 == 2:
             ends = house.today + timedelta(days=21)
