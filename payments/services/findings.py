@@ -21,7 +21,12 @@ def said(money: Money) -> str:
 def of_settlement_row(row: tuple[Any, ...]) -> Finding:
     """A row of a settlement that matched nothing (a row of ``matching_sql.LEFT_OVER``)."""
     row_id, kind, ref, amount, currency, *known, twice = row
-    items = {"payment": known[0:3], "refund": known[3:6], "dispute": known[6:9], "dispute_reversal": known[6:9]}
+    items: dict[str, Any] = {
+        "payment": known[0:3],
+        "refund": known[3:6],
+        "dispute": known[6:9],
+        "dispute_reversal": known[6:9],
+    }
     item_id, item_amount, item_currency = items.get(kind, (None, None, None))
     money = Money(amount, currency)
     if kind == "adjustment":

@@ -4,6 +4,7 @@ Runs outside any transaction, because it may ask the gateway; each fact is recor
 """
 
 import uuid
+from typing import Any
 
 import structlog
 from django.db import connection
@@ -62,7 +63,9 @@ def _ask_for_open(organisation: Organisation) -> int:
     rows = SettlementLine.objects.of(organisation).filter(
         state=SettlementLine.State.UNMATCHED, kind="payment", payment=None
     )
-    wanted = set(rows.values_list("settlement__gateway_account_id", "amount", "currency").order_by("pk")[:AT_MOST])
+    wanted: set[tuple[uuid.UUID, Any, str]] = set(
+        rows.values_list("settlement__gateway_account_id", "amount", "currency").order_by("pk")[:AT_MOST]
+    )
     if not wanted:
         return 0
     done = 0

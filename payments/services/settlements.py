@@ -105,7 +105,7 @@ def record_settlement(
     return Recorded(settlement=settlement, created=created, changed=bool(moved or added) and not created, lines=added)
 
 
-def wire_of(settlement: Settlement) -> dict[str, str]:
+def wire_of(settlement: Settlement) -> dict[str, Any]:
     """A settlement as events tell it."""
     return {
         "settlement_id": str(settlement.pk),
