@@ -83,9 +83,7 @@ def test_a_month_row_and_its_rates():
 
 
 histories = st.lists(
-    st.tuples(
-        st.integers(0, 400), st.integers(0, 90), st.sampled_from([A, B]), st.integers(0, 5000), st.booleans()
-    ),
+    st.tuples(st.integers(0, 400), st.integers(0, 90), st.sampled_from([A, B]), st.integers(0, 5000), st.booleans()),
     max_size=12,
 )
 
