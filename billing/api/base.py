@@ -113,12 +113,11 @@ class StrictSerializer(serializers.Serializer):
                 raise serializers.ValidationError(unknown | wrong)
         return super().to_internal_value(data)
 
-    @classmethod
-    def many_init(cls, *args: Any, **kwargs: Any) -> Any:
-        """A list that may be null is still a list of objects."""
-        listed = super().many_init(*args, **kwargs)
-        listed.child.allow_null = False
-        return listed
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """A list that may be null is still a list of objects: DRF takes ``allow_null`` of the list for its items too."""
+        if data is None and isinstance(self.parent, serializers.ListSerializer):
+            self.fail("null")
+        return super().run_validation(data)
 
 
 AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,4})?")

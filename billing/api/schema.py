@@ -42,8 +42,17 @@ REASONS = {
 READS = {"list": "List {}", "retrieve": "Show one of the {}"}
 
 
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A name of your own for this request: sent again under it, it happens once and is answered alike.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "example": "3f0c1c9e-order-1107",
+}
+
+
 class MunimAutoSchema(AutoSchema):
-    """Adds a summary and problem+json answers to each operation."""
+    """Adds a summary, the header of repeatable requests and problem+json answers to each operation."""
 
     def get_summary(self) -> str | None:
         """What the decorator says, else the first sentence of the method's text, else what lists and details do."""
@@ -53,17 +62,22 @@ class MunimAutoSchema(AutoSchema):
         action = getattr(self.view, "action", None) or self.method.lower()
         if action in READS:
             return READS[action].format(self.path.removesuffix("/{id}").rsplit("/", 1)[-1].replace("-", " "))
-        text = " ".join((getattr(self.view, action).__doc__ or "").split())
+        text = " ".join((self._method().__doc__ or "").split())
         return re.split(r"(?<=[a-z)])[.:;] ", text)[0].rstrip(".") or None
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(*args, **kwargs)
         if operation:
+            if getattr(self._method(), "is_idempotent", False):
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
             for status, reason in REASONS.items():
                 operation["responses"].setdefault(
                     status, {"description": reason, "content": {"application/problem+json": {"schema": PROBLEM}}}
                 )
         return operation
+
+    def _method(self) -> Any:
+        return getattr(self.view, getattr(self.view, "action", None) or self.method.lower())
 
 
 class TokenScheme(OpenApiAuthenticationExtension):

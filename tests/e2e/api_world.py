@@ -1,0 +1,392 @@
+"""Two organisations with one of everything the API shows, made through the services."""
+
+import base64
+import itertools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from moneyed import Money
+from rest_framework.test import APIClient
+
+from billing import permissions
+from billing.clock import wall_now
+from billing.context import Actor
+from billing.models import Event, Organisation, TestClock, WebhookDelivery
+from billing.models.fields import lookup_hash
+from billing.services import customers, meters, organisations, outbox, usage, webhooks
+from invoices.drafts import InvoiceDraft, LineInput
+from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates
+from invoices.services.settling import allocate_payment
+from payments.gateways.base import LineKind, SettlementLineRecord, SettlementRecord, SettlementStatus
+from payments.models import Dispute, GatewayAccount, InboundWebhook, PaymentMethod, ReconciliationException, Refund
+from payments.services import accounts, collection, matching, offline, settlements, statements
+from subscriptions.models import DunningCase
+from subscriptions.services import acting, billing_run, catalog, dunning
+
+NOW = datetime(2026, 6, 15, 6, 30, tzinfo=UTC)
+CLOSED_PORT = "http://127.0.0.1:9"  # nobody listens there: no call of a test leaves the machine
+ACTOR = Actor.system("tests")
+_serial = itertools.count(1)
+
+
+@dataclass
+class House:
+    """One organisation, a client that may do everything in it, and the ids of its rows by resource and by name."""
+
+    organisation: Organisation
+    secret: str
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    named: dict[str, Any] = field(default_factory=dict)
+
+    def client(self) -> APIClient:
+        """An API client with every permission."""
+        return APIClient(HTTP_AUTHORIZATION=f"Bearer {self.secret}")
+
+    def client_with(self, *scopes: str) -> APIClient:
+        """An API client with these permissions."""
+        _, secret = organisations.create_api_key(organisation=self.organisation, name="narrow", scopes=list(scopes))
+        return APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
+
+    def add(self, resource: str, row: Any, name: str = "") -> Any:
+        """Remember a row as one of ``resource`` (the part of the address after /api/v1/)."""
+        self.rows.setdefault(resource, []).append(str(row.pk))
+        if name:
+            self.named[name] = row
+        return row
+
+    def id_for(self, path: str) -> str:
+        """An id that fits the ``{id}`` of ``path``."""
+        return self.rows[resource_of(path)][0]
+
+
+def resource_of(path: str) -> str:
+    """What ``{id}`` names: ``/api/v1/invoices/{id}/void`` is about ``invoices``."""
+    return path.removeprefix("/api/v1/").split("/{id}")[0]
+
+
+def build(code: str) -> House:
+    """An organisation with one of everything, on a test clock that stands at ``NOW``."""
+    organisation = organisations.create_organisation(
+        code=code, name=code.title(), currency="INR", country="IN", region="29", time_zone="Asia/Kolkata",
+        financial_year_start=4, test_clock=TestClock.objects.create(name=code, now=NOW - timedelta(days=60)),
+        details={"address": {"line1": "1 Main Road", "city": "Bengaluru", "postal_code": "560001"}},
+    )  # fmt: skip
+    key, secret = organisations.create_api_key(organisation=organisation, name="all", scopes=sorted(permissions.ALL))
+    house = House(organisation, secret)
+    house.add("api-keys", organisations.create_api_key(organisation=organisation, name="idle", scopes=["plan.view"])[0])
+    house.named["key"] = key
+    house.add("test-clocks", organisation.test_clock, "clock")
+    for furnish in (_customers, _catalogue, _money, _invoices, _dunning, _reconciliation, _messages, _books):
+        furnish(house)
+    return house
+
+
+def _customers(house: House) -> None:
+    organisation = house.organisation
+    family = customers.create_customer(
+        organisation=organisation, external_id="family-1", name="Asha Verma", email="asha@families.example",
+        phone="+919845012345", address={"line1": "12, 3rd Main", "city": "Bengaluru", "region": "29"}, actor=ACTOR,
+    )  # fmt: skip
+    house.add("customers", family, "customer")
+    child = customers.create_beneficiary(
+        organisation=organisation, customer_id=family.pk, external_id="student-1", name="Ravi Verma", actor=ACTOR
+    )
+    house.named["beneficiary"] = child
+
+
+def _catalogue(house: House) -> None:
+    organisation, customer = house.organisation, house.named["customer"]
+    rate = tax_rates.add_rate(
+        organisation=organisation, category="saas", country="IN", rate=Decimal(18), valid_from=date(2017, 7, 1),
+        code="9983", actor=ACTOR,
+    )  # fmt: skip
+    house.add("tax-rates", rate)
+    meter = meters.create_meter(
+        organisation=organisation, code="calls", name="Calls", aggregation="sum", unit="call", actor=ACTOR
+    )
+    house.add("meters", meter, "meter")
+    measured = {"event_id": "u-1", "meter": "calls", "customer": "family-1", "quantity": "5"}
+    usage.ingest(organisation=organisation, events=[measured | {"occurred_at": "2026-04-20T00:00:00Z"}])
+    prices = [
+        catalog.PriceInput(code="seats", name="Seats", currency="INR", model="per_unit", unit_price=Decimal(499),
+                           unit="seat", tax_category="saas"),
+        catalog.PriceInput(code="calls", name="Calls", currency="INR", model="graduated", meter="calls",
+                           tiers=[{"up_to": "1000", "unit_price": "0"}, {"up_to": None, "unit_price": "0.02"}]),
+    ]  # fmt: skip
+    plan = catalog.create_plan(
+        organisation=organisation, code="team", name="Team", interval="month", prices=prices, actor=ACTOR
+    )
+    house.add("plans", plan, "plan")
+    for name in ("subscription", "spare"):
+        running = acting.subscribe(
+            organisation=organisation, actor=ACTOR, customer_id=customer.pk, plan_id=plan.pk, quantity=3
+        )
+        house.add("subscriptions", running, name)
+
+
+def _money(house: House) -> None:
+    organisation, customer = house.organisation, house.named["customer"]
+    n = next(_serial)
+    account = accounts.add_account(
+        organisation=organisation, provider="razorpay", code="razorpay", key_id=f"rzp_test_{n}", key_secret="s",
+        webhook_secret="w", actor=ACTOR,
+    )  # fmt: skip
+    house.add("gateway-accounts", account, "account")
+    for index in (1, 2):
+        token = f"token_{n}_{index}"
+        method = PaymentMethod.objects.create(
+            organisation=organisation, customer=customer, gateway_account=account, kind="upi", status="active", token=token,
+            token_hash=lookup_hash(token), handle="as••@upi", is_default=index == 1, created_at=NOW,
+            max_amount=Money("15000.00", "INR"),
+        )  # fmt: skip
+        house.add("payment-methods", method, "method" if index == 1 else "spare_method")
+    waiting = collection.request_payment(
+        organisation=organisation, customer_id=customer.pk, amount=Money("750.00", "INR"), reference="excursion-1",
+        automatic=False,
+    )  # fmt: skip
+    house.add("payments", waiting, "waiting")
+    paid = paid_offline(house, "1000.00", "receipt-1")
+    house.add("payments", paid, "paid")
+    refund = Refund.objects.create(
+        organisation=organisation, payment=paid, amount=Money("100.00", "INR"), reason="Meals not taken", status="failed",
+        idempotency_key=f"seed-{n}", error="no", created_at=NOW,
+    )  # fmt: skip
+    house.add("refunds", refund)
+    dispute = Dispute.objects.create(
+        organisation=organisation, payment=paid, gateway_account=account, gateway_ref=f"disp_{n}",
+        amount=Money("50.00", "INR"), fee=Money("5.00", "INR"), opened_at=NOW,
+    )  # fmt: skip
+    house.add("disputes", dispute)
+
+
+def paid_offline(house: House, amount: str, reference: str) -> Any:
+    """A payment in cash."""
+    return offline.record_offline_payment(
+        organisation=house.organisation, customer_id=house.named["customer"].pk, amount=Money(amount, "INR"),
+        reference=reference, received_on=date(2026, 4, 10), note="Cash", actor=ACTOR,
+    )  # fmt: skip
+
+
+def draft(house: House, amount: str = "1000.00") -> Any:
+    """A draft over ``amount`` before tax."""
+    line = LineInput(description="Workshop", amount=Money(amount, "INR"), tax_category="saas")
+    wanted = InvoiceDraft(
+        customer_id=house.named["customer"].pk, currency="INR", lines=[line], net_days=7, collect_automatically=False
+    )
+    return drafting.write_draft(organisation=house.organisation, draft=wanted, at=NOW - timedelta(days=50))
+
+
+def issued(house: House, amount: str = "1000.00") -> Any:
+    """A finalised invoice."""
+    made = draft(house, amount)
+    return finalizing.finalize_invoice(invoice_id=made.pk, at=NOW - timedelta(days=50), actor=ACTOR)
+
+
+def _invoices(house: House) -> None:
+    organisation, customer = house.organisation, house.named["customer"]
+    house.add("invoices", issued(house), "open")
+    house.add("invoices", draft(house), "draft")
+    house.add("invoices", issued(house, "200.00"), "late")
+    closed = house.add("invoices", issued(house, "500.00"), "paid_invoice")
+    payment = paid_offline(house, "590.00", f"invoice:{closed.pk}")
+    allocate_payment(payment_id=payment.pk, at=NOW)
+    note = credit_notes.issue_credit_note(
+        invoice_id=house.add("invoices", issued(house, "300.00"), "credited").pk, amounts={1: Money("100.00", "INR")},
+        reason="One day less", actor=ACTOR, at=NOW - timedelta(days=40),
+    )  # fmt: skip
+    house.add("credit-notes", note)
+    plan = installments.create_plan(
+        organisation=organisation, customer_id=customer.pk, total=Money("1200.00", "INR"), count=3, interval_months=1,
+        first_due_on=date(2026, 9, 1), description="Annual fee", actor=ACTOR,
+    )  # fmt: skip
+    house.add("installment-plans", plan)
+    mail = mailing.queue_mail(
+        organisation=organisation, customer_id=customer.pk, kind="invoice", key="seed", invoice_id=closed.pk
+    )
+    house.add("mails", mail)
+
+
+def _dunning(house: House) -> None:
+    organisation = house.organisation
+    stages = [{"after_days": 1, "actions": ["mail:reminder_1"]}]
+    policy = dunning.create_policy(
+        organisation=organisation, code="gentle", stages=stages, actor=ACTOR, is_default=True
+    )
+    house.add("dunning-policies", policy)
+    invoice = house.named["late"]
+    case = DunningCase.objects.create(
+        organisation=organisation, policy=policy, customer=house.named["customer"], invoice=invoice, claimed=invoice.due,
+        recovered=Money(0, "INR"), overdue_since=date(2026, 5, 3), next_stage_on=date(2026, 7, 1), opened_at=NOW,
+        history=[{"stage": 1, "on": "2026-05-04", "days_overdue": 1, "actions": ["mail:reminder_1"]}],
+    )  # fmt: skip
+    house.add("dunning-cases", case)
+    house.add("billing-runs", billing_run.start_run(organisation=organisation, actor=ACTOR))
+
+
+def _reconciliation(house: House) -> None:
+    organisation, account = house.organisation, house.named["account"]
+    bank = statements.create_bank_account(
+        organisation=organisation, code="hdfc", name="HDFC Bank", currency="INR", last4="4417", actor=ACTOR
+    )
+    house.add("bank-accounts", bank, "bank")
+    zero = Money(0, "INR")
+    line = SettlementLineRecord(
+        line_ref="row-1", kind=LineKind.PAYMENT, gateway_ref="pay_unknown", amount=Money(500, "INR"), fee=zero, tax=zero,
+        net=Money(500, "INR"), occurred_at=NOW - timedelta(days=20), order_ref="",
+    )  # fmt: skip
+    record = SettlementRecord(
+        gateway_ref=f"setl_{next(_serial)}", amount=Money(500, "INR"), status=SettlementStatus.PAID,
+        created_at=NOW - timedelta(days=19), settled_on=date(2026, 5, 27), utr=f"UTR{next(_serial):08d}",
+    )  # fmt: skip
+    recorded = settlements.record_settlement(account=account, record=record, lines=[line], at=NOW - timedelta(days=19))
+    house.add("settlements", recorded.settlement, "settlement")
+    statements.import_statement(
+        organisation=organisation, bank_account=bank, file_name="may.csv", actor=ACTOR,
+        content=b"Date,Description,Amount\n2026-05-28,Unknown transfer,123.00\n2026-05-29,Monthly fee,-25.00\n",
+    )  # fmt: skip
+    for found in bank.lines.order_by("row_number"):
+        house.add("bank-lines", found)
+    TestClock.objects.filter(pk=organisation.test_clock_id).update(now=NOW)
+    matching.run_matching(organisation=organisation)
+    for exception in ReconciliationException.objects.of(organisation).order_by("id"):
+        house.add("reconciliation-exceptions", exception)
+
+
+def _messages(house: House) -> None:
+    organisation = house.organisation
+    endpoint = webhooks.create_endpoint(
+        organisation=organisation, url="https://app.example.com/hooks", event_types=["invoice.paid"], actor=ACTOR
+    )
+    house.add("webhook-endpoints", endpoint)
+    event = Event.objects.of(organisation).order_by("id").first()
+    delivery = WebhookDelivery.objects.create(
+        organisation=organisation, endpoint=endpoint, event=event, status="dead", next_attempt_at=wall_now()
+    )
+    house.add("webhook-deliveries", delivery)
+    message = InboundWebhook.objects.create(
+        organisation=organisation, gateway_account=GatewayAccount.objects.get(pk=house.named["account"].pk),
+        event_id=f"evt_{next(_serial)}", type="payment.captured", body="{}", status="dead", error="no",
+        received_at=wall_now(),
+    )  # fmt: skip
+    house.add("inbound-webhooks", message)
+
+
+def _books(house: House) -> None:
+    from billing.models import AuditRecord, JournalEntry
+
+    house.add("ledger/entries", JournalEntry.objects.of(house.organisation).order_by("id").first())
+    house.add("audit-records", AuditRecord.objects.of(house.organisation).order_by("id").first())
+
+
+def hand_over(house: House) -> None:
+    """Let the consumers of events do their work."""
+    outbox.dispatch(house.organisation.pk)
+
+
+def body_for(house: House, operation_id: str) -> dict[str, Any] | None:
+    """A body that ``house`` accepts for the operation; None when it takes none."""
+    make = BODIES.get(operation_id)
+    return make(house) if make else None
+
+
+def _inr(amount: str) -> dict[str, str]:
+    return {"amount": amount, "currency": "INR"}
+
+
+def _of(house: House, name: str) -> str:
+    return str(house.named[name].pk)
+
+
+def _invoice_body(house: House) -> dict[str, Any]:
+    line = {"description": "Workshop", "quantity": "2", "unit_price": "4500.00", "tax_category": "saas"}
+    return {"customer": _of(house, "customer"), "currency": "INR", "lines": [line]}
+
+
+def _plan_body(house: House) -> dict[str, Any]:
+    price = {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "10.00"}
+    return {"code": f"p-{uuid.uuid4().hex[:8]}", "name": "P", "interval": "month", "versions": [{"prices": [price]}]}
+
+
+def _usage_body(house: House) -> dict[str, Any]:
+    return {"event_id": uuid.uuid4().hex, "meter": "calls", "customer": "family-1", "quantity": "1",
+            "occurred_at": "2026-06-01T00:00:00Z"}  # fmt: skip
+
+
+def _payment_body(house: House) -> dict[str, Any]:
+    return {"customer": _of(house, "customer"), "amount": _inr("120.00"), "reference": f"trip-{uuid.uuid4().hex[:8]}",
+            "automatic": False}  # fmt: skip
+
+
+def _offline_body(house: House) -> dict[str, Any]:
+    return {"customer": _of(house, "customer"), "amount": _inr("80.00"), "reference": f"cash-{uuid.uuid4().hex[:8]}",
+            "received_on": "2026-06-10", "note": "Counter 2"}  # fmt: skip
+
+
+def _statement_body(house: House) -> dict[str, Any]:
+    text = f"Date,Description,Amount\n2026-06-02,Transfer {uuid.uuid4().hex[:6]},77.00\n"
+    return {"file_name": "june.csv", "format": "csv", "content": base64.b64encode(text.encode()).decode()}
+
+
+BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
+    "api_keys_create": lambda house: {"name": "meter", "scopes": ["usage.ingest"]},
+    "auth_login": lambda house: {"email": "nobody@example.com", "password": "wrong"},
+    "auth_refresh": lambda house: {"refresh": "a.b.c"},
+    "auth_logout": lambda house: {"refresh": "a.b.c"},
+    "bank_accounts_create": lambda house: {"code": f"b-{uuid.uuid4().hex[:8]}", "name": "Bank", "currency": "INR"},
+    "bank_accounts_statements_create": _statement_body,
+    "billing_runs_create": lambda house: {"dry_run": True},
+    "customers_create": lambda house: {"external_id": uuid.uuid4().hex, "name": "New"},
+    "customers_partial_update": lambda house: {"phone": "+919845099999"},
+    "customers_beneficiaries_create": lambda house: {"external_id": uuid.uuid4().hex, "name": "Child"},
+    "dunning_policies_create": lambda house: {
+        "code": f"d-{uuid.uuid4().hex[:8]}", "stages": [{"after_days": 3, "actions": ["mail:reminder_1"]}],
+    },
+    "gateway_accounts_create": lambda house: {
+        "provider": "stripe", "code": f"g-{uuid.uuid4().hex[:8]}", "key_id": "pk", "key_secret": "sk", "webhook_secret": "wh",
+    },
+    "installment_plans_create": lambda house: {
+        "customer": _of(house, "customer"), "description": "Fee", "total": _inr("900.00"), "count": 3,
+        "first_due_on": "2026-09-01",
+    },
+    "invoices_create": _invoice_body,
+    "invoices_preview_create": _invoice_body,
+    "invoices_apply_credit_create": lambda house: {"amount": _inr("10.00")},
+    "installment_plans_cancel_create": lambda house: {"reason": "Moved away"},
+    "invoices_void_create": lambda house: {"reason": "Written in error"},
+    "invoices_write_off_create": lambda house: {"reason": "Gone away"},
+    "invoices_credit_notes_create": lambda house: {"reason": "One day less"},
+    "meters_create": lambda house: {"code": f"m-{uuid.uuid4().hex[:8]}", "name": "M", "aggregation": "sum"},
+    "payment_methods_create": lambda house: {
+        "customer": _of(house, "customer"), "gateway_account": _of(house, "account"),
+        "razorpay": {"payment_id": "pay_1", "order_id": "order_1", "signature": "00"},
+    },
+    "payment_methods_setup_create": lambda house: {
+        "customer": _of(house, "customer"), "kind": "upi", "return_url": "https://shop.example/back",
+    },
+    "payments_create": _payment_body,
+    "payments_offline_create": _offline_body,
+    "payments_refunds_create": lambda house: {"amount": _inr("10.00"), "reason": "Meals not taken"},
+    "payments_retry_create": lambda house: {},
+    "plans_create": _plan_body,
+    "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
+    "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
+    "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "other", "reason": "Looked into it"},
+    "reconciliation_run": lambda house: {"dry_run": True},
+    "subscriptions_create": lambda house: {"customer": "family-1", "plan": "team"},
+    "subscriptions_cancel_create": lambda house: {"when": "period_end"},
+    "subscriptions_change_create": lambda house: {"quantity": 5},
+    "subscriptions_pause_create": lambda house: {},
+    "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "team"}},
+    "tax_rates_create": lambda house: {
+        "category": f"c-{uuid.uuid4().hex[:8]}", "country": "IN", "rate": "5", "valid_from": "2026-01-01",
+    },
+    "test_clocks_advance_create": lambda house: {"to": "2026-06-16T00:00:00Z"},
+    "usage_events_create": _usage_body,
+    "usage_events_batch_create": lambda house: {"events": [_usage_body(house)]},
+    "webhook_endpoints_create": lambda house: {"url": "https://app.example.com/other"},
+    "webhook_endpoints_partial_update": lambda house: {"active": False},
+}  # fmt: skip
