@@ -142,6 +142,16 @@ def wait_for(pid: int) -> None:
     assert not is_alive(pid), "the worker hangs"
 
 
+def let_it_bill(database: psycopg.Connection, *, chunks: int) -> None:
+    """Wait until workers have committed so many chunks more."""
+    count = "SELECT count(*) FROM subscriptions_billedperiod"
+    wanted = database.execute(count).fetchone()[0] + 7 * chunks
+    deadline = time.monotonic() + 20
+    while database.execute(count).fetchone()[0] < wanted:
+        assert time.monotonic() < deadline, "the worker does nothing"
+        time.sleep(0.002)
+
+
 def assert_billed_exactly_once(house, code):
     count = SUBSCRIPTIONS * PERIODS
     assert house.ask("periods", code) == (count, count)
@@ -165,18 +175,21 @@ def test_a_run_killed_twenty_times_bills_everything_once(house, workers):
     foreseen = house.figures("killed", "--dry-run")
     assert house.ask("periods", "killed") == (0, 0)
 
-    cut_off, progress = 0, {0}
-    for _ in range(KILLS):
-        pid = workers("killed", 7)
-        time.sleep(chance.uniform(0.02, 0.16))
-        cut_off += is_alive(pid)
-        if is_alive(pid):
-            os.kill(pid, 9)
-        progress.add(house.ask("periods", "killed")[0])
+    cut_off = 0
+    with house.connect(house.name) as database:
+        for _ in range(KILLS):
+            pid = workers("killed", 7)
+            let_it_bill(database, chunks=chance.randrange(4))
+            time.sleep(chance.uniform(0, 0.03))  # anywhere within the next chunk
+            cut_off += is_alive(pid)
+            if is_alive(pid):
+                os.kill(pid, 9)
+            wait_for(pid)
+        interrupted_at = house.ask("periods", "killed")[0]
     wait_for(workers("killed", 100))
 
-    assert cut_off >= KILLS / 2, "the kills came too late to mean anything"
-    assert len(progress) >= 5, "the workers were killed before they did anything"
+    assert cut_off == KILLS, "some workers had finished before they were killed"
+    assert 0 < interrupted_at < SUBSCRIPTIONS * PERIODS
     assert_billed_exactly_once(house, "killed")
     billed = house.ask("total", "killed")[0]
     assert foreseen["totals"] == {"INR": str(billed.quantize(billed.__class__("0.01")))}
