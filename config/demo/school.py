@@ -70,7 +70,8 @@ PARENTS = [
     "Prakash",
 ]
 CARDS = ("4100280000001007", "5500670000001002", "6527658900001005")
-SUMMER = (45, 73)  # days of the summer holidays: some pause
+SUMMER = 45  # day on which the first summer holidays begin: some pause
+HOLIDAYS = timedelta(days=28)
 
 
 @dataclass
@@ -165,7 +166,7 @@ class School:
         script = self.house.script
         fates: dict[int, tuple[int, Any]] = {
             0: (150, lambda f: self.leave(f)),
-            1: (SUMMER[0], lambda f: self.pause(f)),
+            1: (SUMMER, lambda f: self.pause(f)),
             2: (100, lambda f: self.soft_declines(f, ["insufficient_funds"])),
             3: (
                 120,
@@ -290,7 +291,7 @@ class School:
 
     def pause(self, family: Family) -> None:
         """No meals in the summer holidays."""
-        resume = self.house.script.day(SUMMER[1]).isoformat()
+        resume = (self.house.today + HOLIDAYS).isoformat()
         for subscription in self._live(family):
             if subscription["status"] == "active":
                 self.house.api.post(
