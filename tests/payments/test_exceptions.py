@@ -134,6 +134,8 @@ def test_a_payment_no_settlement_ever_carried_is_written_off_without_its_refunds
     world.later(days=15)
     run_matching(organisation=world.organisation)
     decide(world, "missing_in_gateway", "write_off")
+    run_matching(organisation=world.organisation)
+    assert not ReconciliationException.objects.filter(kind="missing_in_gateway", status="open").exists()
     assert world.balance("bad_debt") == Decimal(70)
     check_zero(world)
 

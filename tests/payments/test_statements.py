@@ -224,6 +224,15 @@ def test_hostile_files_are_refused_quickly_and_by_name(content):
     assert "root:" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "subset", [b"", b" [<!ENTITY x SYSTEM 'file:///etc/passwd'>]", b" SYSTEM 'http://127.0.0.1:9/x.dtd'"]
+)
+def test_a_statement_with_a_document_type_is_refused_for_it_alone(subset):
+    content = camt({}).replace(b"<Document", b"<!DOCTYPE Document" + subset + b">\n<Document", 1)
+    with pytest.raises(StatementRefused, match="without a document type"):
+        read_statement(content, currency="EUR")
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["auto", "camt053", "mt940", "csv"]))
 def test_any_bytes_are_read_or_refused(content, form):
