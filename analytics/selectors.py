@@ -73,8 +73,7 @@ def mrr_table(*, organisation: Organisation, months: int = 13) -> dict[str, list
     for customer, kind, amount, currency, at, month in rows.values_list(
         "customer_id", "kind", "amount", "currency", "occurred_at", "month"
     ):
-        value = getattr(amount, "amount", amount)
-        moves[currency].append((customer, mrr.Movement(kind=kind, amount=value, at=at, month=month)))
+        moves[currency].append((customer, mrr.Movement(kind=kind, amount=_number(amount), at=at, month=month)))
     return {currency: mrr.month_rows(found, first=first, last=last) for currency, found in sorted(moves.items())}
 
 

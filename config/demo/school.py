@@ -1,8 +1,10 @@
 """Shanti Vidyalaya: a school in Bengaluru. Families, meals by day, week and month, robotics, the annual fee in four parts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from config.demo.household import House
@@ -157,7 +159,7 @@ class School:
         script, dice = self.house.script, self.house.dice
         for family in self.families:
             joins = dice.randrange(0, 20) if dice.random() < 0.8 else dice.randrange(60, 250)
-            script.on(joins, lambda family=family: self.join(family))
+            script.on(joins, partial(self.join, family))
         for number, families in enumerate(_groups(self.families, 12)):
             self._fate(number, families)
 
@@ -165,8 +167,8 @@ class School:
         """One of twelve fates for every twelfth family; the rest live quietly."""
         script = self.house.script
         fates: dict[int, tuple[int, Any]] = {
-            0: (150, lambda f: self.leave(f)),
-            1: (SUMMER, lambda f: self.pause(f)),
+            0: (150, self.leave),
+            1: (SUMMER, self.pause),
             2: (100, lambda f: self.soft_declines(f, ["insufficient_funds"])),
             3: (
                 120,
@@ -175,8 +177,8 @@ class School:
             4: (140, lambda f: self.lose_card(f, replaces=True)),
             5: (200, lambda f: self.lose_card(f, replaces=False)),
             6: (170, lambda f: self.refund_last(f, share="0.5")),
-            7: (180, lambda f: self.upgrade(f)),
-            8: (90, lambda f: self.join_robotics(f)),
+            7: (180, self.upgrade),
+            8: (90, self.join_robotics),
         }
         if number not in fates:
             return
@@ -184,7 +186,11 @@ class School:
         for offset, family in enumerate(families):
             if number in (4, 5, 6) and offset >= 3 * self.house.scale:
                 break
-            script.on(day + offset * 7 % 90, lambda family=family, act=act: act(family) if family.id else None)
+            script.on(day + offset * 7 % 90, partial(self._once_joined, family, act))
+
+    def _once_joined(self, family: Family, act: Callable[[Family], object]) -> None:
+        if family.id:
+            act(family)
 
     # --- what people do ---------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import date, timedelta
 
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 
 class Script:

@@ -1,7 +1,9 @@
 """Kranich Software GmbH: a software company in Berlin. Seats and usage, in euros and dollars, by month and by year."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from config.demo.household import House
@@ -129,7 +131,7 @@ class SoftwareHouse:
         script, dice = self.house.script, self.house.dice
         for company in self.companies:
             joins = dice.randrange(0, 25) if dice.random() < 0.6 else dice.randrange(40, 270)
-            script.on(joins, lambda company=company: self.join(company))
+            script.on(joins, partial(self.join, company))
         for week in range(1, 52):
             script.on(week * 7, self.report_usage)
         acts: list[Any] = [
@@ -143,15 +145,15 @@ class SoftwareHouse:
         for index, company in enumerate(self.companies):
             if index % 3 == 1:
                 act = acts[index // 3 % len(acts)]
-                script.on(
-                    280 + index % 60, lambda company=company, act=act: act(company) if company.subscription else None
-                )
+                script.on(280 + index % 60, partial(self._once_joined, company, act))
             if index % 8 == 2:
-                script.on(
-                    120 + index % 100, lambda company=company: self.short_of_funds(company) if company.token else None
-                )
+                script.on(120 + index % 100, partial(self._once_joined, company, self.short_of_funds))
         script.on(210, self.dispute_one)
         script.on(230, self.refund_one)
+
+    def _once_joined(self, company: Company, act: Callable[[Company], object]) -> None:
+        if company.subscription:
+            act(company)
 
     def join(self, company: Company) -> None:
         """Register, give a card, subscribe."""
