@@ -129,6 +129,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = "config.formats"
 STATIC_URL = "/static/"
 STATIC_ROOT = environment.VAR_DIR / "static"
 MEDIA_ROOT = env.str("MEDIA_ROOT", str(environment.VAR_DIR / "media"))

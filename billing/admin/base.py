@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -145,6 +146,14 @@ class TenantAdmin(Scoped, ModelAdmin):
     def organisations(self, request: HttpRequest) -> list[uuid.UUID]:
         """Ids of the organisations whose rows this person may see on this page."""
         return access.organisations_with(request.user, self.view_permission)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The list with times as on the organisation's wall; UTC where the organisations live in different zones."""
+        zones = Organisation.objects.filter(pk__in=self.organisations(request)).values_list("time_zone", flat=True)
+        found = set(zones.order_by().distinct())
+        with timezone.override(found.pop() if len(found) == 1 else "UTC"):
+            answer = super().changelist_view(request, extra_context)
+            return answer.render() if isinstance(answer, TemplateResponse) else answer
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(**{f"{self.organisation_path}__in": self.organisations(request)})

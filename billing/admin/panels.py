@@ -7,141 +7,66 @@ signed-in person may open.
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from django.contrib import admin, messages
+from django import forms
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
-from django.urls import NoReverseMatch
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from moneyed import Money
-from moneyed.l10n import format_money
-from unfold.decorators import display
 from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget
 
-from billing import clock
-from billing.admin.base import TenantAdmin, path_to, site
+from billing.admin.base import TenantAdmin
+from billing.admin.looks import (
+    NOTHING,
+    CurrencyFilter,
+    amount_column,
+    badge,
+    customer_column,
+    day,
+    link,
+    may_open,
+    moment,
+    money,
+    number,
+    status_column,
+    words,
+)
+from billing.context import Actor
 from billing.errors import DomainError
-from billing.masking import mask_name
-from billing.models import AuditRecord, Event, JournalEntry, LedgerAccount, Posting
+from billing.models import AuditRecord, Event, JournalEntry, Organisation, Posting
 from billing.selectors import access
 
-NOTHING = "–"
+__all__ = [
+    "NOTHING",
+    "CurrencyFilter",
+    "Figure",
+    "OrganisationForm",
+    "Panel",
+    "Record",
+    "RecordAdmin",
+    "account_panel",
+    "amount_column",
+    "badge",
+    "customer_column",
+    "day",
+    "journal_panel",
+    "link",
+    "may_open",
+    "moment",
+    "money",
+    "number",
+    "on_page_of",
+    "page_action",
+    "status_column",
+    "timeline_panel",
+    "words",
+]
+
 MAX_ROWS = 200
-_TONES = {
-    "success": "paid succeeded sent active captured in_bank matched won processed delivered completed done resolved recovered",
-    "info": "open processing sending received created pending running authorized trialing",
-    "warning": "partially_paid requires_action due unknown under_review expired past_due waiting requested",
-    "danger": "uncollectible failed declined lost dead exception suspended exhausted",
-    "": "draft void cancelled ignored abandoned detached revoked",
-}
-TONES: dict[str, str] = {status: tone for tone, names in _TONES.items() for status in names.split()}
-"""Colour of a badge by status, over all kinds of rows."""
-
-
-def words(name: str) -> str:
-    """``partially_paid`` as ``partially paid``."""
-    return name.replace("_", " ").replace(".", " ")
-
-
-def badge(status: str, text: str = "") -> SafeString:
-    """A coloured word."""
-    label = {"text": text or words(status), "type": TONES.get(status, "")}
-    return SafeString(render_to_string("unfold/helpers/label.html", label).strip())
-
-
-def status_column(name: str = "status", *, title: str = "status") -> Callable[..., Any]:
-    """A list column that shows a state as a coloured badge."""
-
-    @display(description=title, ordering=name, label=TONES)
-    def column(self: Any, row: Any) -> tuple[str, str]:
-        value = getattr(row, name)
-        return value, words(value)
-
-    return column
-
-
-def amount_column(name: str, *, title: str = "") -> Callable[..., Any]:
-    """A list column of money, aligned to the right."""
-
-    @display(description=title or words(name), ordering=name)
-    def column(self: Any, row: Any) -> SafeString:
-        return format_html('<span class="m-amount">{}</span>', money(getattr(row, name)))
-
-    return column
-
-
-@display(description="customer", ordering="customer__external_id", header=True)
-def customer_column(self: Any, row: Any) -> tuple[str, str]:
-    """The customer's id and masked name. Give it another name than the column's, and select ``customer``."""
-    return row.customer.external_id, mask_name(row.customer.name)
-
-
-def money(value: Money | None) -> str:
-    """``₹1,180.00``; nothing as a dash."""
-    return NOTHING if value is None else format_money(value, locale="en_US")
-
-
-def moment(value: datetime | None, organisation: Any) -> str:
-    """A time on the organisation's wall: ``3 Jun 2026, 09:05``."""
-    if value is None:
-        return NOTHING
-    local = value.astimezone(clock.zone(organisation))
-    return f"{local.day} {local:%b %Y, %H:%M}"
-
-
-def day(value: date | None) -> str:
-    """``3 Jun 2026``."""
-    return NOTHING if value is None else f"{value.day} {value:%b %Y}"
-
-
-def number(value: Decimal | None) -> str:
-    """A quantity or rate without superfluous zeros."""
-    return NOTHING if value is None else f"{value.normalize():,f}"
-
-
-def may_open(request: HttpRequest, row: Any) -> bool:
-    """Whether the signed-in person may open the row's page."""
-    if not site.is_registered(type(row)):
-        return False
-    page = site.get_model_admin(type(row))
-    if not isinstance(page, TenantAdmin):
-        return False
-    owner = getattr(row, "organisation_id", None)
-    return owner in page.organisations(request) if owner else page.has_view_permission(request)
-
-
-def link(request: HttpRequest, row: Any, text: str = "") -> str:
-    """The row's name as a link, where there is a page of it that the person may open."""
-    if row is None:
-        return NOTHING
-    label = text or str(row)
-    try:
-        address = path_to(row) if may_open(request, row) else ""
-    except NoReverseMatch:
-        address = ""
-    return format_html('<a class="m-link" href="{}">{}</a>', address, label) if address else label
-
-
-class CurrencyFilter(admin.SimpleListFilter):
-    """Rows in one of the currencies that the organisations keep books in."""
-
-    title = "currency"
-    parameter_name = "currency"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        books = LedgerAccount.objects.filter(organisation__in=model_admin.organisations(request))
-        return [(code, code) for code in books.order_by("currency").values_list("currency", flat=True).distinct()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(currency=self.value()) if self.value() else queryset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +112,18 @@ class Record:
     badges: Sequence[Any] = ()
     notice: Any = ""
     panels: Sequence[Panel] = field(default_factory=list)
+
+
+class OrganisationForm(forms.Form):
+    """A form about one of the ``organisations`` (ids) in which the person may do it."""
+
+    organisation = forms.ModelChoiceField(Organisation.objects.none(), widget=UnfoldAdminSelectWidget())
+
+    def __init__(self, *args: Any, organisations: Sequence[uuid.UUID], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = cast(forms.ModelChoiceField, self.fields["organisation"])
+        choice.queryset = Organisation.objects.filter(pk__in=organisations)
+        choice.initial = organisations[0] if len(organisations) == 1 else None
 
 
 def page_action(
@@ -241,6 +178,11 @@ class RecordAdmin(TenantAdmin):
             return None
         messages.success(request, "Done.")
         return result
+
+    def actor_in(self, request: HttpRequest, organisation: Organisation) -> Actor:
+        """The signed-in person with the permissions held in ``organisation``."""
+        address = request.META.get("REMOTE_ADDR") or None
+        return access.actor_of(request.user, organisation_id=organisation.pk, address=address)
 
     def organisations_where(self, request: HttpRequest, permission: str) -> list[uuid.UUID]:
         """Ids of the organisations in which the person holds ``permission``."""
@@ -385,7 +327,8 @@ def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Itera
     if actor.may("audit.view"):
         records = AuditRecord.objects.of(row.organisation_id).filter(target_id__in=[str(pk) for pk in wanted])
         happened += [
-            (one.occurred_at, 0, (one.action, told(one.after, row.organisation), one.actor_label or one.actor_type, one.reason, one.correlation_id[:12]))
+            (one.occurred_at, 0, (one.action, told(one.after, row.organisation), one.actor_label or one.actor_type,
+                                  one.reason, one.correlation_id[:12]))
             for one in records[:MAX_ROWS]
         ]  # fmt: skip
     if not actor.may("event.view") and not actor.may("audit.view"):

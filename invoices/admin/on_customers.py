@@ -18,7 +18,14 @@ def invoices_of(request: HttpRequest, page: TenantAdmin, row: Customer) -> list[
     if not page.actor(request, row).may("invoice.view"):
         return []
     rows: list[tuple[Any, ...]] = [
-        (link(request, one), badge(one.status), day(one.issued_on), day(one.due_on), money(one.total), money(one.due))
+        (
+            link(request, one, one.number or "Draft"),
+            badge(one.status),
+            day(one.issued_on),
+            day(one.due_on),
+            money(one.total),
+            money(one.due),
+        )
         for one in Invoice.objects.filter(customer=row).order_by("-id")[:NEWEST]
     ]
     return [

@@ -1,7 +1,5 @@
 """Tax rates and number series in the console."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -9,21 +7,17 @@ from django.urls import reverse
 from unfold.widgets import (
     UnfoldAdminDateWidget,
     UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin.panels import Record, RecordAdmin, day, number, page_action, timeline_panel, words
-from billing.models import Organisation
-from billing.selectors import access
+from billing.admin.panels import OrganisationForm, Record, RecordAdmin, day, number, page_action, timeline_panel, words
 from invoices.models import NumberSeries, TaxRate
 from invoices.services import tax_rates
 
 
-class RateForm(forms.Form):
+class RateForm(OrganisationForm):
     """A rate that holds from a day on."""
 
-    organisation = forms.ModelChoiceField(Organisation.objects.none(), widget=UnfoldAdminSelectWidget())
     category = forms.SlugField(
         max_length=40, widget=UnfoldAdminTextInputWidget(), help_text="What prices carry: saas, meals, tuition."
     )
@@ -47,11 +41,6 @@ class RateForm(forms.Form):
     )
     valid_from = forms.DateField(widget=UnfoldAdminDateWidget())
     valid_until = forms.DateField(required=False, widget=UnfoldAdminDateWidget(), help_text="Last day; empty: no end.")
-
-    def __init__(self, *args: Any, organisations: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=organisations)
-        self.fields["organisation"].initial = organisations[0] if len(organisations) == 1 else None
 
 
 @admin.register(TaxRate)
@@ -84,9 +73,7 @@ class TaxRateAdmin(RecordAdmin):
         back = reverse("admin:invoices_taxrate_changelist")
         if form.is_valid():
             given = form.cleaned_data
-            actor = access.actor_of(
-                request.user, organisation_id=given["organisation"].pk, address=request.META.get("REMOTE_ADDR") or None
-            )
+            actor = self.actor_in(request, given["organisation"])
             if self.attempt(request, lambda: tax_rates.add_rate(actor=actor, **given)) is not None:
                 return HttpResponseRedirect(back)
         return self.ask(request, title="Add a tax rate", form=form, back_to=back)

@@ -129,7 +129,7 @@ class PaymentAdmin(RecordAdmin):
         description="Refund", permission="refund.issue", form=RefundForm, icon="undo", variant=ActionVariant.DANGER
     )
     def refund(self, request: HttpRequest, row: Payment, *, actor: Actor, reason: str, amount: Decimal | None) -> str:
-        part = None if amount is None else Money(amount, row.currency)
+        part = None if amount is None else Money(amount, row.amount.currency)
         made = refunds.request_refund(payment_id=row.pk, amount=part, reason=reason, actor=actor)
         return f"{self.name(row)}: {money(made.amount)} back, {made.get_status_display().lower()}."
 

@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 
 from billing.admin.base import ActionVariant, ReasonForm, decision, path_to, site
 from billing.admin.panels import (
+    OrganisationForm,
     Panel,
     Record,
     RecordAdmin,
@@ -24,8 +25,6 @@ from billing.admin.panels import (
     timeline_panel,
 )
 from billing.context import Actor
-from billing.models import Organisation
-from billing.selectors import access
 from payments.models import GatewayAccount, InboundWebhook, Provider
 from payments.services import accounts, inbox
 
@@ -45,10 +44,9 @@ class SecretForm(ReasonForm):
     field_order = ("secret", "reason")
 
 
-class AccountForm(forms.Form):
+class AccountForm(OrganisationForm):
     """An account at a gateway, with the secrets the gateway shows for it."""
 
-    organisation = forms.ModelChoiceField(Organisation.objects.none(), widget=UnfoldAdminSelectWidget())
     provider = forms.ChoiceField(
         choices=[choice for choice in Provider.choices if choice[0] != Provider.OFFLINE],
         widget=UnfoldAdminSelectWidget(),
@@ -71,11 +69,6 @@ class AccountForm(forms.Form):
     is_default = forms.BooleanField(
         required=False, label="Collect through it unless said otherwise", widget=UnfoldBooleanSwitchWidget()
     )
-
-    def __init__(self, *args: Any, organisations: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=organisations)
-        self.fields["organisation"].initial = organisations[0] if len(organisations) == 1 else None
 
 
 @admin.register(GatewayAccount, site=site)
@@ -106,9 +99,7 @@ class GatewayAccountAdmin(RecordAdmin):
         form = AccountForm(request.POST or None, organisations=self.organisations_where(request, "gateway.edit"))
         if form.is_valid():
             given = form.cleaned_data
-            actor = access.actor_of(
-                request.user, organisation_id=given["organisation"].pk, address=request.META.get("REMOTE_ADDR") or None
-            )
+            actor = self.actor_in(request, given["organisation"])
             made = self.attempt(request, lambda: accounts.add_account(actor=actor, **given))
             if made is not None:
                 return HttpResponseRedirect(path_to(made))

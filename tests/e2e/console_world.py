@@ -9,10 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.apps import apps
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
+from django.urls import reverse
 from moneyed import Money
 
 from billing import clock
+from billing.admin.base import TenantAdmin, site
 from billing.models import Customer, Event, EventHandling, Organisation, TestClock, User
 from billing.services import customers, organisations, outbox, webhooks
 from billing.services import usage as usage_service
@@ -32,6 +34,7 @@ from subscriptions.services.lifecycle import create_subscription
 from tests.subscriptions.house import CLERK
 
 NOON = datetime(2026, 6, 1, 6, 30, tzinfo=UTC)
+PASSWORD = "correct horse battery"
 WATCHER = "watcher@munim.test"
 STATEMENT = """Date,Narration,Ref,Debit,Credit,Balance
 2026-06-03,NEFT RAZORPAY {utr},{utr},,{paid},{paid}
@@ -50,8 +53,6 @@ class World:
 
     def rows(self, limit: int = 1) -> list[tuple[str, Any]]:
         """Rows of the organisation that have a console page, a few of each kind: (model label, id)."""
-        from billing.admin.base import TenantAdmin, site
-
         request, found = RequestFactory().get("/console/"), []
         request.user = User.objects.get(email=WATCHER)
         for model in apps.get_models():
@@ -80,9 +81,7 @@ def build(code: str = "school", *, name: str = "St. Xavier School") -> World:
     if not User.objects.filter(email=WATCHER).exists():
         User.objects.create_superuser(WATCHER)
     for role in ("clerk", "manager"):
-        organisations.add_member(
-            organisation=organisation, email=f"{role}@{code}.test", role=role, password="correct horse battery"
-        )
+        organisations.add_member(organisation=organisation, email=f"{role}@{code}.test", role=role, password=PASSWORD)
     world = World(organisation=organisation, customers=people, invoices=[])
     _platform(world)
     _subscriptions(world)
@@ -234,3 +233,32 @@ def _reconciliation(world: World) -> None:
         organisation=organisation, bank_account=bank, file_name="june.csv", content=text.encode(), actor=CLERK
     )
     run_matching(organisation=organisation)
+
+
+# --- looking at it ---------------------------------------------------------------------------------
+def signed_in(world: World, role: str) -> Client:
+    member = organisations.add_member(
+        organisation=world.organisation, email=f"{role}@{world.organisation.code}.test", role=role, password=PASSWORD
+    )
+    client = Client()
+    client.force_login(member.user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def watcher() -> Client:
+    """A superuser who is there already: what is read once per process has been read."""
+    client = Client()
+    client.force_login(User.objects.get(email=WATCHER), backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def list_of(label: str) -> str:
+    return reverse(f"admin:{label.replace('.', '_')}_changelist")
+
+
+def page_of(label: str, pk: object) -> str:
+    return reverse(f"admin:{label.replace('.', '_')}_change", args=[pk])
+
+
+def view_permission(label: str) -> str:
+    return site.get_model_admin(apps.get_model(label)).view_permission

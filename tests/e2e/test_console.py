@@ -16,13 +16,11 @@ from pytest_django import DjangoDbBlocker
 from billing import permissions
 from billing.admin.base import TenantAdmin, path_to, site
 from billing.models import AuditRecord, Role, User
-from billing.services.organisations import add_member
 from config.console import GROUPS
 from invoices.models import CreditNote, Invoice, Mail
 from payments.models import GatewayAccount
-from tests.e2e.console_world import WATCHER, World, build, draft
+from tests.e2e.console_world import PASSWORD, World, build, draft, list_of, page_of, signed_in, view_permission, watcher
 
-PASSWORD = "correct horse battery"
 LISTS = sorted(
     model._meta.label_lower
     for model in apps.get_models()
@@ -44,7 +42,7 @@ ADMIN = {
     "payments.gatewayaccount", "payments.inboundwebhook",
 }  # fmt: skip
 SEEN = {Role.SUPPORT: SUPPORT, Role.ADMIN: ADMIN}
-SECRETS = ("key-secret-1", "hook-secret-1", "token_school", "asha@school.example", "Asha Verma", "chand@school.example")
+SECRETS = ("key-secret-1", "hook-secret-1", "token_school", "asha@school.example", "Verma", "chand@school.example")
 
 
 @pytest.fixture(scope="module")
@@ -69,34 +67,6 @@ def world(worlds: tuple[World, World], db: None) -> World:
 @pytest.fixture
 def other(worlds: tuple[World, World], db: None) -> World:
     return worlds[1]
-
-
-def signed_in(world: World, role: str) -> Client:
-    member = add_member(
-        organisation=world.organisation, email=f"{role}@{world.organisation.code}.test", role=role, password=PASSWORD
-    )
-    client = Client()
-    client.force_login(member.user, backend="django.contrib.auth.backends.ModelBackend")
-    return client
-
-
-def watcher() -> Client:
-    """A superuser who is there already: what is read once per process has been read."""
-    client = Client()
-    client.force_login(User.objects.get(email=WATCHER), backend="django.contrib.auth.backends.ModelBackend")
-    return client
-
-
-def list_of(label: str) -> str:
-    return reverse(f"admin:{label.replace('.', '_')}_changelist")
-
-
-def page_of(label: str, pk: object) -> str:
-    return reverse(f"admin:{label.replace('.', '_')}_change", args=[pk])
-
-
-def view_permission(label: str) -> str:
-    return site.get_model_admin(apps.get_model(label)).view_permission
 
 
 # --- who sees what ---------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""How values look in the console: money, times, states, links. The same words and colours on every page."""
+
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from moneyed import Money
+from moneyed.l10n import format_money
+from unfold.decorators import display
+
+from billing import clock
+from billing.admin.base import TenantAdmin, path_to, site
+from billing.masking import mask_name
+from billing.models import LedgerAccount
+
+NOTHING = "–"
+_TONES = {
+    "success": "paid succeeded sent active captured in_bank matched won processed delivered completed done resolved recovered",
+    "info": "open processing sending received created pending running authorized trialing",
+    "warning": "partially_paid requires_action due unknown under_review expired past_due waiting requested",
+    "danger": "uncollectible failed declined lost dead exception suspended exhausted",
+    "": "draft void cancelled ignored abandoned detached revoked",
+}
+TONES: dict[str, str] = {status: tone for tone, names in _TONES.items() for status in names.split()}
+"""Colour of a badge by status, over all kinds of rows."""
+
+
+def words(name: str) -> str:
+    """``partially_paid`` as ``partially paid``."""
+    return name.replace("_", " ").replace(".", " ")
+
+
+def badge(status: str, text: str = "") -> SafeString:
+    """A coloured word."""
+    label = {"text": text or words(status), "type": TONES.get(status, "")}
+    return SafeString(render_to_string("unfold/helpers/label.html", label).strip())
+
+
+def status_column(name: str = "status", *, title: str = "status") -> Callable[..., Any]:
+    """A list column that shows a state as a coloured badge."""
+
+    @display(description=title, ordering=name, label=TONES)
+    def column(self: Any, row: Any) -> tuple[str, str]:
+        value = getattr(row, name)
+        return value, words(value)
+
+    return column
+
+
+def amount_column(name: str, *, title: str = "") -> Callable[..., Any]:
+    """A list column of money, aligned to the right."""
+
+    @display(description=title or words(name), ordering=name)
+    def column(self: Any, row: Any) -> SafeString:
+        return format_html('<span class="m-amount">{}</span>', money(getattr(row, name)))
+
+    return column
+
+
+@display(description="customer", ordering="customer__external_id", header=True)
+def customer_column(self: Any, row: Any) -> tuple[str, str]:
+    """The customer's id and masked name. Give it another name than the column's, and select ``customer``."""
+    return row.customer.external_id, mask_name(row.customer.name)
+
+
+def money(value: Money | None) -> str:
+    """``₹1,180.00``; nothing as a dash."""
+    return NOTHING if value is None else format_money(value, locale="en_US")
+
+
+def moment(value: datetime | None, organisation: Any) -> str:
+    """A time on the organisation's wall: ``3 Jun 2026, 09:05``."""
+    if value is None:
+        return NOTHING
+    local = value.astimezone(clock.zone(organisation))
+    return f"{local.day} {local:%b %Y, %H:%M}"
+
+
+def day(value: date | None) -> str:
+    """``3 Jun 2026``."""
+    return NOTHING if value is None else f"{value.day} {value:%b %Y}"
+
+
+def number(value: Decimal | None) -> str:
+    """A quantity or rate without superfluous zeros."""
+    return NOTHING if value is None else f"{value.normalize():,f}"
+
+
+def may_open(request: HttpRequest, row: Any) -> bool:
+    """Whether the signed-in person may open the row's page."""
+    if not site.is_registered(type(row)):
+        return False
+    page = site.get_model_admin(type(row))
+    if not isinstance(page, TenantAdmin):
+        return False
+    owner = getattr(row, "organisation_id", None)
+    return owner in page.organisations(request) if owner else page.has_view_permission(request)
+
+
+def link(request: HttpRequest, row: Any, text: str = "") -> str:
+    """The row's name as a link, where there is a page of it that the person may open."""
+    if row is None:
+        return NOTHING
+    label = text or str(row)
+    try:
+        address = path_to(row) if may_open(request, row) else ""
+    except NoReverseMatch:
+        address = ""
+    return format_html('<a class="m-link" href="{}">{}</a>', address, label) if address else label
+
+
+class CurrencyFilter(admin.SimpleListFilter):
+    """Rows in one of the currencies that the organisations keep books in."""
+
+    title = "currency"
+    parameter_name = "currency"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        books = LedgerAccount.objects.filter(organisation__in=model_admin.organisations(request))
+        return [(code, code) for code in books.order_by("currency").values_list("currency", flat=True).distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(currency=self.value()) if self.value() else queryset
