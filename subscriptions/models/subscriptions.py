@@ -190,6 +190,9 @@ class BillingRun(TenantModel):
     class Meta:
         ordering = ["-id"]
 
+    def __str__(self) -> str:
+        return f"run until {self.due_at:%Y-%m-%d %H:%M}"
+
     @transition(status, source=[Status.PENDING, Status.RUNNING, Status.FAILED], target=Status.RUNNING)
     def begin(self, *, heartbeat_at: Any) -> None:
         """Also from running: another worker takes up what a dead one left."""
