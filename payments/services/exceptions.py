@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+import structlog
 from django.db import connection, transaction
 from django.db.models import Q
 from moneyed import Money
@@ -19,13 +20,15 @@ from payments import matching
 from payments.exception_classes import CLASSES
 from payments.models import ReconciliationException
 
+log = structlog.get_logger(__name__)
+
 CAUSE_GONE = "cause_gone"
 Status = ReconciliationException.Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that does not agree. ``source_type`` is payment, settlement, settlement_line or bank_line."""
+    """Something that does not agree. ``source_type`` is payment, dispute, settlement, settlement_line or bank_line."""
 
     kind: str
     source_type: str
@@ -100,6 +103,8 @@ WHERE x.organisation_id = %(organisation)s AND x.status = 'open' AND (
         SELECT 1 FROM payments_settlement s WHERE s.id = x.source_id AND (s.unexplained = 0 OR s.status = 'failed')))
  OR (x.kind = 'missing_in_gateway' AND x.source_type = 'payment' AND EXISTS (
         SELECT 1 FROM payments_settlementline l WHERE l.payment_id = x.source_id AND l.kind = 'payment' AND l.state = 'matched'))
+ OR (x.kind = 'dispute_unanswered' AND x.source_type = 'dispute' AND EXISTS (
+        SELECT 1 FROM payments_dispute d WHERE d.id = x.source_id AND d.status <> 'open'))
 )
 """
 
@@ -114,7 +119,13 @@ def close_gone(*, organisation: Organisation, at: datetime) -> int:
 def bank_holidays(organisation: Organisation) -> frozenset[date]:
     """Days on which the organisation's banks are closed, from its settings (``reconciliation.bank_holidays``)."""
     stated = (organisation.settings.get("reconciliation") or {}).get("bank_holidays") or []
-    return frozenset(date.fromisoformat(day) for day in stated)
+    try:
+        return frozenset(date.fromisoformat(day) for day in stated)
+    except (TypeError, ValueError):
+        log.warning(
+            "reconciliation.bank_holidays_unreadable", organisation=organisation.code, expected="a list of ISO days"
+        )
+        return frozenset()
 
 
 def banking_day(organisation: Organisation, day: date, count: int) -> date:

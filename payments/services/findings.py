@@ -9,7 +9,7 @@ from moneyed.l10n import format_money
 
 from billing.api.base import wire
 from payments.matching import Decisions
-from payments.models import BankLine, Payment, Settlement
+from payments.models import BankLine, Dispute, Payment, Settlement
 from payments.services.exceptions import Finding
 
 
@@ -109,6 +109,14 @@ def of_missing_in_gateway(payment: Payment) -> Finding:
     return Finding(
         kind="missing_in_gateway", source_type="payment", source_id=payment.pk, amount=payment.amount,
         explanation=f"{payment.reference} was captured on {payment.captured_at:%Y-%m-%d} and is in no settlement.",
+    )  # fmt: skip
+
+
+def of_unanswered(dispute: Dispute) -> Finding:
+    """A dispute that nobody has answered and that will be lost by silence."""
+    return Finding(
+        kind="dispute_unanswered", source_type="dispute", source_id=dispute.pk, amount=dispute.amount,
+        explanation=f"{dispute.gateway_ref} over {said(dispute.amount)} must be answered by {dispute.respond_by:%Y-%m-%d %H:%M} UTC.",
     )  # fmt: skip
 
 

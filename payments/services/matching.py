@@ -15,7 +15,16 @@ from billing import clock
 from billing.models import Organisation
 from billing.services import ledger, outbox
 from payments.matching import REFERENCE, RETURNED, Candidate, Decisions, arrival_window, decide
-from payments.models import BankAccount, BankLine, Payment, PaymentAttempt, Provider, Settlement, SettlementLine
+from payments.models import (
+    BankAccount,
+    BankLine,
+    Dispute,
+    Payment,
+    PaymentAttempt,
+    Provider,
+    Settlement,
+    SettlementLine,
+)
 from payments.services import exceptions, findings, healing, matching_sql
 from payments.services.exceptions import Finding
 from payments.services.settlements import wire_of
@@ -25,6 +34,7 @@ log = structlog.get_logger(__name__)
 BATCH = 5000
 BANK_BATCH = 500
 NO_ID = uuid.UUID(int=0)
+ANSWER_AHEAD = timedelta(days=3)  # so long before its last day an unanswered dispute is put before a person
 LATE_IN_GATEWAY = 7  # banking days after capture in which a payment must be in a settlement (international: T+7)
 
 
@@ -288,6 +298,8 @@ def _overdue(organisation: Organisation, now: datetime) -> Iterable[Finding]:
     ):
         yield findings.of_unexplained(settlement)
     yield from map(findings.of_missing_in_gateway, _unsettled_payments(organisation, today))
+    unanswered = Dispute.objects.of(organisation).filter(status=Dispute.Status.OPEN, respond_by__lt=now + ANSWER_AHEAD)
+    yield from map(findings.of_unanswered, unanswered.order_by("respond_by"))
 
 
 def _open_exceptions_of_lines(organisation: Organisation) -> Any:

@@ -13,7 +13,15 @@ from billing.errors import Conflict, InvalidInput, NotFound, PermissionRefused
 from billing.models import Organisation, User
 from billing.services import audit, ledger
 from payments.exception_classes import RESOLUTIONS
-from payments.models import BankLine, Payment, PaymentAttempt, ReconciliationException, Settlement, SettlementLine
+from payments.models import (
+    BankLine,
+    Dispute,
+    Payment,
+    PaymentAttempt,
+    ReconciliationException,
+    Settlement,
+    SettlementLine,
+)
 from payments.services import exceptions
 from payments.services.matching import booked_at, match_pairs
 
@@ -168,11 +176,21 @@ def _of_payment(organisation: Organisation, exception: ReconciliationException, 
     ])  # fmt: skip
 
 
+def _of_dispute(organisation: Organisation, exception: ReconciliationException, resolution: str) -> None:
+    """The gateway tells how a dispute ends, and that is booked then; a person can only say that it is taken care of."""
+    _locked(Dispute, organisation, exception)
+    if resolution != "handled":
+        raise InvalidInput(
+            "A dispute is booked when it ends; resolve this as handled once it is answered.", field="resolution"
+        )
+
+
 _SOURCES: dict[str, Callable[[Organisation, ReconciliationException, str], None]] = {
     "bank_line": _of_bank_line,
     "settlement": _of_settlement,
     "settlement_line": _of_settlement_line,
     "payment": _of_payment,
+    "dispute": _of_dispute,
 }
 
 

@@ -1,7 +1,7 @@
 """Exceptions end by a decision: each posts what it says, once, by permission, with a reason that is kept."""
 
 import threading
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,9 +9,9 @@ from django.db import connections
 
 from billing.context import Actor
 from billing.errors import Conflict, InvalidInput, NotFound, PermissionRefused
-from billing.models import AuditRecord, JournalEntry, Membership, User
+from billing.models import AuditRecord, JournalEntry, Membership, Organisation, User
 from payments.exception_classes import CLASSES
-from payments.models import BankLine, ReconciliationException, Settlement, SettlementLine
+from payments.models import BankLine, Dispute, ReconciliationException, Settlement, SettlementLine
 from payments.services import exceptions
 from payments.services.matching import run_matching
 from payments.services.resolving import resolve_exception
@@ -272,3 +272,30 @@ def test_settlement_rows_of_one_decision_stay_decided(world):
     run_matching(organisation=world.organisation)
     assert SettlementLine.objects.get(kind="refund").state == "resolved"
     assert not ReconciliationException.objects.filter(status="open").exists()
+
+
+def test_an_unanswered_dispute_is_said_three_days_ahead_and_closes_when_it_is_answered(world):
+    dispute = world.dispute(world.payment("100"), "100")
+    Dispute.objects.filter(pk=dispute.pk).update(respond_by=world.now + timedelta(days=5))
+    run_matching(organisation=world.organisation)
+    assert not ReconciliationException.objects.exists()
+    world.later(days=3)
+    run_matching(organisation=world.organisation)
+    assert only("dispute_unanswered").amount == inr("100.00")
+    with pytest.raises(InvalidInput, match="handled"):
+        decide(world, "dispute_unanswered", "write_off")
+    Dispute.objects.filter(pk=dispute.pk).update(status="under_review")
+    assert run_matching(organisation=world.organisation).exceptions_closed == 1
+
+
+def test_unreadable_holidays_do_not_stop_matching(world):
+    Organisation.objects.filter(pk=world.organisation.pk).update(
+        settings={"reconciliation": {"bank_holidays": ["soon", 7]}}
+    )
+    organisation = Organisation.objects.get(pk=world.organisation.pk)
+    assert exceptions.bank_holidays(organisation) == frozenset()
+    run_matching(organisation=organisation)
+    Organisation.objects.filter(pk=organisation.pk).update(
+        settings={"reconciliation": {"bank_holidays": ["2025-04-02"]}}
+    )
+    assert exceptions.banking_day(Organisation.objects.get(pk=organisation.pk), date(2025, 4, 1), 1) == date(2025, 4, 3)
