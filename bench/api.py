@@ -53,7 +53,7 @@ def measure(scale: float) -> list[Line]:
                 name="API, list of 20 invoices",
                 unit="requests/s",
                 limit_is="an empty DRF view, no database, no middleware, no authentication",
-                aim=0.1,
+                aim=0.05,
                 product=list_invoices,
                 limit=lambda _: ask_bare("/nothing"),
             ),

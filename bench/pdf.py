@@ -44,7 +44,7 @@ def measure(scale: float) -> list[Line]:
             name="invoice PDF, 1 worker",
             unit="PDF/s",
             limit_is="WeasyPrint alone on the same finished page",
-            aim=0.9,
+            aim=0.85,
             product=lambda _: rate(lambda: sum(bool(render_invoice(pk)) for pk in invoices)),
             limit=lambda _: rate(lambda: sum(bool(engine.pdf(page)) for _ in range(count))),
         )

@@ -52,7 +52,11 @@ def _organisation(code: str, now: datetime) -> Organisation:
         test_clock=TestClock.objects.create(name=code, now=now),
     )
     organisation.party = BillingParty.objects.create(
-        organisation=organisation, details={"name": "Bench Works"}, country="IN", region="29", registered=True
+        organisation=organisation,
+        details={"name": "Bench Works", "upi_id": "bench@upi"},
+        country="IN",
+        region="29",
+        registered=True,
     )
     organisation.save()
     TaxRate.objects.create(
