@@ -3,6 +3,8 @@
 import re
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from django.apps import apps
@@ -16,6 +18,8 @@ from pytest_django import DjangoDbBlocker
 from billing import permissions
 from billing.admin.base import TenantAdmin, path_to, site
 from billing.models import AuditRecord, Role, User
+from config.beat import MunimScheduler
+from config.celery import app as celery_app
 from config.console import GROUPS
 from invoices.models import CreditNote, Invoice, Mail
 from payments.models import GatewayAccount
@@ -370,3 +374,15 @@ def test_an_admin_stops_a_task_but_cannot_choose_what_runs(world, task):
     task.refresh_from_db()
     assert (task.enabled, task.task, task.args) == (False, "billing.tasks.tidy", "[]")
     assert client.get(reverse("admin:django_celery_beat_periodictask_add")).status_code == 403
+
+
+def test_a_restart_of_beat_keeps_what_was_edited_and_adds_what_is_new(task):
+    class Scheduler(MunimScheduler):
+        schedule: ClassVar[dict[str, object]] = {}
+
+    scheduler = Scheduler.__new__(Scheduler)
+    scheduler.app = celery_app
+    hourly = {"task": "billing.tasks.tidy", "schedule": timedelta(hours=1)}
+    scheduler.update_from_dict({task.name: hourly, "tests.new": hourly})
+    assert str(PeriodicTask.objects.get(name=task.name).interval) == "every minute"
+    assert str(PeriodicTask.objects.get(name="tests.new").interval) == "every 3600 seconds"
