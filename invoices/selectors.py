@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from django.db.models import Case, DecimalField, Exists, F, OuterRef, Q, Sum, When
+from django.db.models import Case, DecimalField, Exists, F, OuterRef, Q, QuerySet, Sum, When
 from moneyed import Money
 
 from billing.models import BillingParty, Organisation, Posting
 from billing.money import zero
 from billing.services import ledger
 from invoices.drafts import Place, TaxContext
+from invoices.events import reference
 from invoices.models import Invoice, PaymentAllocation, RecognitionEntry, TaxRate
 from invoices.tax.rates import Rate, RateTable
 from payments.models import Payment, Refund
@@ -90,6 +91,13 @@ def invoice_of(*, organisation: Organisation | uuid.UUID, reference: str) -> Inv
     return Invoice.objects.of(organisation).filter(pk=invoice_id).first() if invoice_id else None
 
 
+def payments_of(*, organisation: Organisation | uuid.UUID, invoice_id: uuid.UUID) -> QuerySet[Payment]:
+    """Every payment an invoice was asked for with: the first, and those over what was left later; oldest first."""
+    name = reference(invoice_id)
+    mine = Q(reference=name) | Q(reference__startswith=f"{name}:")
+    return Payment.objects.of(organisation).filter(mine).order_by("pk")
+
+
 def refunded(payment: Payment) -> Money:
     """What went back to the payer."""
     done = Refund.objects.filter(payment=payment, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))["sum"]
@@ -113,18 +121,31 @@ def free_credit(*, organisation: Organisation | uuid.UUID, customer_id: uuid.UUI
     balance = ledger.balance(
         organisation=organisation, account="customer_credit", currency=currency, customer_id=customer_id
     )
-    handled = PaymentAllocation.objects.filter(payment=OuterRef("pk"))
-    pending = (
-        Payment.objects.of(organisation)
-        .filter(customer_id=customer_id, currency=currency, status=Payment.Status.SUCCEEDED)
-        .filter(reference__startswith="invoice:")
-        .exclude(Exists(handled))
-    )
+    pending = _about_to_be_used(organisation=organisation, customer_id=customer_id, currency=currency)
     coming = pending.aggregate(sum=Sum("amount"))["sum"]
     gone = Refund.objects.filter(payment__in=pending, status=Refund.Status.SUCCEEDED).aggregate(sum=Sum("amount"))[
         "sum"
     ]
     return -balance - _money(coming, currency) + _money(gone, currency)
+
+
+def _about_to_be_used(
+    *, organisation: Organisation | uuid.UUID, customer_id: uuid.UUID, currency: str
+) -> QuerySet[Payment]:
+    """Captured payments that name an invoice of ours and are not allocated yet."""
+    handled = PaymentAllocation.objects.filter(payment=OuterRef("pk"))
+    waiting = (
+        Payment.objects.of(organisation)
+        .filter(customer_id=customer_id, currency=currency, status=Payment.Status.SUCCEEDED)
+        .filter(reference__startswith="invoice:")
+        .exclude(Exists(handled))
+        .values_list("pk", "reference")
+    )
+    named = {pk: invoice_id_of(name) for pk, name in waiting}
+    known = set(
+        Invoice.objects.of(organisation).filter(pk__in=set(named.values()) - {None}).values_list("pk", flat=True)
+    )
+    return Payment.objects.filter(pk__in=[pk for pk, invoice_id in named.items() if invoice_id in known])
 
 
 def customers_with_credit(

@@ -41,7 +41,8 @@ def lock_invoice(invoice_id: uuid.UUID) -> Invoice:
 def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> PaymentAllocation | None:
     """Apply a captured payment to the invoice it names; what is more than due stays the customer's credit.
 
-    Safe to repeat: one payment is allocated once, even when nothing was due any more (an allocation of zero).
+    Safe to repeat: one payment is allocated once, even when nothing was due any more, or when the payer is not the
+    invoice's customer, whose credit it would not be (an allocation of zero).
     """
     payment = Payment.objects.get(pk=payment_id)
     invoice_id = selectors.invoice_id_of(payment.reference)
@@ -53,7 +54,8 @@ def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> Pa
     if known is not None:
         return known
     amount = zero(invoice.currency)
-    if invoice.status in COLLECTABLE and payment.amount.currency == invoice.due.currency:
+    ours = payment.customer_id == invoice.customer_id and payment.amount.currency == invoice.due.currency
+    if ours and invoice.status in COLLECTABLE:
         amount = round_money(min(invoice.due, payment.amount - selectors.refunded(payment)))
     return book(invoice=invoice, amount=amount, payment=payment, key=key, at=at or clock.now(invoice.organisation_id))
 
@@ -75,10 +77,7 @@ def apply_customer_credit(
     known = PaymentAllocation.objects.of(invoice.organisation_id).filter(key=key).first()
     if known is not None:
         return known
-    free = selectors.free_credit(
-        organisation=invoice.organisation_id, customer_id=invoice.customer_id, currency=invoice.currency
-    )
-    usable = round_money(min(free, invoice.due))
+    usable = _usable_credit(invoice)
     if amount is not None:
         same_currency(amount, invoice.due)
         if amount > usable:
@@ -92,6 +91,14 @@ def apply_customer_credit(
     if actor is not None:
         audit.record(actor=actor, action="invoice.credit_applied", target=invoice, after={"amount": str(usable.amount)})
     return allocation
+
+
+def _usable_credit(invoice: Invoice) -> Money:
+    """How much of the customer's free credit the invoice can take. The customer is locked."""
+    free = selectors.free_credit(
+        organisation=invoice.organisation_id, customer_id=invoice.customer_id, currency=invoice.currency
+    )
+    return round_money(min(free, invoice.due))
 
 
 @transaction.atomic
@@ -120,12 +127,16 @@ def take_back_refunded(*, refund_id: uuid.UUID, at: datetime | None = None) -> P
 
 @transaction.atomic
 def restore_after_failed_refund(*, refund_id: uuid.UUID, at: datetime | None = None) -> PaymentAllocation | None:
-    """A refund came back from the bank: what it had taken off an invoice is applied again."""
+    """A refund came back from the bank: what it had taken off an invoice is applied again, if it is still due."""
     refund = Refund.objects.get(pk=refund_id)
     taken = PaymentAllocation.objects.of(refund.organisation_id).filter(key=f"refund:{refund.pk}").first()
     if taken is None or refund.status != Refund.Status.FAILED:
         return None
-    return apply_customer_credit(invoice_id=taken.invoice_id, key=f"refund_failed:{refund.pk}", at=at)
+    invoice = lock_invoice(taken.invoice_id)
+    amount = min(-taken.amount, _usable_credit(invoice))
+    if invoice.status not in COLLECTABLE or amount.amount <= 0:
+        return None
+    return apply_customer_credit(invoice_id=invoice.pk, amount=amount, key=f"refund_failed:{refund.pk}", at=at)
 
 
 @transaction.atomic

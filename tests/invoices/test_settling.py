@@ -18,7 +18,7 @@ from invoices.services.settling import (
 )
 from payments.models import Refund
 
-from .conftest import CLERK, NOW, books, capture, events, issue, line, refund
+from .conftest import CLERK, NOW, books, capture, events, issue, line, make_customer, refund
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +118,36 @@ def test_a_refund_that_came_back_pays_the_invoice_again(school, family):
     assert (invoice.status, invoice.paid) == ("paid", Money("1180.00", "INR"))
 
 
+def test_a_refund_that_came_back_takes_no_other_credit(school, family):
+    invoice = issue(family)
+    payment = capture(family, "500.00", invoice=invoice)
+    allocate_payment(payment_id=payment.pk)
+    back = refund(payment, "500.00")
+    take_back_refunded(refund_id=back.pk)
+    capture(family, "900.00")  # 500.00 of it are the refund that came back
+
+    Refund.objects.filter(pk=back.pk).update(status=Refund.Status.FAILED)
+    restore_after_failed_refund(refund_id=back.pk)
+
+    invoice.refresh_from_db()
+    assert (invoice.status, invoice.paid) == ("partially_paid", Money("500.00", "INR"))
+
+
+def test_a_refund_that_came_back_after_the_invoice_was_paid_otherwise_is_credit(school, family):
+    invoice = issue(family)
+    payment = capture(family, "1180.00", invoice=invoice)
+    allocate_payment(payment_id=payment.pk)
+    back = refund(payment, "1180.00")
+    take_back_refunded(refund_id=back.pk)
+    allocate_payment(payment_id=capture(family, "1180.00", reference=f"invoice:{invoice.pk}:5").pk)
+
+    Refund.objects.filter(pk=back.pk).update(status=Refund.Status.FAILED)
+    capture(family, "1180.00", reference="refund-returned")
+
+    assert restore_after_failed_refund(refund_id=back.pk) is None
+    assert selectors.free_credit(organisation=school, customer_id=family.pk, currency="INR").amount == 1180
+
+
 def test_only_an_untouched_open_invoice_can_be_voided(school, family):
     invoice, paid = issue(family), issue(family)
     allocate_payment(payment_id=capture(family, "1.00", invoice=paid).pk)
@@ -171,6 +201,30 @@ def test_a_payment_of_another_currency_pays_nothing(school, family):
 def test_an_unknown_reference_is_left_alone(school, family):
     assert allocate_payment(payment_id=capture(family, "1.00", reference="invoice:nonsense").pk) is None
     assert allocate_payment(payment_id=capture(family, "1.00").pk) is None
+
+
+def test_money_of_another_customer_is_not_spent_on_this_ones_invoice(school, family):
+    """A payment that names another customer's invoice stays its payer's credit: it is there once, not twice."""
+    invoice, stranger = issue(family), make_customer(school)
+    payment = capture(stranger, "1180.00", invoice=invoice)
+
+    assert allocate_payment(payment_id=payment.pk).amount == Money("0.00", "INR")
+
+    invoice.refresh_from_db()
+    assert (invoice.status, invoice.due) == ("open", Money("1180.00", "INR"))
+    credit = {
+        customer: selectors.free_credit(organisation=school, customer_id=customer.pk, currency="INR").amount
+        for customer in (family, stranger)
+    }
+    assert credit == {family: 0, stranger: 1180}
+
+
+def test_money_that_names_no_invoice_of_ours_is_free_credit(school, family):
+    capture(family, "100.00", reference="invoice:nonsense")
+    capture(family, "200.00", reference=f"invoice:{family.pk}")
+
+    free = selectors.free_credit(organisation=school, customer_id=family.pk, currency="INR")
+    assert free == Money("300.00", "INR")
 
 
 def test_a_line_of_credit_is_spent_once(school, family):
