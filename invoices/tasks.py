@@ -1,10 +1,13 @@
 """Celery's side of this app."""
 
+import structlog
 from celery import shared_task
 
 from billing.context import correlated
 from billing.selectors import organisations_on_real_time
 from invoices.services import installments, mailing, overdue, recognition
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(acks_late=True)
@@ -19,11 +22,16 @@ def send_due_mail(limit: int = 200) -> int:
 
 @shared_task(acks_late=True)
 def mark_overdue() -> int:
-    """What the day brings for organisations on real time: installments, overdue invoices, earned revenue."""
+    """What the day brings for organisations on real time: installments, overdue invoices, earned revenue.
+
+    What fails is logged and comes again with the schedule; it holds up neither the other work nor the others.
+    """
     done = 0
     for organisation in organisations_on_real_time():
-        with correlated():
-            done += installments.issue_due(organisation=organisation)
-            done += overdue.mark_overdue(organisation=organisation)
-            done += recognition.recognise_revenue(organisation=organisation)
+        for work in (installments.issue_due, overdue.mark_overdue, recognition.recognise_revenue):
+            with correlated():
+                try:
+                    done += work(organisation=organisation)
+                except Exception:
+                    log.exception("daily_work.failed", work=work.__name__, organisation=organisation.code)
     return done

@@ -3,12 +3,13 @@
 import uuid
 from datetime import date, datetime
 
+import structlog
 from django.db import transaction
 from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
-from billing.errors import Conflict, NotFound
+from billing.errors import Conflict, DomainError, NotFound
 from billing.models import Beneficiary, Organisation
 from billing.money import allocate, round_money, same_currency
 from billing.services import audit
@@ -20,6 +21,7 @@ from invoices.services.drafting import context_for, customer_of
 from invoices.services.finalizing import issue_invoice
 from invoices.totals import rule_for
 
+log = structlog.get_logger(__name__)
 MAX_COUNT = 60
 
 
@@ -102,7 +104,10 @@ def split(*, total: Money, count: int, down_payment: Money | None) -> list[Money
 
 
 def issue_due(*, organisation: Organisation, at: datetime | None = None) -> int:
-    """Invoice every installment whose day has come. Returns how many; each has its own transaction."""
+    """Invoice every installment whose day has come. Returns how many; each has its own transaction.
+
+    One that is refused (its tax category has no rate any more, say) is logged and tried again the next time.
+    """
     at = at or clock.now(organisation)
     day = at.astimezone(clock.zone(organisation)).date()
     due = list(
@@ -111,7 +116,15 @@ def issue_due(*, organisation: Organisation, at: datetime | None = None) -> int:
         .order_by("due_on", "pk")
         .values_list("pk", flat=True)
     )
-    return sum(_issue(installment_id, at) for installment_id in due)
+    return sum(_issue_or_leave(installment_id, at) for installment_id in due)
+
+
+def _issue_or_leave(installment_id: uuid.UUID, at: datetime) -> int:
+    try:
+        return _issue(installment_id, at)
+    except DomainError as exc:
+        log.warning("installment.refused", installment=str(installment_id), code=exc.code, reason=str(exc))
+        return 0
 
 
 @transaction.atomic
@@ -119,7 +132,7 @@ def _issue(installment_id: uuid.UUID, at: datetime) -> int:
     installment = (
         Installment.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("plan__beneficiary", "organisation__party")
-        .filter(pk=installment_id, invoice=None)
+        .filter(pk=installment_id, invoice=None, plan__status=InstallmentPlan.Status.ACTIVE)
         .first()
     )
     if installment is None:

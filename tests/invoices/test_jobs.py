@@ -9,8 +9,9 @@ from moneyed import Money
 
 from billing.errors import Conflict, InvalidInput, NotFound
 from billing.services import outbox
+from invoices import tasks
 from invoices.errors import InvalidInstallments, MissingTaxRate
-from invoices.models import Invoice, RecognitionEntry
+from invoices.models import Invoice, RecognitionEntry, TaxRate
 from invoices.services import installments
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.installments import cancel_plan, create_plan, issue_due, split
@@ -136,6 +137,40 @@ def test_installments_become_invoices_on_their_days_and_complete_the_plan(school
     assert installments.complete_if_paid(invoice_id=invoices[0].pk)
     plan.refresh_from_db()
     assert plan.status == "completed"
+
+
+@pytest.mark.django_db
+def test_an_installment_that_cannot_be_invoiced_does_not_stop_the_others(school, family):
+    """A rate that ended, say: the plan waits, and everybody else's installments are invoiced."""
+    plan_for(family, tax_category="meals")
+    TaxRate.objects.of(school).filter(category="meals").update(valid_until=date(2026, 5, 31))
+    other = plan_for(make_customer(school))
+
+    assert (issue_due(organisation=school), issue_due(organisation=school)) == (1, 0)
+    assert Invoice.objects.of(school).get().customer_id == other.customer_id
+
+    TaxRate.objects.of(school).filter(category="meals").update(valid_until=None)
+    assert issue_due(organisation=school) == 1
+
+
+@pytest.mark.django_db
+def test_what_one_organisation_cannot_do_does_not_stop_the_next(school, family, monkeypatch):
+    """The day's work of all organisations: one that fails is noted, the others go on."""
+    broken = make_organisation()
+    invoice = issue(family)
+    advance(school, day(2026, 7, 1))
+
+    def issue_or_fail(*, organisation):
+        if organisation == broken:
+            raise RuntimeError("broken")
+        return issue_due(organisation=organisation)
+
+    monkeypatch.setattr(installments, "issue_due", issue_or_fail)
+    monkeypatch.setattr(tasks, "organisations_on_real_time", lambda: [broken, school])
+
+    assert tasks.mark_overdue() == 1
+    invoice.refresh_from_db()
+    assert invoice.overdue_at == day(2026, 7, 1)
 
 
 @pytest.mark.django_db
