@@ -16,7 +16,10 @@ from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
 from billing.services import audit, outbox
+from invoices.events import text
 from invoices.models import Invoice
+from invoices.selectors import invoice_of
+from invoices.selectors import payments_of as invoice_payments
 from invoices.services import mailing, settling
 from payments.models import Payment
 from subscriptions import dunning_rules as rules
@@ -225,12 +228,8 @@ def _act(case: DunningCase, action: str, step: DunningStep) -> None:
 
 
 def _write(case: DunningCase, *, kind: str, step: DunningStep) -> None:
-    declined = (
-        Payment.objects.of(case.organisation_id)
-        .filter(reference=f"invoice:{case.invoice_id}")
-        .values_list("decline_class", flat=True)
-        .first()
-    )
+    asked = invoice_payments(organisation=case.organisation_id, invoice_id=case.invoice_id)
+    declined = asked.values_list("decline_class", flat=True).last()
     mailing.queue_mail(
         organisation=case.organisation,
         customer_id=case.customer_id,
@@ -270,7 +269,7 @@ def settle_case(*, invoice_id: uuid.UUID) -> None:
             case.recovered = min(case.claimed, invoice.paid)
             case.recover(at=at)
             _save_closed(case)
-            _publish("dunning.recovered", case, at=at, stage=case.stage, recovered=f"{case.recovered.amount:f}")
+            _publish("dunning.recovered", case, at=at, stage=case.stage, recovered=text(case.recovered))
     elif invoice.status not in COLLECTABLE and case.status == DunningCase.Status.OPEN:
         case.close(at=at)
         _save_closed(case)
@@ -292,15 +291,15 @@ def reopen_case(*, invoice_id: uuid.UUID) -> None:
 def ask_for_new_method(*, organisation_id: uuid.UUID, payment_id: uuid.UUID) -> None:
     """The bank said no for good: ask the customer for another method at once, once for each payment."""
     payment = Payment.objects.of(organisation_id).select_related("organisation").get(pk=payment_id)
-    kind, _, invoice_id = payment.reference.partition(":")
-    if kind != "invoice" or payment.status == Payment.Status.SUCCEEDED:
+    invoice = invoice_of(organisation=organisation_id, reference=payment.reference)
+    if invoice is None or payment.status == Payment.Status.SUCCEEDED:
         return
     mailing.queue_mail(
         organisation=payment.organisation,
         customer_id=payment.customer_id,
         kind="new_method",
         key=f"new_method:{payment.pk}",
-        invoice_id=uuid.UUID(invoice_id),
+        invoice_id=invoice.pk,
         context={"payment_id": str(payment.pk)},
     )
 
@@ -327,7 +326,7 @@ def _publish(event_type: str, case: DunningCase, *, at: datetime, **more: Any) -
         invoice_id=str(case.invoice_id),
         customer_id=str(case.customer_id),
         subscription_id=str(case.subscription_id) if case.subscription_id else None,
-        amount=f"{case.claimed.amount:f}",
+        amount=text(case.claimed),
         currency=case.claimed.currency.code,
         **more,
     )

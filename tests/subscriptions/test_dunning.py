@@ -142,7 +142,7 @@ def test_a_paid_invoice_ends_the_chase_and_the_subscription_recovers(works):
     assert letters(nth(works, 0)) == ["reminder_1", "reminder_2", "final_notice"][2:]
     assert case_of(nth(works, 0)).status == "recovered"
     recovered = Event.objects.get(type="dunning.recovered")
-    assert recovered.payload["recovered"] == f"{case.claimed.amount:f}"
+    assert (recovered.payload["recovered"], recovered.payload["amount"]) == ("769.95", "769.95")
 
 
 def test_a_void_invoice_closes_its_case(works):
@@ -246,10 +246,11 @@ def test_a_case_that_is_refused_does_not_stop_the_others(works, monkeypatch):
 class TestDeclines:
     """A bank that says no for good."""
 
-    def declined(self, works, decline_class):
+    def declined(self, works, decline_class, *, rest=""):
         invoice = invoice_of(nth(works, 0))
-        payment = Payment.objects.of(works).filter(reference=f"invoice:{invoice.pk}").first() or Payment.objects.create(
-            organisation=works, customer=invoice.customer, reference=f"invoice:{invoice.pk}", amount=invoice.total,
+        reference = f"invoice:{invoice.pk}{rest}"
+        payment = Payment.objects.of(works).filter(reference=reference).first() or Payment.objects.create(
+            organisation=works, customer=invoice.customer, reference=reference, amount=invoice.total,
             refunded=Money(0, "INR"), disputed=Money(0, "INR"), created_at=invoice.created_at,
         )  # fmt: skip
         Payment.objects.filter(pk=payment.pk).update(decline_class=decline_class, status="failed")
@@ -267,6 +268,16 @@ class TestDeclines:
 
         letter = Mail.objects.get(kind="new_method")
         assert (letter.invoice_id, letter.context["payment_id"]) == (invoice_of(nth(works, 0)).pk, str(payment.pk))
+
+    def test_asks_for_it_when_only_the_rest_was_refused(self, works):
+        """After a credit note the rest is collected under a reference of its own."""
+        payment = self.declined(works, "hard", rest=":2")
+        live(works, 1)
+
+        letter = Mail.objects.get(kind="new_method")
+        assert (letter.invoice_id, letter.context["payment_id"]) == (invoice_of(nth(works, 0)).pk, str(payment.pk))
+        reminder = Mail.objects.get(kind="reminder_1", customer_id=payment.customer_id)
+        assert reminder.context["needs_new_method"] is True
 
     def test_is_not_bothered_for_a_refusal_that_may_pass(self, works):
         self.declined(works, "soft")
