@@ -294,16 +294,19 @@ def _end_without_money(attempt: PaymentAttempt, now: datetime, *, code: str, dec
 
 # --- what next ------------------------------------------------------------------------------------
 def _next_move(payment: Payment, attempt: PaymentAttempt, decline: Decline, now: datetime) -> None:
-    """Retry, ask or give up, as the policy says; a payment that has moved on is left alone."""
-    if payment.status not in (Payment.Status.PROCESSING, Payment.Status.REQUIRES_ACTION):
-        return
+    """Retry, ask or give up, as the policy says; a payment that has moved on is left alone.
+
+    One that nobody wants any more ends with its last attempt, also where a late one came after it was pending again.
+    """
     if _others_open(payment, attempt):
         return
-    said = {"decline_class": str(decline.decline_class), "decline_code": decline.code}
-    if payment.cancel_requested:
+    if payment.cancel_requested and can_proceed(payment.cancel):
         payment.cancel()
         outbox.publish("payment.cancelled", payment, at=now, **payment_facts(payment))
         return
+    if payment.status not in (Payment.Status.PROCESSING, Payment.Status.REQUIRES_ACTION):
+        return
+    said = {"decline_class": str(decline.decline_class), "decline_code": decline.code}
     decision = _decision(payment, attempt, decline, now)
     at = decision.at if decision.move is Move.RETRY else None
     told = payment_facts(payment) | said | {"next_attempt_at": at.isoformat() if at else None}

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from moneyed import Money
 
 from payments.errors import PaymentNotCollectable
-from payments.gateways.base import ChargeResult, Outcome
+from payments.gateways.base import ChargeResult, Decline, DeclineClass, Outcome, Recovery
 from payments.gateways.registry import gateway_for
 from payments.models import Payment, PaymentAttempt, ReconciliationException
 from payments.services import attempts, charging, collection, offline, refunds, requests
@@ -148,6 +148,26 @@ def test_what_nobody_wants_any_more_is_not_captured(held, razorpay, organisation
     assert simulator.captured(razorpay) == []
     assert balance_of("customer_credit") == "0.00"
     assert published("payment.") == ["payment.cancelled"]
+
+
+def test_a_cancelled_payment_ends_when_its_late_authorisation_does(
+    held, razorpay, organisation, simulator, settings, published
+):
+    """A debit was declined, then authorised late, its capture unanswered, and by then nobody wanted it any more."""
+    settings.GATEWAY_READ_SECONDS = 0.4
+    attempt, result = held
+    soft = Decline(decline_class=DeclineClass.SOFT, code="insufficient_funds", recovery=Recovery.RETRY_LATER)
+    attempts.settle_attempt(attempt_id=attempt.pk, result=ChargeResult(outcome=Outcome.DECLINED, decline=soft))
+    simulator.fault("timeout_before", "/capture")
+    assert charging.settle(attempt.pk, result).status == "authorized"
+    collection.cancel_payment(organisation_id=organisation.pk, reference=attempt.payment.reference)
+    assert again(attempt.payment).status == "pending"
+
+    charging.settle(attempt.pk, result)
+
+    assert again(attempt.payment).status == "cancelled"
+    assert simulator.captured(razorpay) == []
+    assert published("payment.") == ["payment.declined", "payment.cancelled"]
 
 
 def test_every_piece_of_old_news_changes_nothing(paid, balance_of, published):
