@@ -83,7 +83,7 @@ class PaymentViewSet(TenantViewSet):
     def cancel(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Stop collecting. What an attempt under way still brings is kept as the customer's credit."""
         payment = self.get_object()
-        collection.cancel_payment(organisation_id=self.organisation.pk, reference=payment.reference)
+        collection.cancel_payment(organisation_id=self.organisation.pk, reference=payment.reference, actor=self.actor)
         return self._answer(payment.pk)
 
     @extend_schema(request=None, responses=shapes.UrlSerializer)
