@@ -40,7 +40,7 @@ def collect_organisation(organisation_id: str) -> int:
 @shared_task
 def retry_due_payments() -> int:
     """Try what is due in every organisation on real time."""
-    return sum(collection.collect_due(organisation=organisation) for organisation in organisations_on_real_time())
+    return _each(_collect, [organisation.pk for organisation in organisations_on_real_time()])
 
 
 @shared_task
@@ -82,7 +82,7 @@ def process_stuck_webhooks() -> int:
 @shared_task
 def expiry_notices() -> int:
     """Expire methods that are over and tell about those that end soon."""
-    return sum(methods.run_expiry(organisation=organisation) for organisation in organisations_on_real_time())
+    return _each(_expire, [organisation.pk for organisation in organisations_on_real_time()])
 
 
 @shared_task
@@ -102,6 +102,14 @@ def fetch_settlements_of(organisation_id: str) -> None:
 def run_matching() -> int:
     """Match payouts with books and bank in every organisation on real time."""
     return _each(_match, [organisation.pk for organisation in organisations_on_real_time()])
+
+
+def _collect(organisation_id: uuid.UUID) -> None:
+    collection.collect_due(organisation=Organisation.objects.get(pk=organisation_id))
+
+
+def _expire(organisation_id: uuid.UUID) -> None:
+    methods.run_expiry(organisation=Organisation.objects.get(pk=organisation_id))
 
 
 def _fetch_settlements(organisation_id: uuid.UUID) -> None:
