@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
+from django.contrib.admin.utils import get_fields_from_path
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -129,6 +130,15 @@ class OrganisationFilter(admin.SimpleListFilter):
         super().__init__(request, params, model, model_admin)
 
 
+class OwnRowsFilter(admin.RelatedFieldListFilter):
+    """Filter by another row: its choices are rows of the person's organisations, as those of the page are."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        mine = {"organisation__in": model_admin.organisations(request)}
+        ordering = self.field_admin_ordering(field, request, model_admin)
+        return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=mine)
+
+
 class TenantAdmin(Scoped, ModelAdmin):
     """Base of every console page."""
 
@@ -159,9 +169,14 @@ class TenantAdmin(Scoped, ModelAdmin):
         return super().get_queryset(request).filter(**{f"{self.organisation_path}__in": self.organisations(request)})
 
     def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
-        filters = list(super().get_list_filter(request))
+        filters = [self._own_rows_only(one) for one in super().get_list_filter(request)]
         several = self.organisation_path != "pk" and len(self.organisations(request)) > 1
         return [OrganisationFilter, *filters] if several else filters
+
+    def _own_rows_only(self, wanted: Any) -> Any:
+        """A filter named by a relation would offer the rows of every organisation."""
+        is_relation = isinstance(wanted, str) and get_fields_from_path(self.model, wanted)[-1].is_relation
+        return (wanted, OwnRowsFilter) if is_relation else wanted
 
     def organisation_id_of(self, row: models.Model) -> uuid.UUID:
         """The organisation that owns ``row``, by ``organisation_path``."""

@@ -99,6 +99,18 @@ def test_nobody_else_sees_anything(world):
     assert support.get(reverse(TODAY)).status_code in (302, 403)
 
 
+def test_the_filters_offer_nobody_elses_bank_accounts(world):
+    """Choices of a filter are rows as well."""
+    BankAccount.objects.filter(pk=world.bank.pk).update(code="secret-9911")
+    own = World()
+    BankAccount.objects.create(organisation=own.organisation, code="axis-2", name="Axis", currency="INR")
+    client, _ = sign_in(Role.MANAGER, own)
+    for model in (BankLine, StatementImport):
+        page_of_list = text_of(client, changelist(model))
+        assert "secret-9911" not in page_of_list
+        assert "axis-2" in page_of_list
+
+
 def test_the_bridge_and_the_tiles_show_the_sums(world):
     client, _ = sign_in(Role.MANAGER, world)
     bridge = text_of(client, page(Settlement.objects.order_by("id").first()))
