@@ -157,13 +157,14 @@ def plan_switch(
             raise InvalidSubscription(
                 "Another interval begins a new period: prorate it, or change at period_end.", field="prorate"
             )
-        lines = unused_lines(old=old, paid=paid, from_on=today) if _was_billed(subscription) else []
+        lines = unused_lines(old=old, paid=paid, from_on=today)
         lines += lines_for_cycle(moment=moment, book=new.book, quantity=quantity, zone=zone)
         first_on, last_on = moment.first_on, moment.last_on
     else:
         moment = None
         lines = switch_lines(old=old, new=new, paid=paid, today=today) if prorate else []
         first_on, last_on = max(today, paid.first_on), paid.last_on
+    lines = documents.still_claimed(subscription=subscription, lines=lines, from_on=today)
     planned = documents.plan(
         subscription=subscription, lines=[*lines, *usage], first_on=first_on, last_on=last_on, at=now
     )
@@ -212,19 +213,6 @@ def paid_period(subscription: Subscription) -> Paid:
         n=subscription.period_number, zone=zone,
     )  # fmt: skip
     return Paid(whole, local_date(subscription.period_start, zone), local_date(subscription.period_end, zone))
-
-
-def _was_billed(subscription: Subscription) -> bool:
-    """Whether the present period stands on an invoice that still counts: what was annulled is not paid back."""
-    assert subscription.period_end is not None
-    billed = (
-        BilledPeriod.objects.filter(subscription=subscription, ends_at=subscription.period_end)
-        .exclude(kind="final")
-        .select_related("invoice")
-        .order_by("-id")
-        .first()
-    )
-    return billed is not None and billed.invoice is not None and billed.invoice.status not in ("void", "uncollectible")
 
 
 def _terms(subscription: Subscription, version: PlanVersion, quantity: int) -> Terms:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.db.models import QuerySet
 from moneyed import Money
 
 from billing import clock, money
@@ -20,6 +21,7 @@ from invoices.models import CreditNote, Invoice
 from invoices.services import credit_notes
 from invoices.services.finalizing import issue_invoice
 from invoices.services.preview import price_draft
+from invoices.services.settling import lock_customer
 from subscriptions.lines import Payer, PriceBook, draft_of, usage_lines
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
@@ -79,6 +81,8 @@ def plan(
 
 def write(*, subscription: Subscription, documents: Documents, at: datetime, actor: Actor, reason: str) -> Issued:
     """Issue what was planned, in the caller's transaction."""
+    if documents.credits:
+        lock_customer(subscription.customer_id)  # before any number: locks are taken in one order everywhere
     invoice = None
     if documents.draft is not None:
         invoice = issue_invoice(organisation=subscription.organisation, draft=documents.draft, at=at)
@@ -100,6 +104,17 @@ def usage_due(*, subscription: Subscription, book: PriceBook, until: datetime) -
     return usage_lines(book=book, usage=usage, start=since, end=until, zone=clock.zone(subscription.organisation))
 
 
+def still_claimed(*, subscription: Subscription, lines: Sequence[LineInput], from_on: date) -> list[LineInput]:
+    """``lines`` without credits for what no invoice claims any more from ``from_on`` on.
+
+    What was annulled, written off or credited in full by hand is not paid back again.
+    """
+    if all(line.amount.amount >= 0 for line in lines):
+        return list(lines)
+    claimed = _claimed(subscription, from_on)
+    return [line for line in lines if line.amount.amount >= 0 or claimed.get(line.code, _NOTHING) > 0]
+
+
 def payer_of(subscription: Subscription) -> Payer:
     """What drafts take from the subscription."""
     return Payer(
@@ -112,18 +127,38 @@ def payer_of(subscription: Subscription) -> Payer:
     )
 
 
+def _claimed(subscription: Subscription, from_on: date) -> dict[str, Decimal]:
+    """What invoices that count claim by component, of lines that reach to ``from_on``, less what credit notes took off."""
+    found: dict[str, Decimal] = {}
+    for invoice in _counting_invoices(subscription, from_on).prefetch_related("lines", "credit_notes"):
+        codes = {line.position: line.code for line in invoice.lines.all() if _reaches(line.period_end, from_on)}
+        amounts = [(line.position, line.amount.amount) for line in invoice.lines.all()]
+        amounts += [
+            (row["position"], -Decimal(row["amount"])) for note in invoice.credit_notes.all() for row in note.lines
+        ]
+        for position, amount in amounts:
+            if position in codes:
+                found[codes[position]] = found.get(codes[position], _NOTHING) + amount
+    return found
+
+
+def _reaches(last_on: date | None, day: date) -> bool:
+    return last_on is None or last_on >= day
+
+
+def _counting_invoices(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:
+    return Invoice.objects.of(subscription.organisation_id).filter(
+        subscription_ref=subscription.pk, status__in=credit_notes.CREDITABLE, period_end__gte=from_on
+    )
+
+
 def _credits(
     subscription: Subscription, wanted: dict[str, Money], first_on: date
 ) -> tuple[tuple[Invoice, dict[int, Money]], ...]:
     """Spread credits by component over the lines that billed them, newest invoice first, never more than is left."""
     found = []
-    invoices = (
-        Invoice.objects.of(subscription.organisation_id)
-        .filter(subscription_ref=subscription.pk, status__in=credit_notes.CREDITABLE, period_end__gte=first_on)
-        .order_by("-id")
-    )
     left = dict(wanted)
-    for invoice in invoices:
+    for invoice in _counting_invoices(subscription, first_on).order_by("-id"):
         amounts = _from_invoice(invoice, left)
         if amounts:
             found.append((invoice, amounts))

@@ -301,7 +301,8 @@ def plan_end(*, subscription: Subscription, until: datetime, at: datetime, credi
     if credit and subscription.period_end is not None and subscription.period_end > until:
         paid = changing.paid_period(subscription)
         old = Terms(rows.book_of(subscription), subscription.quantity)
-        lines += unused_lines(old=old, paid=paid, from_on=today + _ONE_DAY)
+        unused = unused_lines(old=old, paid=paid, from_on=today + _ONE_DAY)
+        lines += documents.still_claimed(subscription=subscription, lines=unused, from_on=today + _ONE_DAY)
     first_on = today
     if lines:
         first_on = min(line.period_start or today for line in lines)

@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from invoices.services.credit_notes import issue_credit_note
+from invoices.services.settling import void_invoice
 from subscriptions import errors
 from subscriptions.errors import BillingBehind
-from subscriptions.services import catalog, changing
+from subscriptions.services import catalog, changing, lifecycle
 from tests.subscriptions.house import (
     CLERK,
     amounts,
@@ -57,6 +59,35 @@ def test_more_seats_now_cost_the_rest_of_the_period(tenant, customer):
     ]
     assert amounts(invoices_of(subscription)) == ["700.00", "600.00", "1600.00"]
     assert events_of(subscription)[2:] == [("changed", "1600.00"), ("renewed", "1600.00")]
+
+
+def test_more_seats_after_the_period_was_annulled_credit_nothing(tenant, customer):
+    """What was annulled, or credited in full by hand, is not paid back a second time on the next invoice."""
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00")), quantity=2)
+    run(tenant)
+    turn(tenant, local("2026-04-11 18:00"))
+    void_invoice(invoice_id=invoices_of(subscription)[0].pk, reason="Mistake", actor=CLERK)
+
+    changed = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=5)
+    assert lines_of(changed.issued.invoice) == [("Seats (20 of 30 days)", "1000.00")]
+
+    again = changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=6)
+    assert amounts([again.issued.invoice]) == ["200.00"]  # what the first change billed counts
+
+
+def test_a_period_credited_by_hand_is_not_credited_again(tenant, customer):
+    meter = make_meter(tenant)
+    plan = make_plan(tenant, seats("300.00"), seats("1.00", code="calls", name="Calls", meter="calls"))
+    subscription = subscribe(customer, plan, quantity=2)
+    run(tenant)
+    use(customer, meter, "900", local("2026-04-05 10:00"))
+    turn(tenant, local("2026-04-10 18:00"))
+    issue_credit_note(invoice_id=invoices_of(subscription)[0].pk, amounts=None, reason="Goodwill", actor=CLERK)
+
+    ended = lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK, credit="prorated")
+
+    assert amounts([ended.issued.invoice]) == ["900.00"]
+    assert len(credit_notes_of(subscription)) == 1
 
 
 def test_fewer_seats_now_are_credited_on_the_invoice_of_the_period(tenant, customer):
