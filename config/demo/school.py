@@ -86,6 +86,7 @@ class Family:
     method: str = ""
     token: str = ""
     students: list[str] = field(default_factory=list)
+    monthly_eaters: int = 0
     meals: list[str] = field(default_factory=list)
 
 
@@ -220,6 +221,9 @@ class School:
         self._give_mandate(family)
         for index in range(1 + family.number % 3):
             self._student(family, index, surname)
+        if family.monthly_eaters:
+            name = f"meals-{family.number + 1:04d}"
+            self._subscribe(family, family.students[0], "meals-monthly", name, quantity=family.monthly_eaters)
         if family.number % 3 != 2:
             self._annual_fee(family)
 
@@ -249,7 +253,7 @@ class School:
         family.students.append(student["id"])
         roll = (family.number * 5 + index * 3) % 20
         if roll < 9:
-            self._subscribe(family, student["id"], "meals-monthly", f"meals-{family.number + 1:04d}-{index + 1}")
+            family.monthly_eaters += 1  # siblings share one subscription, and one invoice a month
         elif roll == 13 and family.number % 6 == 4:
             self._subscribe(family, student["id"], "meals-weekly", f"meals-{family.number + 1:04d}-{index + 1}")
         elif roll == 16 and family.number % 24 == 2:
@@ -258,14 +262,16 @@ class School:
                 family, student["id"], "meals-daily", f"meals-{family.number + 1:04d}-{index + 1}", ends=ends
             )
 
-    def _subscribe(self, family: Family, student: str, plan: str, external_id: str, ends: date | None = None) -> None:
+    def _subscribe(
+        self, family: Family, student: str, plan: str, external_id: str, *, quantity: int = 1, ends: date | None = None
+    ) -> None:
         body: dict[str, Any] = {
             "external_id": external_id,
             "customer": family.id,
             "beneficiary": student,
             "plan": plan,
             "currency": "INR",
-            "quantity": 1,
+            "quantity": quantity,
         }
         if ends:
             body["ends_at"] = f"{ends.isoformat()}T00:00:00+05:30"
