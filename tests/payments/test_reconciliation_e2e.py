@@ -139,13 +139,14 @@ def test_thirty_payments_refunds_and_a_dispute_settle_into_the_bank_to_the_last_
     assert done.rows_new == Settlement.objects.count() == report.bank > 0
     assert set(SettlementLine.objects.values_list("state", flat=True)) == {"matched"}
     assert set(Settlement.objects.values_list("status", "unexplained")) == {("in_bank", Decimal(0))}
-    assert house.open_exceptions() == []
+    waiting = {kind for kind, *_ in house.open_exceptions()}
+    assert waiting <= {"dispute_unanswered"}  # at Razorpay its last day is near by now
     sums = house.agrees_with_the_gateway()
     late = house.charge(*(f"{100 + n}.{n:02d}" for n in range(30)), "77.00")[-1]
     sums = house.agrees_with_the_gateway()
     assert (sums.in_transit.amount, sums.clearing, sums.in_bank) == (0, late.amount, sums.settled)
     assert house.statement("mt940")[0].rows_known == 0  # another format names lines in another way: see below
-    assert [row.kind for row in ReconciliationException.objects.filter(status="open")] == ["duplicate"] * done.rows_new
+    assert {kind for kind, *_ in house.open_exceptions()} == {"duplicate"} | waiting
 
 
 def test_noise_gives_exactly_the_exceptions_it_should_and_they_can_be_resolved(house):
@@ -173,7 +174,7 @@ def test_a_monthly_charge_of_the_bank_is_an_unknown_line_until_it_is_booked(hous
     charge = Decimal("-118.00") if house.currency == "INR" else Decimal("-5.00")
     assert (report.bank, house.open_exceptions()) == (1, [("unknown_reference", "bank_line", charge)])
     exception = ReconciliationException.objects.get(status="open")
-    resolve_exception(organisation=house.organisation, exception_id=exception.pk, resolution="bank_charge", reason="Price list of the bank.",
+    resolve_exception(organisation=house.organisation, exception_id=exception.pk, resolution="bank_charge", reason="The price list.",
                       actor=SYSTEM)  # fmt: skip
     assert house.agrees_with_the_gateway().in_transit.amount == 0
 
