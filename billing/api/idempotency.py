@@ -6,6 +6,7 @@ with ``Idempotent-Replayed: true``; another body or address: 422; still running:
 lock has run out.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -44,10 +45,10 @@ class InvalidKey(InvalidInput):
 
 
 def idempotent(method: Callable[..., Any] | None = None, *, atomic: bool = False) -> Callable[..., Any]:
-    """Honour the header ``Idempotency-Key`` on a POST method of a tenant view; without it nothing changes.
+    """Honour the header ``Idempotency-Key`` on a POST method of a tenant view.
 
     ``atomic``: the work touches nothing but the database, so that work and stored answer share one transaction and a
-    crash leaves neither. Methods that call outside leave it off and give their services a reference that repeats
+    crash leaves neither; a refused request leaves nothing either, with a key or without. Methods that call outside leave it off and give their services a reference that repeats
     (``self.idempotency_key``).
     """
     if method is None:
@@ -58,7 +59,8 @@ def idempotent(method: Callable[..., Any] | None = None, *, atomic: bool = False
         key = request.headers.get("Idempotency-Key")
         view.idempotency_key = key or ""
         if key is None:
-            return method(view, request, *args, **kwargs)
+            with transaction.atomic() if atomic else contextlib.nullcontext():
+                return method(view, request, *args, **kwargs)
         record, mine = _claim(view.organisation.pk, _valid(key), request)
         if not mine:
             return _answer_again(record, request)
@@ -124,7 +126,8 @@ def _run(view: Any, request: Request, record: IdempotencyRecord, work: Callable[
         if atomic:
             with transaction.atomic():
                 response = _rendered(view, request, work())
-                _keep(record, response)
+                if not _keep(record, response):  # it took longer than its lock and another one holds the key
+                    raise KeyInUse
         else:
             response = _rendered(view, request, work())
             _keep(record, response)
@@ -134,13 +137,14 @@ def _run(view: Any, request: Request, record: IdempotencyRecord, work: Callable[
 
 
 def _refusal(view: Any, request: Request, record: IdempotencyRecord, exc: Exception) -> Any:
-    """The answer to a refusal, kept as well; an unexpected failure gives the key back and goes on up."""
+    """The answer to a refusal, kept as well by who holds the key; an unexpected failure gives it back and goes on up."""
     try:
         response = _rendered(view, request, view.handle_exception(exc))
     except Exception:
         _give_back(record)
         raise
-    _keep(record, response)
+    if not isinstance(exc, KeyInUse):
+        _keep(record, response)
     return response
 
 
@@ -151,15 +155,17 @@ def _rendered(view: Any, request: Request, response: Any) -> Any:
     return response
 
 
-def _keep(record: IdempotencyRecord, response: Any) -> None:
+def _keep(record: IdempotencyRecord, response: Any) -> bool:
+    """Store the answer; False when the key is not ours any more."""
     if response.status_code >= 500:
         _give_back(record)
-        return
-    IdempotencyRecord.objects.filter(pk=record.pk, locked_until=record.locked_until).update(
+        return True
+    kept = IdempotencyRecord.objects.filter(pk=record.pk, locked_until=record.locked_until).update(
         response_status=response.status_code,
         response_body=response.content,
         response_type=response.get("Content-Type", "application/json")[:80],
     )
+    return bool(kept)
 
 
 def _give_back(record: IdempotencyRecord) -> None:

@@ -107,6 +107,27 @@ def test_a_key_whose_holder_died_is_taken_over(organisation: Organisation, clien
     assert post(client, BODY)["Idempotent-Replayed"] == "true"
 
 
+def test_a_holder_that_was_given_up_and_lives_changes_nothing(
+    organisation: Organisation, client_of: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slower than its lock: the request that took the key over does the work, the late one takes its own back."""
+    client = client_of(organisation)
+    real = customers.create_customer
+
+    def slow(**values: Any) -> Customer:
+        made = real(**values)
+        IdempotencyRecord.objects.update(locked_until=wall_now() + timedelta(hours=1))  # another one has it now
+        return made
+
+    with monkeypatch.context() as late:
+        late.setattr(customers, "create_customer", slow)
+        answer = post(client, BODY)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_use")
+    assert Customer.objects.count() == 0
+    assert IdempotencyRecord.objects.get().response_status is None
+
+
 def test_keys_of_organisations_are_apart(organisation: Organisation, other: Organisation, client_of: Clients) -> None:
     first, second = post(client_of(organisation), BODY), post(client_of(other), BODY)
 
