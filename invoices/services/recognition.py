@@ -52,9 +52,10 @@ def _schedule(organisation: Organisation) -> int:
 
 @transaction.atomic
 def _earn(organisation: Organisation, day: date, at: datetime) -> int:
+    """A batch. The invoices are locked as well, so that none is voided while what it earned is being posted."""
     due = list(
         RecognitionEntry.objects.of(organisation)
-        .select_for_update(skip_locked=True, of=("self",))
+        .select_for_update(skip_locked=True, of=("self", "line__invoice"))
         .select_related("line__invoice")
         .filter(posted_at=None, due_on__lte=day)
         .exclude(line__invoice__status=Invoice.Status.VOID)

@@ -1,8 +1,10 @@
 """What the clock does: installments, overdue invoices, earned revenue."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import pytest
+from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 from moneyed import Money
@@ -93,6 +95,28 @@ def test_a_voided_year_leaves_nothing_in_the_books(school, family):
 
     void_invoice(invoice_id=invoice.pk, reason="mistake", actor=CLERK)
     advance(school, day(2027, 6, 1))
+
+    assert recognise_revenue(organisation=school) == 0
+    assert books(school) == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_invoice_being_voided_earns_nothing_meanwhile():
+    """Its earnings are reversed by the void: one posted beside it would stay in the books."""
+    school = make_organisation()
+    invoice = yearly(make_customer(school))
+    recognise_revenue(organisation=school)
+    advance(school, day(2026, 8, 1))
+
+    def earn():
+        try:
+            return recognise_revenue(organisation=school)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as other, transaction.atomic():
+        void_invoice(invoice_id=invoice.pk, reason="mistake", actor=CLERK)
+        assert other.submit(earn).result(timeout=20) == 0
 
     assert recognise_revenue(organisation=school) == 0
     assert books(school) == {}
