@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import F, Q
 
 from billing import clock
@@ -38,10 +38,20 @@ def apply_due(
     for pk in list(due.order_by("next_change_at", "id").values_list("id", flat=True)):
         try:
             done += apply_to(subscription_id=pk, due_at=due_at)
-        except DomainError as exc:
-            log.warning("subscription.change_refused", subscription=str(pk), code=exc.code)
-            Subscription.objects.filter(pk=pk).update(failure=f"{exc.code}: {exc}"[:300])
+        except OperationalError:  # a deadlock, a database that is away: the next run tries again
+            raise
+        except Exception as exc:  # one broken subscription does not stop the others
+            Subscription.objects.filter(pk=pk).update(failure=_why(pk, exc))
     return done
+
+
+def _why(subscription_id: uuid.UUID, exc: Exception) -> str:
+    """Why a change was not made; what nobody foresaw is logged with its trace."""
+    if isinstance(exc, DomainError):
+        log.warning("subscription.change_refused", subscription=str(subscription_id), code=exc.code)
+        return f"{exc.code}: {exc}"[:300]
+    log.error("subscription.change_failed", subscription=str(subscription_id), exc_info=exc)
+    return f"unexpected: {type(exc).__name__}: {exc}"[:300]
 
 
 TRIAL_NOTICE = timedelta(days=3)

@@ -13,7 +13,7 @@ from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
-from billing.errors import DomainError
+from billing.errors import Conflict, DomainError
 from billing.models import Organisation
 from billing.services import audit, outbox
 from invoices.events import text
@@ -82,6 +82,8 @@ def create_policy(
     chosen = list(Plan.objects.of(organisation).filter(code__in=plans))
     if missing := sorted(set(plans) - {plan.code for plan in chosen}):
         raise UnknownPlans(codes=", ".join(missing), field="plans")
+    if DunningPolicy.objects.of(organisation).filter(code=code).exists():
+        raise Conflict(f"There is a dunning policy '{code}' already; choose another code.", field="code")
     if is_default:
         DunningPolicy.objects.of(organisation).filter(is_default=True).update(is_default=False)
     policy = DunningPolicy.objects.create(
@@ -157,6 +159,10 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
         except DomainError as exc:
             log.warning("dunning.refused", case=str(case.pk), code=exc.code)
             failures.append((case.pk, str(exc)))
+            continue
+        except Exception as exc:  # a deadlock, or what nobody foresaw: the others go on
+            log.exception("dunning.failed", case=str(case.pk))
+            failures.append((case.pk, f"{type(exc).__name__}: {exc}"))
             continue
         if step is not None:
             steps.append(step)

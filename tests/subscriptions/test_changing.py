@@ -8,7 +8,7 @@ from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice
 from subscriptions import errors
 from subscriptions.errors import BillingBehind
-from subscriptions.services import catalog, changing, lifecycle
+from subscriptions.services import catalog, changes, changing, lifecycle
 from tests.subscriptions.house import (
     CLERK,
     amounts,
@@ -249,3 +249,22 @@ def test_new_prices_are_for_new_subscribers(tenant, customer):
     run(tenant)
 
     assert (amounts(invoices_of(old)), amounts(invoices_of(new))) == (["100.00", "100.00"], ["150.00"])
+
+
+@pytest.mark.parametrize("error", [errors.NothingToChange(), KeyError("unforeseen")])
+def test_a_subscription_whose_change_fails_does_not_stop_the_others(tenant, customer, monkeypatch, error):
+    plan = make_plan(tenant, flat("100.00"))
+    first, second = subscribe(customer, plan, trial_days=5), subscribe(customer, plan, trial_days=6)
+    real = lifecycle.activate
+
+    def activate_or_fail(subscription, *, at):
+        if subscription.pk == first.pk:
+            raise error
+        real(subscription, at=at)
+
+    monkeypatch.setattr(lifecycle, "activate", activate_or_fail)
+    turn(tenant, local("2026-04-20 09:00"))
+
+    assert changes.apply_due(organisation=tenant) == 1
+    assert (fresh(first).status, fresh(second).status) == ("trialing", "active")
+    assert fresh(first).failure

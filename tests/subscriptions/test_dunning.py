@@ -223,14 +223,15 @@ def test_a_dry_run_shows_the_steps_and_writes_nothing(works):
     assert len(done.steps) == 2
 
 
-def test_a_case_that_is_refused_does_not_stop_the_others(works, monkeypatch):
+@pytest.mark.parametrize("error", [rules.InvalidDunningPolicy("broken"), KeyError("unforeseen")])
+def test_a_case_that_is_refused_does_not_stop_the_others(works, monkeypatch, error):
     live(works, 1)
     refused = case_of(nth(works, 0))
     real = dunning._act
 
     def refuse(case, action, step):
         if case.pk == refused.pk:
-            raise rules.InvalidDunningPolicy("broken")
+            raise error
         real(case, action, step)
 
     monkeypatch.setattr(dunning, "_act", refuse)
