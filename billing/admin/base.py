@@ -76,7 +76,11 @@ def decision(
             self: "TenantAdmin", request: HttpRequest, rows: Any = None, *, object_id: Any = None
         ) -> HttpResponse | None:
             if isinstance(rows, QuerySet):
-                return self.decide(request, list(rows[:MAX_ROWS]), action)
+                chosen = list(rows[: MAX_ROWS + 1])
+                if len(chosen) > MAX_ROWS:
+                    messages.error(request, f"Choose at most {MAX_ROWS} rows at a time; nothing was done.")
+                    return None
+                return self.decide(request, chosen, action)
             row = self.row(request, object_id or rows)
             return self.decide(request, [row], action, back_to=path_to(row))
 
