@@ -32,6 +32,7 @@ from billing.admin.panels import (
 )
 from billing.context import Actor
 from billing.masking import mask_email, mask_name
+from invoices import selectors
 from invoices.admin.forms import credit_by_line
 from invoices.models import Invoice, RecognitionEntry
 from invoices.services import credit_notes, finalizing, resending, settling
@@ -203,9 +204,7 @@ def is_late(row: Invoice) -> bool:
 
 def payments_of(row: Invoice) -> list[Payment]:
     """Payments that were asked for or came for the invoice."""
-    return list(
-        Payment.objects.of(row.organisation_id).filter(reference__startswith=f"invoice:{row.pk}").order_by("id")
-    )
+    return list(selectors.payments_of(organisation=row.organisation_id, invoice_id=row.pk))
 
 
 def _figures(row: Invoice) -> list[Figure]:
