@@ -86,13 +86,13 @@ def parse_amount(text: object, code: str, *, field: str = "amount", positive: bo
     return Money(quantize(amount, code), currency)
 
 
-def same_currency(*amounts: Money) -> str:
-    """The one currency of ``amounts``; raise ``CurrencyMismatch`` when there are several."""
-    codes = {amount.currency.code for amount in amounts}
+def same_currency(*amounts: Money, field: str | None = None) -> str:
+    """The one currency of ``amounts``; raise ``CurrencyMismatch`` when others differ from the first, naming ``field``."""
+    codes = list(dict.fromkeys(amount.currency.code for amount in amounts))
     if len(codes) != 1:
-        first, *rest = sorted(codes) or ["?"]
-        raise CurrencyMismatch(expected=first, got=", ".join(rest))
-    return codes.pop()
+        first, *rest = codes or ["?"]
+        raise CurrencyMismatch(expected=first, got=", ".join(rest), field=field)
+    return codes[0]
 
 
 def allocate(total: Money, weights: Sequence[int | Decimal]) -> list[Money]:

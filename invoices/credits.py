@@ -117,7 +117,7 @@ def _net(line: Creditable, asked: Mapping[int, Decimal] | None) -> Decimal:
     amount = asked.get(line.position, ZERO)
     low, high = sorted((ZERO, line.left))
     if not low <= amount <= high:
-        raise CreditExceedsInvoice(left=f"{line.left:f}", position=line.position, asked=f"{amount:f}")
+        raise CreditExceedsInvoice(left=f"{line.left.normalize():f}", position=line.position, asked=f"{amount:f}")
     return amount
 
 

@@ -48,8 +48,8 @@ def idempotent(method: Callable[..., Any] | None = None, *, atomic: bool = False
     """Honour the header ``Idempotency-Key`` on a POST method of a tenant view.
 
     ``atomic``: the work touches nothing but the database, so that work and stored answer share one transaction and a
-    crash leaves neither; a refused request leaves nothing either, with a key or without. Methods that call outside leave it off and give their services a reference that repeats
-    (``self.idempotency_key``).
+    crash leaves neither; a refused request leaves nothing either, with a key or without. Methods that call outside
+    leave it off and give their services a reference that repeats (``self.idempotency_key``).
     """
     if method is None:
         return functools.partial(idempotent, atomic=atomic)

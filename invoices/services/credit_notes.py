@@ -69,7 +69,7 @@ def price(invoice: Invoice, amounts: Mapping[int, Money] | None) -> PricedCredit
     lines = _creditable_lines(invoice, notes)
     asked = None if amounts is None else {position: amount.amount for position, amount in amounts.items()}
     if amounts:
-        same_currency(invoice.total, *amounts.values())
+        same_currency(invoice.total, *amounts.values(), field="amounts")
         unknown = sorted(set(amounts) - {line.position for line in lines})
         if unknown:
             raise InvalidInput(f"The invoice has no line {unknown[0]}.", field="amounts")
@@ -83,7 +83,7 @@ def price(invoice: Invoice, amounts: Mapping[int, Money] | None) -> PricedCredit
     )
     left = invoice.total.amount - sum((note.total.amount for note in notes), ZERO)
     if priced.total > left:
-        raise CreditExceedsInvoice(left=f"{left:f}", position="s together", asked=f"{priced.total:f}")
+        raise CreditExceedsInvoice(left=f"{left.normalize():f}", position="s together", asked=f"{priced.total:f}")
     if priced.total <= 0:
         raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
     return priced

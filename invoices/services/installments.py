@@ -93,7 +93,7 @@ def split(*, total: Money, count: int, down_payment: Money | None) -> list[Money
         raise InvalidInstallments("The total must be positive and have the currency's decimals.", field="total")
     first: list[Money] = []
     if down_payment is not None:
-        same_currency(total, down_payment)
+        same_currency(total, down_payment, field="down_payment")
         if not 0 < down_payment.amount < total.amount:
             raise InvalidInstallments("The down payment must be less than the total.", field="down_payment")
         first, total = [down_payment], total - down_payment

@@ -79,7 +79,7 @@ def apply_customer_credit(
         return known
     usable = _usable_credit(invoice)
     if amount is not None:
-        same_currency(amount, invoice.due)
+        same_currency(invoice.due, amount, field="amount")
         if amount > usable:
             raise InvalidInput(f"Only {usable} of credit can be applied to this invoice.", field="amount")
         usable = amount

@@ -67,7 +67,7 @@ def open_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, act
         raise NotRefundable(status=payment.get_status_display().lower())
     left = payment.amount - payment.refunded - payment.disputed
     amount = left if amount is None else amount
-    same_currency(amount, payment.amount)
+    same_currency(payment.amount, amount, field="amount")
     if amount.amount <= 0 and left.amount > 0:
         raise InvalidAmount("A refund is more than nothing.", field="amount")
     to_minor_units(amount)
