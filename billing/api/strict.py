@@ -18,7 +18,7 @@ SHAPES = (
     (serializers.UUIDField, UUID, "an id (UUID)"),
     (serializers.DecimalField, DECIMAL, 'a decimal such as "12.50"'),
 )
-COMMON_PARAMETERS = frozenset({"cursor", "limit", "format"})
+COMMON_PARAMETERS = frozenset({"cursor", "limit"})
 
 
 def misfit(field: Any, value: Any) -> Any:

@@ -58,7 +58,7 @@ class UsageEventShape(serializers.Serializer):
     event_id = serializers.CharField(max_length=100, help_text="Your key: the same id counts once.")
     meter = serializers.CharField(max_length=60, help_text="Code of the meter.")
     customer = serializers.CharField(max_length=100, help_text="Id or external id.")
-    quantity = serializers.DecimalField(max_digits=30, decimal_places=12, default=Decimal(1))
+    quantity = serializers.DecimalField(max_digits=30, decimal_places=12, min_value=Decimal(0), default=Decimal(1))
     occurred_at = serializers.DateTimeField()
     properties = serializers.DictField(required=False)
 

@@ -129,8 +129,8 @@ def _quantity(value: Any) -> str:
         number = Decimal(value)
     except InvalidOperation as exc:
         raise Rejected("quantity", "This is not a decimal number.") from exc
-    if not number.is_finite() or abs(number) >= MAX_QUANTITY:
-        raise Rejected("quantity", f"Expected a number below {MAX_QUANTITY:f}.")
+    if not number.is_finite() or not 0 <= number < MAX_QUANTITY:
+        raise Rejected("quantity", f"Expected a number from 0 to below {MAX_QUANTITY:f}.")
     if -number.as_tuple().exponent > 12 and number != round(number, 12):  # type: ignore[operator]
         raise Rejected("quantity", "At most 12 decimals.")
     return f"{number:f}"

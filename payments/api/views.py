@@ -15,6 +15,7 @@ from billing.errors import NotFound
 from billing.models import Customer
 from payments.api import filters
 from payments.api import serializers as shapes
+from payments.errors import PaymentNotCancellable
 from payments.models import Dispute, GatewayAccount, InboundWebhook, Payment, PaymentMethod, Refund
 from payments.services import accounts, collection, inbox, methods, offline, refunds
 
@@ -82,8 +83,11 @@ class PaymentViewSet(TenantViewSet):
     @idempotent
     def cancel(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Stop collecting. What an attempt under way still brings is kept as the customer's credit."""
-        payment = self.get_object()
-        collection.cancel_payment(organisation_id=self.organisation.pk, reference=payment.reference, actor=self.actor)
+        payment = collection.cancel_payment(
+            organisation_id=self.organisation.pk, reference=self.get_object().reference, actor=self.actor
+        )
+        if payment is None or payment.status == Payment.Status.SUCCEEDED:
+            raise PaymentNotCancellable(status="succeeded")
         return self._answer(payment.pk)
 
     @extend_schema(request=None, responses=shapes.UrlSerializer)

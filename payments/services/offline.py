@@ -20,6 +20,7 @@ from payments.services import attempts, collection
 from payments.services.facts import amount_text
 
 CODE = "offline"
+LOOKS_BACK_YEARS = 10
 
 
 def offline_account(organisation_id: uuid.UUID) -> GatewayAccount:
@@ -50,6 +51,8 @@ def record_offline_payment(
     to_minor_units(amount)
     if received_on > clock.today(organisation):
         raise InvalidInput("The money cannot have come in the future.", field="received_on")
+    if received_on.year < clock.today(organisation).year - LOOKS_BACK_YEARS:
+        raise InvalidInput(f"Expected a day of the last {LOOKS_BACK_YEARS} years.", field="received_on")
     if not Customer.objects.of(organisation).filter(pk=customer_id).exists():
         raise NotFound("No such customer.", field="customer")
     payment = _payment(organisation, customer_id, amount, reference, note)

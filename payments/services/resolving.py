@@ -85,6 +85,8 @@ def _match(organisation: Organisation, exception: ReconciliationException, settl
     chosen = settlement_id or exception.details.get("settlement")
     if not chosen:
         raise InvalidInput("Name the payout this line belongs to.", field="settlement")
+    if settlement_id and not Settlement.objects.of(organisation).filter(pk=settlement_id).exists():
+        raise NotFound("No such payout in this organisation.", field="settlement")
     if not match_pairs(organisation=organisation, pairs={exception.source_id: (uuid.UUID(str(chosen)), BY_HAND)}):
         raise Conflict("The line or the payout is matched already, or the payout is not paid; read them again.")
 
