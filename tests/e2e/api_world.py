@@ -1,14 +1,17 @@
 """Two organisations with one of everything the API shows, made through the services."""
 
 import base64
+import contextlib
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.apps import apps
+from django.db import connection, transaction
 from moneyed import Money
 from rest_framework.test import APIClient
 
@@ -17,7 +20,7 @@ from billing.clock import wall_now
 from billing.context import Actor
 from billing.models import Event, Organisation, TestClock, WebhookDelivery
 from billing.models.fields import lookup_hash
-from billing.services import customers, meters, organisations, outbox, usage, webhooks
+from billing.services import customers, meters, organisations, usage, webhooks
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates
 from invoices.services.settling import allocate_payment
@@ -59,8 +62,22 @@ class House:
         return row
 
     def id_for(self, path: str) -> str:
-        """An id that fits the ``{id}`` of ``path``."""
-        return self.rows[resource_of(path)][0]
+        """An id that fits the ``{id}`` of ``path``, of a row whose state lets it happen."""
+        name = FITTING.get(path.removeprefix("/api/v1/"))
+        return str(self.named[name].pk) if name else self.rows[resource_of(path)][0]
+
+    def address(self, path: str) -> str:
+        """``path`` with such an id in it."""
+        return path.replace("{id}", self.id_for(path)) if "{id}" in path else path
+
+
+FITTING = {
+    "invoices/{id}/finalize": "draft",
+    "payments/{id}/refunds": "paid",
+    "subscriptions/{id}/cancel-change": "changing",
+    "subscriptions/{id}/resume": "paused",
+    "subscriptions/{id}/uncancel": "ending",
+}
 
 
 def resource_of(path: str) -> str:
@@ -121,11 +138,15 @@ def _catalogue(house: House) -> None:
         organisation=organisation, code="team", name="Team", interval="month", prices=prices, actor=ACTOR
     )
     house.add("plans", plan, "plan")
-    for name in ("subscription", "spare"):
+    for name in ("subscription", "paused", "ending", "changing"):
         running = acting.subscribe(
             organisation=organisation, actor=ACTOR, customer_id=customer.pk, plan_id=plan.pk, quantity=3
         )
         house.add("subscriptions", running, name)
+    about = {"organisation": organisation, "actor": ACTOR}
+    acting.pause(subscription_id=house.named["paused"].pk, **about)
+    acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
+    acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)
 
 
 def _money(house: House) -> None:
@@ -253,7 +274,7 @@ def _reconciliation(house: House) -> None:
     TestClock.objects.filter(pk=organisation.test_clock_id).update(now=NOW)
     matching.run_matching(organisation=organisation)
     for exception in ReconciliationException.objects.of(organisation).order_by("id"):
-        house.add("reconciliation-exceptions", exception)
+        house.add("reconciliation-exceptions", exception, f"exception of a {exception.source_type}")
 
 
 def _messages(house: House) -> None:
@@ -282,9 +303,33 @@ def _books(house: House) -> None:
     house.add("audit-records", AuditRecord.objects.of(house.organisation).order_by("id").first())
 
 
-def hand_over(house: House) -> None:
-    """Let the consumers of events do their work."""
-    outbox.dispatch(house.organisation.pk)
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+    """What happens inside is taken back. For services that must be outermost, this transaction is none."""
+    around = transaction.atomic()
+    around._from_testcase = True
+    with around:
+        yield
+        transaction.set_rollback(True)
+
+
+def fingerprint(*, without: Collection[str] = ()) -> dict[str, str]:
+    """Number of rows and where they lie, by table: every insert, update and delete changes it."""
+    tables = [
+        model._meta.db_table for model in apps.get_models()
+        if model._meta.managed and not model._meta.proxy and model._meta.db_table not in without
+    ]  # fmt: skip
+    parts = [
+        f"SELECT '{t}', count(*), coalesce(sum(hashtext(ctid::text)), 0) FROM \"{t}\"" for t in sorted(set(tables))
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts))
+        return {table: f"{count}:{places}" for table, count, places in cursor.fetchall()}
+
+
+def changed(before: dict[str, str], **options: Any) -> set[str]:
+    """Tables that differ from ``before``."""
+    return {table for table, value in fingerprint(**options).items() if before.get(table) != value}
 
 
 def body_for(house: House, operation_id: str) -> dict[str, Any] | None:
@@ -332,7 +377,7 @@ def _statement_body(house: House) -> dict[str, Any]:
 
 
 BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
-    "api_keys_create": lambda house: {"name": "meter", "scopes": ["usage.ingest"]},
+    "api_keys_create": lambda house: {"name": "another", "scopes": ["api_key.edit"]},
     "auth_login": lambda house: {"email": "nobody@example.com", "password": "wrong"},
     "auth_refresh": lambda house: {"refresh": "a.b.c"},
     "auth_logout": lambda house: {"refresh": "a.b.c"},
@@ -374,7 +419,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "plans_create": _plan_body,
     "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
     "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
-    "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "other", "reason": "Looked into it"},
+    "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
     "reconciliation_run": lambda house: {"dry_run": True},
     "subscriptions_create": lambda house: {"customer": "family-1", "plan": "team"},
     "subscriptions_cancel_create": lambda house: {"when": "period_end"},

@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import got_request_exception, request_finished, request_started
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -26,7 +26,7 @@ from schemathesis.generation.feedback import NO_FEEDBACK
 from schemathesis.generation.overrides import Override
 from schemathesis.specs.openapi import checks
 
-from tests.e2e.api_world import House
+from tests.e2e.api_world import House, forgotten
 
 CHECKS = [
     not_a_server_error,
@@ -71,13 +71,10 @@ class Product:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.error = None
-        around = transaction.atomic()
-        around._from_testcase = True  # for services that must be outermost, the test's transaction is none
-        with around:
+        with forgotten():
             response = self.handler(environ, start_response)
             body = b"".join(response)
             response.close()
-            transaction.set_rollback(True)
         return [body]
 
     def note(self, **_: Any) -> None:
