@@ -142,9 +142,8 @@ def _about_to_be_used(
         .values_list("pk", "reference")
     )
     named = {pk: invoice_id_of(name) for pk, name in waiting}
-    known = set(
-        Invoice.objects.of(organisation).filter(pk__in=set(named.values()) - {None}).values_list("pk", flat=True)
-    )
+    wanted = [invoice_id for invoice_id in named.values() if invoice_id is not None]
+    known = set(Invoice.objects.of(organisation).filter(pk__in=wanted).values_list("pk", flat=True))
     return Payment.objects.filter(pk__in=[pk for pk, invoice_id in named.items() if invoice_id in known])
 
 

@@ -137,7 +137,7 @@ class OrganisationFilter(admin.SimpleListFilter):
 class OwnRowsFilter(admin.RelatedFieldListFilter):
     """Filter by another row: its choices are rows of the person's organisations, as those of the page are."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         mine = {"organisation__in": model_admin.organisations(request)}
         ordering = self.field_admin_ordering(field, request, model_admin)
         return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=mine)
