@@ -180,6 +180,7 @@ class School:
             6: (170, lambda f: self.refund_last(f, share="0.5")),
             7: (180, self.upgrade),
             8: (90, self.join_robotics),
+            9: (110, lambda f: self.soft_declines(f, ["late:600"])),
         }
         if number not in fates:
             return

@@ -41,7 +41,7 @@ NAMES = [
     "Dahlia",
 ]
 FORMS = {"US": "Inc.", "FR": "SARL", "AT": "GmbH", "DE": "GmbH", "NL": "B.V."}
-VAT_IDS = {"FR": "FR40303265045", "AT": "ATU13585627", "NL": "NL004495445B01", "DE": "DE136695976"}
+VAT_IDS = {"FR": "FR40303265045", "AT": "ATU13585627", "NL": "NL004495445B01", "DE": "DE112345604"}
 
 
 @dataclass
@@ -227,8 +227,9 @@ class SoftwareHouse:
         self._change(company, {"quantity": max(1, company.seats - 2), "when": "period_end"})
 
     def leave(self, company: Company) -> None:
-        """Cancels at the end of the period."""
-        self._act(company, "cancel", {"when": "period_end", "reason": "switched to another product"})
+        """Cancels: half of them at the end of the period, half at once with a credit for the days left."""
+        ways = {"when": "period_end"}, {"when": "now", "credit": "prorated"}
+        self._act(company, "cancel", ways[company.number // 2 % 2] | {"reason": "switched to another product"})
 
     def short_of_funds(self, company: Company) -> None:
         """Two refusals that heal."""

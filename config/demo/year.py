@@ -35,6 +35,7 @@ def live(
                 answer_requests(house)
             if (day + timedelta(days=1)).day == 1:
                 import_statements(house, day)
+                house.api.post("/reconciliation/run", {})
         tick(day)
     _wait_for_webhooks(simulator)
 
