@@ -130,6 +130,8 @@ def checked_terms(
     planned = rows.planned_change(subscription)
     if (version.pk, quantity) == (subscription.plan_version_id, subscription.quantity) and planned is None:
         raise NothingToChange
+    if version.pk != subscription.plan_version_id:
+        rows.refuse_taken_meters(subscription, version, since=clock.now(subscription.organisation_id))
     return version, quantity
 
 

@@ -75,6 +75,8 @@ def create_subscription(*, organisation: Organisation, actor: Actor, **agreed: A
 def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> Subscription:
     """Write the subscription that was agreed on, and everything that has happened to it until now."""
     now = clock.now(organisation)
+    customers = Customer.objects.of(organisation).select_for_update(no_key=True)
+    customers.filter(pk=agreement.customer_id).first()  # of two that begin at once on one meter, one is refused
     subscription = drafted(organisation=organisation, agreement=agreement, now=now)
     subscription.next_change_at = rows.next_change_at(subscription, None)
     try:
@@ -129,6 +131,7 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
         created_at=now,
     )
     rows.book_of(subscription)  # refuses a plan without a price in the currency
+    rows.refuse_taken_meters(subscription, version, since=start_at)
     if start_at <= now:
         if trial_ends_at is not None and trial_ends_at > now:
             subscription.start_trial()

@@ -6,20 +6,22 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from django.db.models import F, Q
 from django_fsm import TransitionNotAllowed
 
 from billing import money
 from billing.services import outbox
 from subscriptions import recurring
-from subscriptions.errors import TransitionRefused
+from subscriptions.errors import MeterTaken, TransitionRefused
 from subscriptions.events import subscription_payload
 from subscriptions.lines import PriceBook
-from subscriptions.models import PlannedChange, Subscription
+from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.selectors import price_books
 
 Status = Subscription.Status
 NOT_STARTED = (Status.PENDING, Status.TRIALING)
 LIVE = (Status.ACTIVE, Status.PAST_DUE)
+ENDED = (Status.CANCELLED, Status.EXPIRED)
 
 
 def locked(subscription_id: uuid.UUID, *, skip_locked: bool = False) -> Subscription | None:
@@ -38,6 +40,22 @@ def lock(subscription_id: uuid.UUID) -> Subscription:
     if found is None:
         raise Subscription.DoesNotExist
     return found
+
+
+def refuse_taken_meters(subscription: Subscription, version: PlanVersion, *, since: datetime) -> None:
+    """Usage is measured by customer: a second subscription on the same meter would bill it twice. Raises ``MeterTaken``.
+
+    One that ends by ``since``, when this one begins, is not in the way.
+    """
+    meters = version.prices.filter(currency=subscription.currency, meter__isnull=False).values("meter")
+    others = Subscription.objects.of(subscription.organisation_id).filter(
+        Q(plan_version__prices__meter__in=meters, plan_version__prices__currency=F("currency")),
+        customer_id=subscription.customer_id,
+    )
+    over = Q(status__in=ENDED) | Q(ends_at__lte=since) | Q(cancel_at__lte=since)
+    taken = others.exclude(pk=subscription.pk).exclude(over).order_by("id").first()
+    if taken is not None:
+        raise MeterTaken(external_id=taken.external_id, field="plan")
 
 
 @contextmanager

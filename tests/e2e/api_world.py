@@ -138,9 +138,14 @@ def _catalogue(house: House) -> None:
         organisation=organisation, code="team", name="Team", interval="month", prices=prices, actor=ACTOR
     )
     house.add("plans", plan, "plan")
+    plain = catalog.create_plan(  # a customer's meter is billed by one subscription
+        organisation=organisation, code="club", name="Club", interval="month", prices=prices[:1], actor=ACTOR
+    )
+    house.add("plans", plain)
     for name in ("subscription", "paused", "ending", "changing"):
+        chosen = plan if name == "subscription" else plain
         running = acting.subscribe(
-            organisation=organisation, actor=ACTOR, customer_id=customer.pk, plan_id=plan.pk, quantity=3
+            organisation=organisation, actor=ACTOR, customer_id=customer.pk, plan_id=chosen.pk, quantity=3
         )
         house.add("subscriptions", running, name)
     about = {"organisation": organisation, "actor": ACTOR}
@@ -421,11 +426,11 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
     "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
     "reconciliation_run": lambda house: {"dry_run": True},
-    "subscriptions_create": lambda house: {"customer": "family-1", "plan": "team"},
+    "subscriptions_create": lambda house: {"customer": "family-1", "plan": "club"},
     "subscriptions_cancel_create": lambda house: {"when": "period_end"},
     "subscriptions_change_create": lambda house: {"quantity": 5},
     "subscriptions_pause_create": lambda house: {},
-    "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "team"}},
+    "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "club"}},
     "tax_rates_create": lambda house: {
         "category": f"c-{uuid.uuid4().hex[:8]}", "country": "IN", "rate": "5", "valid_from": "2026-01-01",
     },

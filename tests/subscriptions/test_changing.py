@@ -7,7 +7,7 @@ import pytest
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice
 from subscriptions import errors
-from subscriptions.errors import BillingBehind
+from subscriptions.errors import BillingBehind, MeterTaken
 from subscriptions.services import catalog, changes, changing, lifecycle
 from tests.subscriptions.house import (
     CLERK,
@@ -268,3 +268,21 @@ def test_a_subscription_whose_change_fails_does_not_stop_the_others(tenant, cust
     assert changes.apply_due(organisation=tenant) == 1
     assert (fresh(first).status, fresh(second).status) == ("trialing", "active")
     assert fresh(first).failure
+
+
+def test_what_is_measured_once_is_billed_once(tenant, customer):
+    """Usage belongs to the customer: a second subscription on the same meter would bill all of it again."""
+    make_meter(tenant)
+    calls = seats("1.00", code="calls", name="Calls", meter="calls")
+    plan, plain = make_plan(tenant, calls), make_plan(tenant, flat("10.00"))
+    first = subscribe(customer, plan)
+
+    with pytest.raises(MeterTaken, match=first.external_id):
+        subscribe(customer, make_plan(tenant, flat("5.00"), calls))
+    second = subscribe(customer, plain)
+    with pytest.raises(MeterTaken):
+        changing.change_subscription(subscription_id=second.pk, actor=CLERK, version=plan.versions.get())
+    assert subscribe(make_customer(tenant), plan).status == "active"
+
+    lifecycle.cancel(subscription_id=first.pk, actor=CLERK)
+    assert subscribe(customer, plan).status == "active"
