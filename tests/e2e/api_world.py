@@ -1,10 +1,8 @@
 """Two organisations with one of everything the API shows, made through the services."""
 
-import base64
 import contextlib
 import itertools
-import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -335,108 +333,3 @@ def fingerprint(*, without: Collection[str] = ()) -> dict[str, str]:
 def changed(before: dict[str, str], **options: Any) -> set[str]:
     """Tables that differ from ``before``."""
     return {table for table, value in fingerprint(**options).items() if before.get(table) != value}
-
-
-def body_for(house: House, operation_id: str) -> dict[str, Any] | None:
-    """A body that ``house`` accepts for the operation; None when it takes none."""
-    make = BODIES.get(operation_id)
-    return make(house) if make else None
-
-
-def _inr(amount: str) -> dict[str, str]:
-    return {"amount": amount, "currency": "INR"}
-
-
-def _of(house: House, name: str) -> str:
-    return str(house.named[name].pk)
-
-
-def _invoice_body(house: House) -> dict[str, Any]:
-    line = {"description": "Workshop", "quantity": "2", "unit_price": "4500.00", "tax_category": "saas"}
-    return {"customer": _of(house, "customer"), "currency": "INR", "lines": [line]}
-
-
-def _plan_body(house: House) -> dict[str, Any]:
-    price = {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "10.00"}
-    return {"code": f"p-{uuid.uuid4().hex[:8]}", "name": "P", "interval": "month", "versions": [{"prices": [price]}]}
-
-
-def _usage_body(house: House) -> dict[str, Any]:
-    return {"event_id": uuid.uuid4().hex, "meter": "calls", "customer": "family-1", "quantity": "1",
-            "occurred_at": "2026-06-01T00:00:00Z"}  # fmt: skip
-
-
-def _payment_body(house: House) -> dict[str, Any]:
-    return {"customer": _of(house, "customer"), "amount": _inr("120.00"), "reference": f"trip-{uuid.uuid4().hex[:8]}",
-            "automatic": False}  # fmt: skip
-
-
-def _offline_body(house: House) -> dict[str, Any]:
-    return {"customer": _of(house, "customer"), "amount": _inr("80.00"), "reference": f"cash-{uuid.uuid4().hex[:8]}",
-            "received_on": "2026-06-10", "note": "Counter 2"}  # fmt: skip
-
-
-def _statement_body(house: House) -> dict[str, Any]:
-    text = f"Date,Description,Amount\n2026-06-02,Transfer {uuid.uuid4().hex[:6]},77.00\n"
-    return {"file_name": "june.csv", "format": "csv", "content": base64.b64encode(text.encode()).decode()}
-
-
-BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
-    "api_keys_create": lambda house: {"name": "another", "scopes": ["api_key.edit"]},
-    "auth_login": lambda house: {"email": "nobody@example.com", "password": "wrong"},
-    "auth_refresh": lambda house: {"refresh": "a.b.c"},
-    "auth_logout": lambda house: {"refresh": "a.b.c"},
-    "bank_accounts_create": lambda house: {"code": f"b-{uuid.uuid4().hex[:8]}", "name": "Bank", "currency": "INR"},
-    "bank_accounts_statements_create": _statement_body,
-    "billing_runs_create": lambda house: {"dry_run": True},
-    "customers_create": lambda house: {"external_id": uuid.uuid4().hex, "name": "New"},
-    "customers_partial_update": lambda house: {"phone": "+919845099999"},
-    "customers_beneficiaries_create": lambda house: {"external_id": uuid.uuid4().hex, "name": "Child"},
-    "dunning_policies_create": lambda house: {
-        "code": f"d-{uuid.uuid4().hex[:8]}", "stages": [{"after_days": 3, "actions": ["mail:reminder_1"]}],
-    },
-    "gateway_accounts_create": lambda house: {
-        "provider": "stripe", "code": f"g-{uuid.uuid4().hex[:8]}", "key_id": "pk", "key_secret": "sk", "webhook_secret": "wh",
-    },
-    "installment_plans_create": lambda house: {
-        "customer": _of(house, "customer"), "description": "Fee", "total": _inr("900.00"), "count": 3,
-        "first_due_on": "2026-09-01",
-    },
-    "invoices_create": _invoice_body,
-    "invoices_preview_create": _invoice_body,
-    "invoices_apply_credit_create": lambda house: {"amount": _inr("10.00")},
-    "installment_plans_cancel_create": lambda house: {"reason": "Moved away"},
-    "invoices_void_create": lambda house: {"reason": "Written in error"},
-    "invoices_write_off_create": lambda house: {"reason": "Gone away"},
-    "invoices_credit_notes_create": lambda house: {"reason": "One day less"},
-    "meters_create": lambda house: {"code": f"m-{uuid.uuid4().hex[:8]}", "name": "M", "aggregation": "sum"},
-    "payment_methods_create": lambda house: {
-        "customer": _of(house, "customer"), "gateway_account": _of(house, "account"),
-        "razorpay": {"payment_id": "pay_1", "order_id": "order_1", "signature": "00"},
-    },
-    "payment_methods_setup_create": lambda house: {
-        "customer": _of(house, "customer"), "kind": "upi", "return_url": "https://shop.example/back",
-    },
-    "payments_create": _payment_body,
-    "payments_offline_create": _offline_body,
-    "payments_refunds_create": lambda house: {"amount": _inr("10.00"), "reason": "Meals not taken"},
-    "payments_retry_create": lambda house: {},
-    "plans_create": _plan_body,
-    "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
-    "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
-    "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
-    "reconciliation_run": lambda house: {"dry_run": True},
-    "subscriptions_create": lambda house: {"customer": "family-1", "plan": "club"},
-    "subscriptions_cancel_create": lambda house: {"when": "period_end"},
-    "subscriptions_change_create": lambda house: {"quantity": 5},
-    "subscriptions_pause_create": lambda house: {},
-    "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "club"}},
-    "tax_rates_create": lambda house: {
-        "category": f"c-{uuid.uuid4().hex[:8]}", "country": "IN", "rate": "5", "valid_from": "2026-01-01",
-    },
-    "test_clocks_advance_create": lambda house: {"to": "2026-06-16T00:00:00Z"},
-    "usage_events_create": _usage_body,
-    "usage_events_batch_create": lambda house: {"events": [_usage_body(house)]},
-    "webhook_endpoints_create": lambda house: {"url": "https://app.example.com/other"},
-    "webhook_endpoints_partial_update": lambda house: {"active": False},
-}  # fmt: skip

@@ -13,7 +13,8 @@ from rest_framework.test import APIClient
 from billing import permissions
 from billing.models import Membership, Role, User
 from billing.services import sessions
-from tests.e2e.api_world import House, body_for, changed, fingerprint, forgotten
+from tests.e2e.api_bodies import body_for
+from tests.e2e.api_world import House, changed, fingerprint, forgotten
 from tests.e2e.test_api_schema import document
 
 PREFIX = "/api/v1/"
@@ -161,31 +162,34 @@ NEEDS_MORE = {  # what keeps a good request from being done in a world without a
 STAFF = {"clerk", "manager", "auditor", "developer"}
 OPERATORS = STAFF | {"admin"}
 EVERYBODY = STAFF | {"support"}
-READERS = {
-    "audit-records": {"manager", "auditor", "admin"},
-    "api-keys": {"admin", "developer"},
-    **dict.fromkeys(("organisation", "gateway-accounts", "webhook-endpoints", "webhook-deliveries", "inbound-webhooks",
-                     "events", "test-clocks"), OPERATORS),
-    **dict.fromkeys(("customers", "subscriptions", "invoices", "credit-notes", "installment-plans", "tax-rates", "payments",
-                     "payment-methods", "meters", "usage-events", "plans", "prices"), EVERYBODY),
-}  # fmt: skip
-OFFICE, BUILDERS = {"clerk", "manager"}, {"admin", "developer"}
-WRITERS = {
-    "customers": OFFICE | {"developer"},
-    "subscriptions": OFFICE | {"developer"},
-    "usage-events": OFFICE | {"developer"},
-    **dict.fromkeys(("plans", "meters", "billing-runs"), {"manager", "developer"}),
-    **dict.fromkeys(("payments", "payment-methods", "invoices", "installment-plans", "bank-accounts", "reconciliation"), OFFICE),
-    **dict.fromkeys(("tax-rates", "dunning-policies", "reconciliation-exceptions"), {"manager"}),
-    **dict.fromkeys(("api-keys", "webhook-endpoints", "test-clocks"), BUILDERS),
-    "gateway-accounts": {"admin"},
-    **dict.fromkeys(("webhook-deliveries", "inbound-webhooks"), {"manager"} | BUILDERS),
-    "payments/{id}/refunds": {"manager"},
-    "invoices/{id}/void": {"manager"},
-    "invoices/{id}/write-off": {"manager"},
-    "invoices/{id}/credit-notes": {"manager"},
-    "invoices/{id}/send": OFFICE | {"support"},
-}  # fmt: skip
+OFFICE, BUILDERS, BOSS = {"clerk", "manager"}, {"admin", "developer"}, {"manager"}
+
+
+def _table(*rows: tuple[str, set[str]]) -> dict[str, set[str]]:
+    return {resource: roles for resources, roles in rows for resource in resources.split()}
+
+
+READERS = _table(
+    ("audit-records", {"manager", "auditor", "admin"}),
+    ("api-keys", BUILDERS),
+    (
+        "organisation gateway-accounts webhook-endpoints webhook-deliveries inbound-webhooks events test-clocks",
+        OPERATORS,
+    ),
+    ("customers subscriptions invoices credit-notes installment-plans tax-rates plans prices", EVERYBODY),
+    ("payments payment-methods meters usage-events", EVERYBODY),
+)
+WRITERS = _table(
+    ("customers subscriptions usage-events", OFFICE | {"developer"}),
+    ("plans meters billing-runs", BOSS | {"developer"}),
+    ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
+    ("tax-rates dunning-policies reconciliation-exceptions", BOSS),
+    ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
+    ("invoices/{id}/send", OFFICE | {"support"}),
+    ("api-keys webhook-endpoints test-clocks", BUILDERS),
+    ("webhook-deliveries inbound-webhooks", BOSS | BUILDERS),
+    ("gateway-accounts", {"admin"}),
+)
 LOOKING = {"invoices/preview", "subscriptions/preview", "prices/quote"}
 
 

@@ -36,7 +36,7 @@ CHECKS = [
 ]
 TAKES_ANYTHING = {"usage_events_batch_create"}  # gives each measurement of a batch its own verdict, and answers 200
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "8"))  # random ones, of each mode and operation
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "6"))  # random ones, of each mode and operation
 BOUNDARIES = EXAMPLES * 6  # values at the edges of the schema, per operation
 FUZZING = hypothesis_settings(
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, phases=[Phase.generate],

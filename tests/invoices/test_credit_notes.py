@@ -103,7 +103,7 @@ def test_credit_refusals(school, family):
     invoice = issue(family, line("100.00"), line("-60.00"))
     draft = create_invoice(organisation=school, customer_id=family.pk, lines=[line()], currency="INR")
 
-    with pytest.raises(CreditExceedsInvoice, match=r"Only 100\.0000 of line 1 is left"):
+    with pytest.raises(CreditExceedsInvoice, match=r"Only 100 of line 1 is left"):
         give(invoice, {1: "100.01"})
     with pytest.raises(CreditExceedsInvoice):
         give(invoice, {1: "100.00"})  # more than the invoice as a whole
