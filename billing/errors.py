@@ -9,6 +9,8 @@ class DomainError(Exception):
     code = "refused"
     http_status = 409
     message = "The request was refused."
+    is_transient = False
+    """Whether the same request may succeed shortly: then an Idempotency-Key is given back, not used up."""
 
     def __init__(self, message: str | None = None, *, field: str | None = None, **details: Any) -> None:
         self.field = field

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -61,6 +61,10 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
         if isinstance(exc, exceptions.AuthenticationFailed | exceptions.NotAuthenticated):
             response["WWW-Authenticate"] = getattr(exc, "auth_header", 'Bearer realm="munim"')
         return response
+    if is_contention(exc):
+        response = problem(status_code=409, code="busy", detail="Somebody else changes the same rows; send it again.")
+        response["Retry-After"] = "1"
+        return response
     if isinstance(exc, IntegrityError):
         return problem(
             status_code=status.HTTP_409_CONFLICT,
@@ -75,6 +79,11 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
 def _speakable(text: str) -> str:
     """Text that can be written as UTF-8: what a caller sent is quoted in messages, half characters too."""
     return str(text).encode("utf-8", "replace").decode()[:500]
+
+
+def is_contention(exc: Exception) -> bool:
+    """Whether the database gave this transaction up for another one: deadlock, serialization failure, lock time-out."""
+    return isinstance(exc, OperationalError) and getattr(exc.__cause__, "sqlstate", None) in {"40P01", "40001", "55P03"}
 
 
 def _flatten(detail: Any, path: str = "") -> list[dict[str, str]]:

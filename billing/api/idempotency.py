@@ -2,8 +2,8 @@
 
 The key is claimed by a unique insert that is committed before the work begins. Same key and body: the stored answer
 with ``Idempotent-Replayed: true``; another body or address: 422; still running: 409 with ``Retry-After``. Answers of
-5xx are not kept, so that the caller may try again under the same key. A key whose holder died is taken over once its
-lock has run out.
+5xx and refusals that pass (a gateway is down, rows are busy) are not kept, so that the caller may try again under
+the same key. A key whose holder died is taken over once its lock has run out.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.errors import problem
+from billing.api.errors import is_contention, problem
 from billing.clock import wall_now
 from billing.errors import Conflict, InvalidInput
 from billing.ids import uuid7
@@ -143,7 +143,9 @@ def _refusal(view: Any, request: Request, record: IdempotencyRecord, exc: Except
     except Exception:
         _give_back(record)
         raise
-    if not isinstance(exc, KeyInUse):
+    if is_contention(exc) or getattr(exc, "is_transient", False):
+        _give_back(record)
+    elif not isinstance(exc, KeyInUse):
         _keep(record, response)
     return response
 

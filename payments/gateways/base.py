@@ -22,6 +22,7 @@ class GatewayUnavailable(DomainError):
     """The gateway did not take the request: nothing happened there, it may be sent again later."""
 
     code = "gateway_unavailable"
+    is_transient = True
     http_status = 409  # ours is well: the house answers, the state of the world does not allow it now
     message = "The payment gateway cannot be reached at the moment; nothing was charged. Try again in some minutes."
 

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from psycopg.errors import DeadlockDetected
 from rest_framework.test import APIClient
 
 from billing.clock import wall_now
+from billing.errors import DomainError
 from billing.models import Customer, IdempotencyRecord, Organisation
 from billing.services import customers
 
@@ -90,6 +92,39 @@ def test_a_failure_of_ours_is_not_kept(
 
     assert post(client, BODY).status_code == 201
     assert IdempotencyRecord.objects.get().response_status == 201
+
+
+class Passing(DomainError):
+    code = "passing"
+    is_transient = True
+
+
+def deadlock(**_: Any) -> None:
+    victim = OperationalError("deadlock detected")
+    raise victim from DeadlockDetected()
+
+
+def passing(**_: Any) -> None:
+    raise Passing
+
+
+@pytest.mark.parametrize(("trouble", "code"), [(deadlock, "busy"), (passing, "passing")])
+def test_a_refusal_that_passes_gives_the_key_back(
+    organisation: Organisation,
+    client_of: Clients,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[..., None],
+    code: str,
+) -> None:
+    client = client_of(organisation)
+    with monkeypatch.context() as troubled:
+        troubled.setattr(customers, "create_customer", trouble)
+        refused = post(client, BODY)
+    again = post(client, BODY)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, code)
+    assert again.status_code == 201
+    assert "Idempotent-Replayed" not in again.headers
 
 
 def test_a_key_whose_holder_died_is_taken_over(organisation: Organisation, client_of: Clients) -> None:
