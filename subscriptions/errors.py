@@ -45,7 +45,9 @@ class InvalidSubscription(InvalidInput):
 
 class MeterTaken(Conflict):
     code = "meter_taken"
-    message = "'{external_id}' of this customer bills the same meter; what is measured once is billed once. End it first."
+    message = (
+        "'{external_id}' of this customer bills the same meter; what is measured once is billed once. End it first."
+    )
 
 
 class ExternalIdTaken(Conflict):

@@ -256,7 +256,11 @@ class StripeResult(StrictSerializer):
             value={
                 "customer": EXAMPLE_ID,
                 "gateway_account": EXAMPLE_ID,
-                "razorpay": {"payment_id": "pay_29QQoUBi66xm2f", "order_id": "order_9A33XWu170gUtm", "signature": "9ef4…"},
+                "razorpay": {
+                    "payment_id": "pay_29QQoUBi66xm2f",
+                    "order_id": "order_9A33XWu170gUtm",
+                    "signature": "9ef4…",
+                },
             },
         )
     ]
