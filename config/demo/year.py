@@ -33,11 +33,13 @@ def live(
             house.script.play(day)
             if number % 2:
                 answer_requests(house)
-            if (day + timedelta(days=1)).day == 1:
-                import_statements(house, day)
-                house.api.post("/reconciliation/run", {})
+            if day.day == 1 and number:
+                close_month(house, day - timedelta(days=1))
         tick(day)
+    simulator.set_clock(datetime.combine(day, clock_time(23, 59), tzinfo=UTC).isoformat())
     _wait_for_webhooks(simulator)
+    for house in houses:
+        close_month(house, day)
 
 
 def answer_requests(house: House) -> None:
@@ -48,6 +50,12 @@ def answer_requests(house: House) -> None:
             continue
         target = urlparse(payment["action_url"]).path.rsplit("/", 1)[-1]
         house.simulator.post("/_sim/pay", {"account": house.account, "id": target, "outcome": "ok"})
+
+
+def close_month(house: House, last_day: date) -> None:
+    """What the office does when a month is over: the bank's statements, then one more look at what is open."""
+    import_statements(house, last_day)
+    house.api.post("/reconciliation/run", {})
 
 
 def import_statements(house: House, day: date) -> None:
