@@ -26,7 +26,7 @@ def export_ledgers(folder: Path, organisations: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for code in organisations:
         path = folder / f"{code}.beancount"
-        call_command("export_ledger", organisation=code, format="beancount", output=str(path))
+        call_command("export_ledger", organisation=code, format="beancount", output=path)
 
 
 class Command(BaseCommand):
