@@ -269,6 +269,9 @@ MOVES_MONEY = {
 }  # fmt: skip
 
 
+PASSING = {"gateway_unavailable", "busy"}
+
+
 def test_what_moves_money_can_be_repeated() -> None:
     assert MOVES_MONEY - {route.name for route in REPEATABLE} == set()
 
@@ -283,6 +286,10 @@ def test_the_same_key_is_answered_alike_and_done_once(house: House, route: Route
     again = ask(client, route, address, body, **headers)
 
     assert first.status_code < 500
+    if first.status_code == 409 and first.json()["code"] in PASSING:  # not kept: the key is free for another try
+        assert (again.status_code, again.json()["code"]) == (409, first.json()["code"])
+        assert "Idempotent-Replayed" not in again.headers
+        return
     assert (again.status_code, again.content) == (first.status_code, first.content)
     assert again["Idempotent-Replayed"] == "true"
     assert not changed(before)
