@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_bean_check_would_find_a_forged_amount(lived, tmp_path):
     lines = (ledgers / "shanti-vidyalaya.beancount").read_text().splitlines()
     index = next(i for i, line in enumerate(lines) if line.startswith("  ") and line.rstrip().endswith(" INR"))
     account, amount, currency = lines[index].split()
-    lines[index] = f"  {account}  {amount}1 {currency}" if "." in amount else f"  {account}  {amount}.01 {currency}"
+    lines[index] = f"  {account}  {Decimal(amount) + Decimal('0.01')} {currency}"
     forged = tmp_path / "forged.beancount"
     forged.write_text("\n".join(lines))
 
