@@ -28,6 +28,7 @@ INSERT INTO billing_usageevent
 SELECT %s, row.event_id, row.meter_id, row.customer_id, row.quantity, coalesce(row.properties, '{}'), row.occurred_at, now()
 FROM jsonb_to_recordset(%s::jsonb) AS row (event_id text, meter_id uuid, customer_id uuid, quantity numeric,
                                     properties jsonb, occurred_at timestamptz)
+ORDER BY row.event_id  -- senders who repeat each other's events wait in one order, and never for each other
 ON CONFLICT (organisation_id, event_id) DO NOTHING
 RETURNING event_id
 """

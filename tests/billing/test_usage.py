@@ -185,6 +185,7 @@ def test_repeats_from_sixteen_senders_count_once(make_organisation: Callable[...
     customer = customers.create_customer(organisation=organisation, external_id="c-1", name="C")
     meter = meters.create_meter(organisation=organisation, code="calls", name="Calls", aggregation="sum", actor=SYSTEM)
     accepted: list[str] = []
+    trouble: list[Exception] = []
 
     def send(first: int) -> None:
         try:
@@ -197,6 +198,8 @@ def test_repeats_from_sixteen_senders_count_once(make_organisation: Callable[...
                 for one in usage.ingest(organisation=organisation, events=batch)
                 if one.status == "accepted"
             )
+        except Exception as exc:
+            trouble.append(exc)
         finally:
             connection.close()
 
@@ -207,5 +210,6 @@ def test_repeats_from_sixteen_senders_count_once(make_organisation: Callable[...
         thread.join()
 
     year = Window(customer.pk, meter.pk, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    assert trouble == []
     assert sorted(accepted, key=int) == [str(number) for number in range(40)]
     assert aggregate([year]) == {year: Decimal(40)}
