@@ -255,9 +255,9 @@ class School:
         roll = (family.number * 5 + index * 3) % 20
         if roll < 9:
             family.monthly_eaters += 1  # siblings share one subscription, and one invoice a month
-        elif roll == 13 and family.number % 6 == 4:
+        elif roll == 13 and family.number % 30 == 10:
             self._subscribe(family, student["id"], "meals-weekly", f"meals-{family.number + 1:04d}-{index + 1}")
-        elif roll == 16 and family.number % 24 == 2:
+        elif roll == 16 and family.number % 48 == 2:
             ends = house.today + timedelta(days=21)
             self._subscribe(
                 family, student["id"], "meals-daily", f"meals-{family.number + 1:04d}-{index + 1}", ends=ends

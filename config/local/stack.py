@@ -18,7 +18,7 @@ from config.local.processes import Child
 from config.local.services import Services
 
 WEB_WORKERS = 2
-TASK_PROCESSES = 2
+TASK_PROCESSES = 3  # one more than cores: a clock that waits for the database leaves room to draw letters
 HOST = "127.0.0.1"
 # Where to look for free ports: far enough apart that two searches never meet.
 WEB_PORT, SIMULATOR_PORT, INBOX_PORT, SMTP_PORT = 8000, 8100, 8200, 8300
