@@ -1,10 +1,11 @@
 from subscriptions.models.dunning import DunningCase, DunningPolicy
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price
-from subscriptions.models.subscriptions import BilledPeriod, BillingRun, PlannedChange, Subscription
+from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
 
 __all__ = [
     "BilledPeriod",
     "BillingRun",
+    "Credit",
     "DunningCase",
     "DunningPolicy",
     "Interval",
@@ -12,5 +13,6 @@ __all__ = [
     "PlanVersion",
     "PlannedChange",
     "Price",
+    "Proration",
     "Subscription",
 ]

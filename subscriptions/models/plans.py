@@ -22,6 +22,12 @@ class Plan(TenantModel):
     interval = models.CharField(max_length=10, choices=Interval.choices)
     interval_count = models.PositiveSmallIntegerField(default=1)
     trial_days = models.PositiveSmallIntegerField(default=0)
+    prices_include_tax = models.BooleanField(default=False, help_text="Its prices are what the customer pays in all.")
+    rules = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How its subscriptions live, where it differs from the organisation's settings.",
+    )
     available_from = models.DateField(null=True, blank=True)
     available_until = models.DateField(null=True, blank=True, help_text="Last day on which one may subscribe.")
     created_at = models.DateTimeField()

@@ -9,11 +9,28 @@ from billing.models.base import TenantModel
 from subscriptions.models.plans import PlanVersion
 
 
+class Proration(models.TextChoices):
+    """How a part of a period is charged and given back."""
+
+    DAY = "day"
+    SECOND = "second"
+    NONE = "none"  # a period begun is charged whole; changes count from the next one
+
+
+class Credit(models.TextChoices):
+    """What becomes of the days that were paid for and are not used."""
+
+    NONE = "none"
+    PRORATED = "prorated"  # credit note: less is due, or the customer has credit
+    REFUND = "refund"  # credit note, and what was paid goes back where it came from
+
+
 class Subscription(TenantModel):
     """A running agreement of a customer to a plan version, in one currency."""
 
     class Status(models.TextChoices):
         PENDING = "pending"  # starts in the future
+        INCOMPLETE = "incomplete"  # waits for its first invoice to be paid
         TRIALING = "trialing"
         ACTIVE = "active"
         PAST_DUE = "past_due"
@@ -38,8 +55,21 @@ class Subscription(TenantModel):
     net_days = models.PositiveSmallIntegerField(default=0, help_text="Days from issue to due.")
     started_at = models.DateTimeField(help_text="Start of the agreement.")
     trial_ends_at = models.DateTimeField(null=True, blank=True)
+    trial_price = models.DecimalField(
+        max_digits=19, decimal_places=4, null=True, blank=True, help_text="What the trial costs; empty: nothing."
+    )
     trial_notice_at = models.DateTimeField(
         null=True, blank=True, help_text="When the customer was told that the trial ends."
+    )
+    time_zone = models.CharField(
+        max_length=60, blank=True, help_text="Where its days begin and end; empty: the organisation's."
+    )
+    proration = models.CharField(max_length=10, choices=Proration.choices, default=Proration.DAY)
+    gate_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Days to pay the first invoice before it is active; empty: active at once."
+    )
+    activate_by = models.DateTimeField(
+        null=True, blank=True, help_text="While incomplete: when it expires unless the first invoice is paid."
     )
     anchor_on = models.DateField(
         help_text="Day that fixes where periods begin; its day of the month is kept over short months."
@@ -64,8 +94,21 @@ class Subscription(TenantModel):
         related_name="+",
         help_text="Prices the usage of the period that just ended; empty: the plan version.",
     )
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the agreement: expiry.")
+    ends_at = models.DateTimeField(
+        null=True, blank=True, help_text="End of the agreement, or of its present term: renewal or expiry."
+    )
+    term_interval = models.CharField(max_length=10, blank=True, help_text="Empty: no fixed term.")
+    term_count = models.PositiveSmallIntegerField(default=0, help_text="Intervals in a term.")
+    term_anchor_on = models.DateField(null=True, blank=True, help_text="Day from which terms are counted.")
+    term_number = models.PositiveIntegerField(default=0, help_text="Terms since the anchor; the present one.")
+    renewals_left = models.PositiveIntegerField(null=True, blank=True, help_text="Terms to come; empty: without end.")
+    notice_days = models.PositiveSmallIntegerField(
+        default=0, help_text="Days before a term's end by which it has to be cancelled."
+    )
     cancel_at = models.DateTimeField(null=True, blank=True)
+    cancel_credit = models.CharField(
+        max_length=10, choices=Credit.choices, default=Credit.NONE, help_text="What is given back when it ends."
+    )
     cancelled_at = models.DateTimeField(null=True, blank=True)
     cancel_reason = models.CharField(max_length=200, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
@@ -97,11 +140,17 @@ class Subscription(TenantModel):
 
     _LIVE = [Status.TRIALING, Status.ACTIVE, Status.PAST_DUE]
 
-    @transition(status, source=Status.PENDING, target=Status.TRIALING)
-    def start_trial(self) -> None: ...
+    @transition(status, source=[Status.PENDING, Status.INCOMPLETE], target=Status.TRIALING)
+    def start_trial(self) -> None:
+        self.activate_by = None
 
-    @transition(status, source=[Status.PENDING, Status.TRIALING], target=Status.ACTIVE)
-    def activate(self) -> None: ...
+    @transition(status, source=[Status.PENDING, Status.TRIALING], target=Status.INCOMPLETE)
+    def await_payment(self, *, until: Any) -> None:
+        self.activate_by = until
+
+    @transition(status, source=[Status.PENDING, Status.TRIALING, Status.INCOMPLETE], target=Status.ACTIVE)
+    def activate(self) -> None:
+        self.activate_by = None
 
     @transition(status, source=Status.ACTIVE, target=Status.PAST_DUE)
     def fall_behind(self) -> None: ...
@@ -120,13 +169,22 @@ class Subscription(TenantModel):
     @transition(status, source=[Status.ACTIVE, Status.PAST_DUE], target=Status.SUSPENDED)
     def suspend(self) -> None: ...
 
-    @transition(status, source=[Status.PENDING, *_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.CANCELLED)
+    @transition(
+        status,
+        source=[Status.PENDING, Status.INCOMPLETE, *_LIVE, Status.PAUSED, Status.SUSPENDED],
+        target=Status.CANCELLED,
+    )
     def cancel(self, *, at: Any, reason: str) -> None:
         self.cancelled_at, self.cancel_reason, self.next_billing_at = at, reason, None
+        self.activate_by = None
 
-    @transition(status, source=[*_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.EXPIRED)
+    @transition(status, source=[Status.INCOMPLETE, *_LIVE, Status.PAUSED, Status.SUSPENDED], target=Status.EXPIRED)
     def expire(self) -> None:
-        self.next_billing_at = None
+        self.next_billing_at = self.activate_by = None
+
+    @transition(status, source=Status.CANCELLED, target=Status.ACTIVE)
+    def reactivate(self) -> None:
+        self.cancelled_at, self.cancel_reason, self.cancel_credit = None, "", Credit.NONE
 
     @property
     def has_ended(self) -> bool:
@@ -135,24 +193,37 @@ class Subscription(TenantModel):
 
 
 class PlannedChange(TenantModel):
-    """A change of plan or quantity that takes hold at a time (period end, a date)."""
+    """Something planned for a time: other terms (plan, quantity; what is empty stays), or a pause."""
 
     class Status(models.TextChoices):
         PLANNED = "planned"
         APPLIED = "applied"
         CANCELLED = "cancelled"
 
+    class Kind(models.TextChoices):
+        TERMS = "terms"
+        PAUSE = "pause"
+
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="changes")
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.TERMS)
     plan_version = models.ForeignKey(PlanVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     quantity = models.PositiveIntegerField(null=True, blank=True)
+    prorate = models.BooleanField(
+        default=True, help_text="Within a period: credit and charge the rest of it. False: from the next one on."
+    )
+    credit = models.CharField(max_length=10, choices=Credit.choices, default=Credit.NONE, help_text="Of a pause.")
+    resume_at = models.DateTimeField(null=True, blank=True, help_text="Of a pause; empty: until it is resumed.")
+    reason = models.CharField(max_length=200, blank=True)
     effective_at = models.DateTimeField()
     status = FSMField(choices=Status.choices, default=Status.PLANNED, protected=True)
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["subscription"], condition=models.Q(status="planned"), name="one_planned_change"
+        indexes = [
+            models.Index(
+                fields=["subscription", "effective_at"],
+                name="change_planned",
+                condition=models.Q(status="planned"),
             )
         ]
 
