@@ -48,7 +48,12 @@ def restore(event: Event) -> None:
     settling.restore_after_failed_refund(refund_id=event.aggregate_id, at=event.occurred_at)
 
 
-@handles("invoice.paid", consumer="invoices.installments")
+def _of_installments(events: Sequence[Event]) -> set[int]:
+    known = selectors.installment_invoices(_invoices(events))
+    return {event.pk for event in events if event.aggregate_id in known}
+
+
+@handles("invoice.paid", consumer="invoices.installments", alone=True, concerns=_of_installments)
 def complete_plan(event: Event) -> None:
     """The last paid installment completes its plan."""
     installments.complete_if_paid(invoice_id=uuid.UUID(event.payload["invoice_id"]))

@@ -13,7 +13,7 @@ from billing.money import zero
 from billing.services import ledger
 from invoices.drafts import Place, TaxContext
 from invoices.events import reference
-from invoices.models import Invoice, PaymentAllocation, RecognitionEntry, TaxRate
+from invoices.models import Installment, Invoice, PaymentAllocation, RecognitionEntry, TaxRate
 from invoices.tax.rates import Rate, RateTable
 from payments.models import Payment, Refund
 
@@ -170,3 +170,8 @@ def entries_of(invoice: Invoice) -> Q:
 
 def _money(value: Any, currency: str) -> Money:
     return zero(currency) if value is None else Money(getattr(value, "amount", value), currency)
+
+
+def installment_invoices(invoice_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these invoices are part of an installment plan."""
+    return set(Installment.objects.filter(invoice_id__in=invoice_ids).order_by().values_list("invoice_id", flat=True))

@@ -1,26 +1,43 @@
-"""What dunning hears: invoices that become overdue, are settled or fall open again, and payments that were refused."""
+"""What dunning hears: invoices that become overdue, are settled or fall open again, and payments that were refused.
+
+Cases are locked before subscriptions and customers, hence in transactions of their own (``alone``).
+"""
+
+from collections.abc import Sequence
 
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
+from subscriptions.dunning_selectors import chased_invoices
 from subscriptions.services import dunning
 
 
-@handles("invoice.overdue", consumer="subscriptions.open_case")
+def _of_chased(events: Sequence[Event]) -> set[int]:
+    chased = chased_invoices(invoice_ids=[event.payload["invoice_id"] for event in events])
+    return {event.pk for event in events if event.payload["invoice_id"] in chased}
+
+
+@handles("invoice.overdue", consumer="subscriptions.open_case", alone=True)
 def open_case(event: Event) -> None:
     """An overdue invoice is chased."""
     dunning.open_case(invoice_id=event.aggregate_id)
 
 
 @handles(
-    "invoice.paid", "invoice.voided", "invoice.written_off", "credit_note.issued", consumer="subscriptions.settle_case"
+    "invoice.paid",
+    "invoice.voided",
+    "invoice.written_off",
+    "credit_note.issued",
+    consumer="subscriptions.settle_case",
+    alone=True,
+    concerns=_of_chased,
 )
 def settle_case(event: Event) -> None:
     """Nothing is owed any more: the chase ends."""
     dunning.settle_case(invoice_id=event.payload["invoice_id"])
 
 
-@handles("invoice.reopened", consumer="subscriptions.reopen_case")
+@handles("invoice.reopened", consumer="subscriptions.reopen_case", alone=True, concerns=_of_chased)
 def reopen_case(event: Event) -> None:
     """A payment was taken back: the chase goes on."""
     dunning.reopen_case(invoice_id=event.aggregate_id)

@@ -1,5 +1,6 @@
 """Reads of dunning: which cases are due, and what chasing brought in."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -53,6 +54,12 @@ def due_cases(*, organisation: Organisation, on: date) -> QuerySet[DunningCase]:
         .select_related("policy", "invoice")
         .order_by("overdue_since", "id")
     )
+
+
+def chased_invoices(*, invoice_ids: Collection[str]) -> set[str]:
+    """Which of these invoices have a case, whatever became of it. One query."""
+    found = DunningCase.objects.filter(invoice_id__in=set(invoice_ids)).order_by().values_list("invoice_id", flat=True)
+    return {str(pk) for pk in found}
 
 
 def recovery(*, organisation: Organisation, since: datetime, until: datetime) -> list[Recovery]:

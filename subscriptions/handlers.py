@@ -1,5 +1,7 @@
 """What this app does when it hears an event or the clock."""
 
+from collections.abc import Sequence
+
 from billing import clock
 from billing.context import Actor
 from billing.models import Event, Organisation
@@ -11,13 +13,25 @@ from subscriptions.services import changes, standing
 ACTOR = Actor.system("subscriptions")
 
 
-@handles("invoice.overdue", consumer="subscriptions.fall_behind")
+@handles("invoice.overdue", consumer="subscriptions.fall_behind", alone=True)
 def fall_behind(event: Event) -> None:
     """A subscription whose invoice is overdue is past due."""
     standing.note_overdue(organisation_id=event.organisation_id, invoice_id=event.aggregate_id)
 
 
-@handles("invoice.paid", "invoice.voided", consumer="subscriptions.recover")
+def _of_troubled(events: Sequence[Event]) -> set[int]:
+    troubled = standing.troubled(invoice_ids=[event.aggregate_id for event in events])
+    return {event.pk for event in events if event.aggregate_id in troubled}
+
+
+@handles(
+    "invoice.paid",
+    "invoice.voided",
+    "invoice.written_off",
+    consumer="subscriptions.recover",
+    alone=True,
+    concerns=_of_troubled,
+)
 def recover(event: Event) -> None:
     """Once no invoice of the subscription is overdue any more, it is in good standing again."""
     standing.note_settled(organisation_id=event.organisation_id, invoice_id=event.aggregate_id, actor=ACTOR)

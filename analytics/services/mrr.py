@@ -24,7 +24,7 @@ def record_level(*, event: Event) -> MrrLevel | None:
     paid = status not in OVER | NOT_YET | {"paused"}
     amount = Decimal(payload["mrr"]["amount"]) if paid else Decimal(0)
     subscription_id, customer_id = UUID(payload["subscription_id"]), UUID(payload["customer_id"])
-    Customer.objects.select_for_update().only("pk").get(pk=customer_id)  # one writer per customer
+    Customer.objects.select_for_update(no_key=True).only("pk").get(pk=customer_id)  # one writer per customer
     last = (
         MrrLevel.objects.filter(subscription_id=subscription_id, effective_at__lte=event.occurred_at)
         .order_by("-effective_at", "-event_ref")

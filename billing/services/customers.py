@@ -102,7 +102,10 @@ def update_customer(
     if unknown:
         raise InvalidInput("This cannot be changed.", field=min(unknown))
     customer = (
-        Customer.objects.of(organisation).select_for_update(of=("self",)).select_related("party").filter(pk=customer_id)
+        Customer.objects.of(organisation)
+        .select_for_update(of=("self",), no_key=True)
+        .select_related("party")
+        .filter(pk=customer_id)
     ).first()
     if customer is None:
         raise NotFound

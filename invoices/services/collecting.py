@@ -44,7 +44,7 @@ def collect_invoices(*, organisation: Organisation, invoice_ids: Sequence[uuid.U
 @transaction.atomic
 def adjust_collection(*, invoice_id: uuid.UUID) -> Payment | None:
     """What is due has changed: open payments over another amount are cancelled, the rest is asked for."""
-    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    invoice = settling.lock_invoice(invoice_id)
     stale = [payment for payment in _open_payments(invoice) if payment.amount != invoice.due]
     for payment in stale:
         collection.cancel_payment(organisation_id=invoice.organisation_id, reference=payment.reference)
@@ -56,8 +56,8 @@ def follow_cancelled(*, payment_id: uuid.UUID) -> Payment | None:
     """A payment over an amount that is no longer due has ended: ask for the rest. Others stay cancelled."""
     payment = Payment.objects.get(pk=payment_id)
     invoice_id = selectors.invoice_id_of(payment.reference)
-    invoices = Invoice.objects.of(payment.organisation_id).select_for_update()
-    invoice = invoices.filter(pk=invoice_id).first() if invoice_id else None
+    known = invoice_id and Invoice.objects.of(payment.organisation_id).filter(pk=invoice_id).exists()
+    invoice = settling.lock_invoice(invoice_id) if invoice_id and known else None
     if invoice is None or payment.amount == invoice.due:
         return None
     return _ask_for_rest(invoice)

@@ -179,7 +179,7 @@ def cancel_plan(*, plan_id: uuid.UUID, reason: str, actor: Actor) -> Installment
 @transaction.atomic
 def complete_if_paid(*, invoice_id: uuid.UUID) -> bool:
     """Complete the plan of a paid installment invoice when it was the last one open."""
-    plan = InstallmentPlan.objects.select_for_update().filter(installments__invoice_id=invoice_id).first()
+    plan = InstallmentPlan.objects.select_for_update(no_key=True).filter(installments__invoice_id=invoice_id).first()
     if plan is None or plan.status != InstallmentPlan.Status.ACTIVE:
         return False
     if plan.installments.exclude(invoice__status=Invoice.Status.PAID).exists():

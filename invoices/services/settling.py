@@ -34,7 +34,7 @@ def lock_customer(customer_id: uuid.UUID) -> None:
 def lock_invoice(invoice_id: uuid.UUID) -> Invoice:
     """The invoice, locked after its customer. Raises ``Invoice.DoesNotExist``."""
     lock_customer(Invoice.objects.values_list("customer_id", flat=True).get(pk=invoice_id))
-    return Invoice.objects.select_for_update().get(pk=invoice_id)
+    return Invoice.objects.select_for_update(no_key=True).get(pk=invoice_id)
 
 
 @transaction.atomic
@@ -121,7 +121,7 @@ def take_back_refunded(*, refund_id: uuid.UUID, at: datetime | None = None) -> P
     last = PaymentAllocation.objects.filter(payment=payment, amount__gt=0).order_by("-id").first()
     if amount.amount <= 0 or last is None:
         return None
-    invoice = Invoice.objects.select_for_update().get(pk=last.invoice_id)
+    invoice = Invoice.objects.select_for_update(no_key=True).get(pk=last.invoice_id)
     return book(invoice=invoice, amount=-amount, payment=payment, key=key, at=at or clock.now(refund.organisation_id))
 
 

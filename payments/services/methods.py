@@ -98,7 +98,7 @@ def attach(
 def keep(*, customer: Customer, account: GatewayAccount, details: MethodDetails, actor: Actor) -> PaymentMethod:
     """Store a saved method once per token; the customer's first one becomes the default."""
     now = clock.now(customer.organisation_id)
-    Customer.objects.select_for_update().get(pk=customer.pk)
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     mark = lookup_hash(details.token)
     known = PaymentMethod.objects.filter(gateway_account=account, token_hash=mark).first()
     if known is not None:
@@ -155,7 +155,7 @@ def _announce(method: PaymentMethod, event: str, **more: Any) -> None:
 def make_default(*, method_id: uuid.UUID, actor: Actor) -> PaymentMethod:
     """Debit this method first from now on."""
     method = PaymentMethod.objects.get(pk=method_id)
-    Customer.objects.select_for_update().get(pk=method.customer_id)
+    Customer.objects.select_for_update(no_key=True).get(pk=method.customer_id)
     method = PaymentMethod.objects.select_for_update(of=("self",)).get(pk=method_id)
     if method.status != PaymentMethod.Status.ACTIVE:
         raise MethodUnusable(status=method.status)

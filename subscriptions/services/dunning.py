@@ -120,7 +120,9 @@ def policy_for(*, organisation: Organisation, subscription: Subscription | None)
 @transaction.atomic
 def open_case(*, invoice_id: uuid.UUID) -> DunningCase | None:
     """Begin to chase an overdue invoice; None when nothing is due any more. One invoice has one case."""
-    invoice = Invoice.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=invoice_id)
+    invoice = (
+        Invoice.objects.select_for_update(of=("self",), no_key=True).select_related("organisation").get(pk=invoice_id)
+    )
     known = DunningCase.objects.filter(invoice=invoice).first()
     if known is not None or invoice.status not in COLLECTABLE or invoice.due_on is None:
         return known

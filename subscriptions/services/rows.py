@@ -25,9 +25,12 @@ ENDED = (Status.CANCELLED, Status.EXPIRED)
 
 
 def locked(subscription_id: uuid.UUID, *, skip_locked: bool = False) -> Subscription | None:
-    """The row, locked until the commit; None when another one holds it and ``skip_locked`` is set."""
+    """The row, locked until the commit; None when another one holds it and ``skip_locked`` is set.
+
+    ``no_key``: rows that only refer to it may be written meanwhile, else they would wait in another order of locks.
+    """
     return (
-        Subscription.objects.select_for_update(of=("self",), skip_locked=skip_locked)
+        Subscription.objects.select_for_update(of=("self",), skip_locked=skip_locked, no_key=True)
         .select_related("organisation", "plan_version__plan")
         .filter(pk=subscription_id)
         .first()

@@ -176,6 +176,68 @@ def test_a_consumer_that_calls_outside_is_not_in_a_transaction(
     assert states("outside") == ["done"]
 
 
+def test_a_consumer_that_runs_alone_holds_no_locks_of_the_batch(
+    transactional_db: None, make_organisation: Make, listening: Listening
+) -> None:
+    organisation = make_organisation()
+    customer = customers.create_customer(organisation=organisation, external_id="c", name="C")
+    drain(organisation)
+    free: list[bool] = []
+
+    @listening("a", consumer="locks")
+    def lock(event: Event) -> None:
+        Customer.objects.select_for_update().get(pk=customer.pk)
+
+    @listening("a", consumer="apart", alone=True)
+    def apart(event: Event) -> None:
+        def look() -> None:
+            try:
+                with transaction.atomic():
+                    free.append(Customer.objects.select_for_update(skip_locked=True).exists())
+            finally:
+                connection.close()
+
+        assert connection.in_atomic_block
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+
+    publish(organisation, "a", "a")
+    drain(organisation)
+
+    assert free == [True, True]
+    assert states("apart") == ["done", "done"]
+
+
+def test_what_does_not_concern_a_consumer_is_done_unless_it_waits_behind_something(
+    organisation: Organisation, listening: Listening
+) -> None:
+    heard: list[int] = []
+    wanted: set[int] = set()
+    broken = [True]
+
+    @listening("a", consumer="picky", alone=True, concerns=lambda events: wanted)
+    def picky(event: Event) -> None:
+        if broken:
+            raise RuntimeError("broken")
+        heard.append(event.pk)
+
+    thing = uuid.uuid4()
+    first = publish(organisation, "a", aggregate=thing)[0]
+    wanted.add(first.pk)
+    drain(organisation)
+    behind, other = publish(organisation, "a", aggregate=thing)[0], publish(organisation, "a")[0]
+    drain(organisation)
+    assert states("picky") == ["failed", "waiting", "done"]
+
+    broken.clear()
+    make_due()
+    drain(organisation)
+
+    assert heard == [first.pk, behind.pk]
+    assert other.pk not in heard
+
+
 def test_events_of_handlers_are_handed_over_too(organisation: Organisation, listening: Listening) -> None:
     heard: list[str] = []
 

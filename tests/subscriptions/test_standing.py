@@ -5,7 +5,9 @@ import pytest
 from billing.models import Event
 from billing.services import clock_jobs, outbox
 from invoices.models import Invoice, Mail
-from subscriptions.services import catalog, changes, lifecycle
+from invoices.services import credit_notes, settling
+from subscriptions.models import DunningCase
+from subscriptions.services import catalog, changes, dunning, lifecycle
 from subscriptions.services.rows import Status
 from tests.subscriptions.house import (
     CLERK,
@@ -79,6 +81,64 @@ def test_it_recovers_when_the_last_overdue_invoice_is_paid(tenant, subscription)
     assert fresh(subscription).status == Status.ACTIVE
     types = list(Event.objects.filter(aggregate_id=subscription.pk).order_by("id").values_list("type", flat=True))
     assert types[-2:] == ["subscription.past_due", "subscription.recovered"]
+
+
+def credit_in_full(invoice):
+    credit_notes.issue_credit_note(invoice_id=invoice.pk, amounts=None, reason="Goodwill", actor=CLERK)
+
+
+def void(invoice):
+    settling.void_invoice(invoice_id=invoice.pk, reason="Wrong", actor=CLERK)
+
+
+def write_off(invoice):
+    settling.write_off_invoice(invoice_id=invoice.pk, reason="Goodwill", actor=CLERK)
+
+
+@pytest.mark.parametrize("forgive", [write_off, void, credit_in_full])
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_debt_that_is_forgiven_by_hand_is_settled(tenant, subscription, forgive, suspend):
+    invoice = invoices_of(subscription)[0]
+    make_overdue(invoice)
+    hand_over(tenant)
+    if suspend:
+        lifecycle.suspend(subscription_id=subscription.pk, actor=CLERK)
+
+    forgive(invoice)
+    hand_over(tenant)
+
+    assert fresh(subscription).status == Status.ACTIVE
+    assert DunningCase.objects.get(invoice=invoice).status == "closed"
+    types = list(Event.objects.filter(aggregate_id=subscription.pk).order_by("id").values_list("type", flat=True))
+    assert types.count("subscription.recovered") == 1
+
+
+def test_forgiving_one_of_two_debts_is_not_enough(tenant, subscription):
+    live(tenant, local("2026-05-01 09:00"))
+    for invoice in invoices_of(subscription):
+        make_overdue(invoice)
+    hand_over(tenant)
+
+    write_off(invoices_of(subscription)[0])
+    hand_over(tenant)
+
+    assert fresh(subscription).status == Status.PAST_DUE
+
+
+def test_a_write_off_by_dunning_itself_does_not_serve_again(tenant, subscription):
+    dunning.create_policy(
+        organisation=tenant, code="strict", is_default=True, actor=CLERK,
+        stages=[{"after_days": 5, "actions": ["suspend"]}, {"after_days": 9, "actions": ["write_off"]}],
+    )  # fmt: skip
+    make_overdue(invoices_of(subscription)[0])
+    hand_over(tenant)
+    for day in ("2026-04-07 09:00", "2026-04-11 09:00"):
+        turn(tenant, local(day))
+        dunning.run_dunning(organisation=tenant)
+        hand_over(tenant)
+
+    assert Invoice.objects.get(pk=invoices_of(subscription)[0].pk).status == "uncollectible"
+    assert fresh(subscription).status == Status.SUSPENDED
 
 
 def test_late_news_of_a_paid_invoice_change_nothing(tenant, subscription):

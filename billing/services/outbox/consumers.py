@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from billing.context import correlated
 from billing.models import Event
 
 Handler = Callable[[Any], None]
+Concerns = Callable[[Sequence[Event]], Collection[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,9 @@ class Consumer:
     ``atomic``: runs in one transaction with its record; False for handlers that call outside.
     ``batch``: takes a list of events, in order, rather than one; all of them succeed or none.
     ``wants``: asked once per organisation and batch; an organisation that wants nothing gets no records either.
+    ``alone``: each event in a transaction of its own, after the batch. For handlers that lock what others lock before
+    customers and invoices (subscriptions, dunning cases, plans): the batch holds customers until it ends.
+    ``concerns``: which of the events (ids) are of interest; asked once per batch, so that the rest costs nothing.
     """
 
     name: str
@@ -26,6 +30,8 @@ class Consumer:
     atomic: bool = True
     batch: bool = False
     wants: Callable[[uuid.UUID], bool] | None = None
+    alone: bool = False
+    concerns: Concerns | None = None
 
     def call(self, events: Sequence[Event]) -> None:
         """Hand ``events`` over, under the correlation id of the first."""
@@ -46,14 +52,19 @@ def handles(
     atomic: bool = True,
     batch: bool = False,
     wants: Callable[[uuid.UUID], bool] | None = None,
+    alone: bool = False,
+    concerns: Concerns | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Register a handler for event types (``"*"``: all). It must tolerate events it already knows, in any order.
+    """Register a handler for event types (``"*"``: all); the flags are ``Consumer``'s. It must tolerate events it already
+    knows, in any order.
 
     Per consumer and aggregate events come in order; while one fails, the later ones of its aggregate wait.
     """
 
     def register(run: Handler) -> Handler:
-        found = Consumer(name=consumer, run=run, atomic=atomic, batch=batch, wants=wants)
+        found = Consumer(
+            name=consumer, run=run, atomic=atomic, batch=batch, wants=wants, alone=alone, concerns=concerns
+        )
         for event_type in event_types:
             _consumers[event_type].append(found)
         return run

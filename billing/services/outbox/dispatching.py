@@ -2,8 +2,11 @@
 
 One dispatcher at a time works for an organisation (advisory lock of the batch's transaction), so that nothing
 overtakes within an aggregate. In one transaction a batch runs through its atomic consumers, each call under a
-savepoint, together with the records of who has handled what. What failed, what waits behind a failure and what must
-call outside is noted as owing and worked off one by one (``owing``).
+savepoint, together with the records of who has handled what. What failed, what waits behind a failure, what must
+call outside and what wants a transaction of its own is noted as owing and worked off one by one (``owing``).
+
+The order of locks: the batch takes customers, then invoices, then payments. Whoever locks anything that comes before a
+customer (a dunning case, a subscription, an installment plan) is a consumer that runs ``alone``.
 """
 
 import logging
@@ -113,8 +116,8 @@ def _wanted(organisation_id: uuid.UUID, events: list[Event]) -> dict[Consumer, l
 
 def _give(consumer: Consumer, events: list[Event], blocked: set[Key]) -> Iterable[EventHandling]:
     """Let one consumer handle its share of the batch; returns the records of what became of each event."""
-    if not consumer.atomic:
-        return [_record(consumer, event, EventHandling.Status.WAITING) for event in events]
+    if consumer.alone or not consumer.atomic:
+        return _note(consumer, events, blocked)
     free = [event for event in events if (consumer.name, event.aggregate_id) not in blocked]
     if consumer.batch and free and _succeeds(consumer, free) is None:
         done = {event.pk for event in free}
@@ -123,6 +126,20 @@ def _give(consumer: Consumer, events: list[Event], blocked: set[Key]) -> Iterabl
             for event in events
         ]
     return [_give_one(consumer, event, blocked) for event in events]
+
+
+def _note(consumer: Consumer, events: list[Event], blocked: set[Key]) -> list[EventHandling]:
+    """What is worked off after the batch; what does not concern the consumer is done, unless it waits behind something."""
+    concerned = consumer.concerns(events) if consumer.concerns else {event.pk for event in events}
+    records = []
+    for event in events:
+        key = (consumer.name, event.aggregate_id)
+        if event.pk in concerned or key in blocked:
+            blocked.add(key)
+            records.append(_record(consumer, event, EventHandling.Status.WAITING))
+        else:
+            records.append(_record(consumer, event, EventHandling.Status.DONE))
+    return records
 
 
 def _give_one(consumer: Consumer, event: Event, blocked: set[Key]) -> EventHandling:

@@ -3,7 +3,6 @@
 Per consumer and aggregate the oldest open event goes first; the next one follows when it is done or dead.
 """
 
-import itertools
 import logging
 import random
 import uuid
@@ -12,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.utils import OperationalError
 
 from billing.clock import wall_now
 from billing.context import Actor
@@ -50,18 +50,21 @@ def blocked_keys(organisation_id: uuid.UUID) -> set[tuple[str, uuid.UUID]]:
 
 
 def work_off(organisation_id: uuid.UUID) -> int:
-    """Try what is due; returns how many handlings came to an end (done or dead)."""
+    """Try what is due, oldest event first; returns how many handlings came to an end (done or dead)."""
     now = wall_now()
     rows = (
         EventHandling.objects.filter(status__in=OPEN, event__organisation_id=organisation_id)
-        .order_by("consumer", "event__aggregate_id", "event_id")
+        .order_by("event_id", "pk")
         .values_list("consumer", "event__aggregate_id", "pk", "next_attempt_at")
     )
-    ended = 0
-    for _, chain in itertools.groupby(rows, key=lambda row: row[:2]):
-        for _, _, pk, next_attempt_at in chain:
-            if next_attempt_at is None or next_attempt_at > now or not _attempt(pk):
-                break
+    ended, stopped = 0, set()
+    for consumer, aggregate_id, pk, next_attempt_at in rows:
+        key = (consumer, aggregate_id)
+        if key in stopped:
+            continue
+        if next_attempt_at is None or next_attempt_at > now or not _attempt(pk):
+            stopped.add(key)
+        else:
             ended += 1
     return ended
 
@@ -135,6 +138,13 @@ def _waits_behind_another(handling: EventHandling) -> bool:
 
 
 def _call_in_savepoint(consumer: Consumer, handling: EventHandling) -> Exception | None:
+    error = _call_once(consumer, handling)
+    if isinstance(error, OperationalError):  # a deadlock or a lock time-out: the other side is done by now
+        error = _call_once(consumer, handling)
+    return error
+
+
+def _call_once(consumer: Consumer, handling: EventHandling) -> Exception | None:
     try:
         with transaction.atomic():
             consumer.call([handling.event])
