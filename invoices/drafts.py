@@ -22,6 +22,7 @@ class LineInput:
     """One line to be: ``amount`` is what quantity and price came to, rounded once, discounts taken off.
 
     With ``InvoiceDraft.prices_include_tax`` the amount contains the tax. An empty ``tax_category`` is outside of tax.
+    ``subscription_ref`` says whose line it is on an invoice of several subscriptions.
     """
 
     description: str
@@ -36,6 +37,7 @@ class LineInput:
     period_end: date | None = None
     revenue_account: str = "revenue"
     details: Sequence[Any] = ()
+    subscription_ref: uuid.UUID | None = None
 
     @property
     def price(self) -> Decimal:

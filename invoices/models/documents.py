@@ -194,6 +194,11 @@ class InvoiceLine(models.Model):
     period_start = models.DateField(null=True, blank=True)
     period_end = models.DateField(null=True, blank=True)
     details = models.JSONField(default=list, blank=True, help_text="Tiers or usage behind the amount.")
+    subscription_ref = models.UUIDField(
+        null=True,
+        blank=True,
+        help_text="Whose line it is on an invoice of several subscriptions; empty: the invoice's.",
+    )
 
     objects: Any = TenantQuerySet.as_manager()
 
@@ -203,7 +208,12 @@ class InvoiceLine(models.Model):
         indexes = [
             models.Index(
                 fields=["organisation"], name="line_deferred", condition=models.Q(revenue_account="deferred_revenue")
-            )
+            ),
+            models.Index(
+                fields=["subscription_ref"],
+                name="line_subscription",
+                condition=models.Q(subscription_ref__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

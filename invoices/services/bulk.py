@@ -39,7 +39,7 @@ REMEMBERED = 5000
 LINE = (
     "organisation_id", "invoice_id", "position", "description", "code", "quantity", "unit", "unit_price", "given", "amount",
     "currency", "tax_category", "tax_code", "tax_letter", "tax_rate", "tax", "revenue_account", "period_start", "period_end",
-    "details",
+    "details", "subscription_ref",
 )  # fmt: skip
 TAX = (
     "organisation_id", "invoice_id", "component", "category", "rate", "base", "tax", "reverse_charged", "currency", "reason",
@@ -282,7 +282,7 @@ def _line_row(line: PricedLine, currency: str) -> tuple[Any, ...]:
     return (
         line.position, given.description, given.code, given.quantity, given.unit, given.price, given.amount.amount, line.amount,
         currency, given.tax_category, line.tax_code, line.tax_letter, line.tax_rate, line.tax, line.revenue_account,
-        given.period_start, given.period_end, json.dumps(list(given.details)),
+        given.period_start, given.period_end, json.dumps(list(given.details)), given.subscription_ref,
     )  # fmt: skip
 
 

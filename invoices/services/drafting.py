@@ -172,6 +172,7 @@ def write_rows(invoice: Invoice, priced: PricedInvoice) -> None:
                 period_start=line.given.period_start,
                 period_end=line.given.period_end,
                 details=list(line.given.details),
+                subscription_ref=line.given.subscription_ref,
             )
             for line in priced.lines
         ]
@@ -208,4 +209,5 @@ def _line_input(line: InvoiceLine) -> LineInput:
         period_end=line.period_end,
         revenue_account=account,
         details=line.details,
+        subscription_ref=line.subscription_ref,
     )

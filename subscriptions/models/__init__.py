@@ -1,13 +1,28 @@
+from subscriptions.models.billing import (
+    BillingCycle,
+    BillingTerms,
+    DraftCycle,
+    DraftEdit,
+    FailedCycle,
+    InterimInvoice,
+    UsageThreshold,
+)
 from subscriptions.models.dunning import DunningCase, DunningPolicy
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
 
 __all__ = [
     "BilledPeriod",
+    "BillingCycle",
     "BillingRun",
+    "BillingTerms",
     "Credit",
+    "DraftCycle",
+    "DraftEdit",
     "DunningCase",
     "DunningPolicy",
+    "FailedCycle",
+    "InterimInvoice",
     "Interval",
     "Plan",
     "PlanVersion",
@@ -15,4 +30,5 @@ __all__ = [
     "Price",
     "Proration",
     "Subscription",
+    "UsageThreshold",
 ]

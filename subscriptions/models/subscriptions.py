@@ -249,6 +249,7 @@ class BillingRun(TenantModel):
     billed_count = models.PositiveIntegerField(default=0, help_text="Periods billed so far.")
     failed_count = models.PositiveIntegerField(default=0)
     invoice_count = models.PositiveIntegerField(default=0)
+    draft_count = models.PositiveIntegerField(default=0, help_text="Of the invoices, those that are drafts at first.")
     totals = models.JSONField(default=dict, help_text="Invoiced total per currency.")
     failures = models.JSONField(default=list, help_text="First failures: subscription and reason.")
     started_at = models.DateTimeField(help_text="On the organisation's clock.")
@@ -304,3 +305,4 @@ class BilledPeriod(TenantModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["subscription", "starts_at", "kind"], name="period_billed_once")]
+        indexes = [models.Index(fields=["organisation", "-id"], name="period_page")]
