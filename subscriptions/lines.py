@@ -35,6 +35,7 @@ from subscriptions import periods, pricing
 from subscriptions.periods import Period
 from subscriptions.proration import Part, part_of, share
 
+RECURRING, ADD_ON, ONE_OFF = "recurring", "add_on", "one_off"
 _ZERO = Decimal(0)
 _TICK = timedelta(microseconds=1)
 
@@ -59,12 +60,20 @@ class Component:
     meter_id: uuid.UUID | None = None
     unit: str = ""
     tax_category: str = ""
+    parameters: pricing.Parameters = pricing.NO_PARAMETERS
+    kind: str = RECURRING
+    pay_in_advance: bool = True
+    prorated: bool = True
+    min_commitment: Decimal | None = None
+    filters: tuple[pricing.Filter, ...] = ()
+    group_by: tuple[str, ...] = ()
 
     def price(self, quantity: Decimal | int) -> pricing.PricedComponent:
         """What ``quantity`` units cost; raises what ``pricing.price_component`` raises."""
         return pricing.price_component(
-            model=self.model, quantity=quantity, currency=self.currency, unit_price=self.unit_price, tiers=self.tiers
-        )
+            model=self.model, quantity=quantity, currency=self.currency, unit_price=self.unit_price, tiers=self.tiers,
+            parameters=self.parameters,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,32 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
 from subscriptions import pricing
 from subscriptions.lines import Component, PriceBook
-from subscriptions.models import BilledPeriod, Plan, PlanVersion, Price, Subscription
+from subscriptions.models import BilledPeriod, Plan, PlanVersion, Price, PriceFilter, Subscription
+
+PRICE_COLUMNS = (
+    "id", "version_id", "code", "name", "kind", "currency", "model", "unit_price", "tiers", "properties", "meter_id",
+    "pay_in_advance", "prorated", "min_commitment", "group_by", "unit", "tax_category",
+)  # fmt: skip
 
 
 class PriceBooks:
-    """Price books of some plan versions, read in two queries; a book is checked when it is first asked for."""
+    """Price books of some plan versions, read in three queries; a book is checked when it is first asked for."""
 
-    def __init__(self, versions: Iterable[Any], prices: Iterable[Any]) -> None:
+    def __init__(self, versions: Iterable[Any], prices: Iterable[Any], filters: Iterable[Any] = ()) -> None:
         self._versions = {row["id"]: row for row in versions}
         self._prices: dict[tuple[uuid.UUID, str], list[dict[str, Any]]] = defaultdict(list)
         for row in prices:
             self._prices[row["version_id"], row["currency"]].append(row)
+        self._filters: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
+        for row in filters:
+            self._filters[row["price_id"]].append(row)
         self._books: dict[tuple[uuid.UUID, str], PriceBook] = {}
 
     def get(self, version_id: uuid.UUID, currency: str) -> PriceBook:
@@ -32,7 +40,7 @@ class PriceBooks:
 
     def _build(self, version_id: uuid.UUID, currency: str) -> PriceBook:
         version = self._versions[version_id]
-        components = [component_of(row) for row in self._prices[version_id, currency]]
+        components = [component_of(row, self._filters.get(row["id"], ())) for row in self._prices[version_id, currency]]
         book = PriceBook(
             plan_code=version["plan__code"],
             interval=version["plan__interval"],
@@ -45,36 +53,56 @@ class PriceBooks:
         return book
 
 
-def component_of(row: dict[str, Any]) -> Component:
-    """A component from the columns of a price. Raises ``InvalidPrice`` when they do not make one."""
-    graduated = row["model"] == pricing.GRADUATED
-    if not graduated and row["unit_price"] is None:
-        raise pricing.InvalidPrice(f"The price '{row['code']}' has no unit_price.", field="unit_price")
+def component_of(row: dict[str, Any], filters: Sequence[dict[str, Any]] = ()) -> Component:
+    """A component from the columns of a price and of its filters. Raises ``InvalidPrice`` when they do not make one."""
+    model = row["model"]
+    rule = _rule(row, model, row["code"])
     return Component(
         code=row["code"],
         name=row["name"],
         currency=row["currency"],
-        model=row["model"],
-        unit_price=None if graduated else row["unit_price"].normalize(),
-        tiers=pricing.parse_tiers(row["tiers"]) if graduated else (),
+        model=model,
+        unit_price=rule.unit_price,
+        tiers=rule.tiers,
         meter_id=row["meter_id"],
         unit=row["unit"],
         tax_category=row["tax_category"],
+        parameters=rule.parameters,
+        kind=row["kind"],
+        pay_in_advance=row["pay_in_advance"] and row["meter_id"] is None,
+        prorated=row["prorated"],
+        min_commitment=row["min_commitment"],
+        filters=pricing.by_specificity([_filter(one, model) for one in filters]),
+        group_by=tuple(row["group_by"]),
     )
+
+
+def _rule(row: dict[str, Any], model: str, name: str) -> pricing.Rule:
+    price = row["unit_price"]
+    return pricing.parse_rule(
+        model=model,
+        unit_price=None if price is None else price.normalize(),
+        tiers=row["tiers"],
+        properties=row["properties"],
+        name=name,
+    )
+
+
+def _filter(row: dict[str, Any], model: str) -> pricing.Filter:
+    conditions = pricing.parse_conditions(row["conditions"], field="conditions")
+    return pricing.Filter(key=row["key"], name=row["name"], conditions=conditions, rule=_rule(row, model, row["key"]))
 
 
 def price_books(organisation: Organisation | uuid.UUID, version_ids: Iterable[uuid.UUID]) -> PriceBooks:
     """The price books of plan versions of the organisation."""
     ids = set(version_ids)
     versions = PlanVersion.objects.of(organisation).filter(pk__in=ids)
-    prices = (
-        Price.objects.of(organisation).filter(version__in=ids).order_by("version_id", "currency", "position", "code")
-    )
+    prices = Price.objects.of(organisation).filter(version__in=ids)
+    filters = PriceFilter.objects.of(organisation).filter(price__version__in=ids).order_by("price_id", "position")
     return PriceBooks(
-        versions.values("id", "plan__code", "plan__interval", "plan__interval_count"),
-        prices.values(
-            "version_id", "code", "name", "currency", "model", "unit_price", "tiers", "meter_id", "unit", "tax_category"
-        ),
+        versions.values("id", "min_commitment", "plan__code", "plan__interval", "plan__interval_count"),
+        prices.order_by("version_id", "currency", "position", "code").values(*PRICE_COLUMNS),
+        filters.values("price_id", "key", "name", "conditions", "unit_price", "tiers", "properties"),
     )
 
 

@@ -8,7 +8,8 @@ from subscriptions.models.billing import (
     UsageThreshold,
 )
 from subscriptions.models.dunning import DunningCase, DunningPolicy
-from subscriptions.models.plans import Interval, Plan, PlanVersion, Price
+from subscriptions.models.migrations import PlanMigration, PlanMigrationItem
+from subscriptions.models.plans import Interval, Plan, PlanVersion, Price, PriceFilter
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
 
 __all__ = [
@@ -25,9 +26,12 @@ __all__ = [
     "InterimInvoice",
     "Interval",
     "Plan",
+    "PlanMigration",
+    "PlanMigrationItem",
     "PlanVersion",
     "PlannedChange",
     "Price",
+    "PriceFilter",
     "Proration",
     "Subscription",
     "UsageThreshold",

@@ -47,6 +47,7 @@ class Subscription(TenantModel):
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="subscriptions")
     currency = models.CharField(max_length=3)
     quantity = models.PositiveIntegerField(default=1, help_text="Seats, meals a day: what per-unit prices multiply.")
+    add_ons = models.JSONField(default=dict, blank=True, help_text="Quantities of the plan's add-ons, by component.")
     status = FSMField(choices=Status.choices, default=Status.PENDING, protected=True)
     method = models.ForeignKey(
         "payments.PaymentMethod", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -93,6 +94,11 @@ class Subscription(TenantModel):
         on_delete=models.PROTECT,
         related_name="+",
         help_text="Prices the usage of the period that just ended; empty: the plan version.",
+    )
+    earlier_terms = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Quantities that were in force earlier in the time that usage_from begins: lines.Stretch, in order.",
     )
     ends_at = models.DateTimeField(
         null=True, blank=True, help_text="End of the agreement, or of its present term: renewal or expiry."
@@ -214,6 +220,7 @@ class PlannedChange(TenantModel):
     credit = models.CharField(max_length=10, choices=Credit.choices, default=Credit.NONE, help_text="Of a pause.")
     resume_at = models.DateTimeField(null=True, blank=True, help_text="Of a pause; empty: until it is resumed.")
     reason = models.CharField(max_length=200, blank=True)
+    add_ons = models.JSONField(null=True, blank=True, help_text="Empty: those that the subscription has.")
     effective_at = models.DateTimeField()
     status = FSMField(choices=Status.choices, default=Status.PLANNED, protected=True)
     created_at = models.DateTimeField()

@@ -1,51 +1,27 @@
 """Plans and their versions. A version never changes: a new price is a new version, subscribers stay on the one they took."""
 
-import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
-from billing import clock, money
+from billing import clock
 from billing.context import Actor
-from billing.models import Meter, Organisation
+from billing.models import Organisation
 from billing.services import audit
-from subscriptions import periods, pricing
-from subscriptions.errors import (
-    DuplicatePrice,
-    InvalidPlan,
-    PlanCodeTaken,
-    PlanUnavailable,
-    UnevenPrices,
-    UnknownMeter,
-    VersionOutOfOrder,
-)
-from subscriptions.models import Plan, PlanVersion, Price
+from subscriptions import periods
+from subscriptions.errors import InvalidPlan, PlanCodeTaken, PlanUnavailable, VersionOutOfOrder
+from subscriptions.models import Plan, PlanVersion
+from subscriptions.services.catalog_prices import MAX_PRICES, SLUG, FilterInput, PriceInput, checked_prices
 
-SLUG = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
-MAX_PRICES = 60
+__all__ = [
+    "MAX_PRICES", "MAX_TRIAL_DAYS", "FilterInput", "PriceInput", "add_version", "archive_plan", "create_plan", "version_at",
+]  # fmt: skip
 MAX_TRIAL_DAYS = 730
 EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MAX_COUNT = {periods.DAY: 365, periods.WEEK: 52, periods.MONTH: 36, periods.YEAR: 5}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriceInput:
-    """A price to be. ``meter`` (code or id) makes it metered; ``tiers`` as in ``pricing.parse_tiers``."""
-
-    code: str
-    name: str
-    currency: str
-    model: str
-    unit_price: Decimal | None = None
-    tiers: Sequence[Any] = field(default_factory=tuple)
-    meter: str | uuid.UUID | None = None
-    unit: str = ""
-    tax_category: str = ""
 
 
 @transaction.atomic
@@ -63,10 +39,12 @@ def create_plan(
     available_from: date | None = None,
     available_until: date | None = None,
     effective_from: datetime | None = None,
+    min_commitment: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Add a plan with its first version, effective now unless said otherwise.
 
-    Raises ``PlanCodeTaken``, ``InvalidPlan`` and what prices refuse.
+    ``min_commitment`` maps a currency to what a period comes to at least. Raises ``PlanCodeTaken``, ``InvalidPlan`` and
+    what prices refuse.
     """
     _check_plan(code=code, interval=interval, interval_count=interval_count, trial_days=trial_days)
     if available_from and available_until and available_until < available_from:
@@ -88,14 +66,21 @@ def create_plan(
     )
     if not is_new:
         raise PlanCodeTaken(plan=code, field="code")
-    _write_version(plan=plan, number=1, prices=prices, effective_from=effective_from or now, now=now)
+    _write_version(
+        plan=plan, number=1, prices=prices, min_commitment=min_commitment, effective_from=effective_from or now, now=now
+    )
     audit.record(actor=actor, action="plan.created", target=plan, after={"code": code, "interval": interval})
     return plan
 
 
 @transaction.atomic
 def add_version(
-    *, plan_id: uuid.UUID, prices: Sequence[PriceInput], actor: Actor, effective_from: datetime | None = None
+    *,
+    plan_id: uuid.UUID,
+    prices: Sequence[PriceInput],
+    actor: Actor,
+    effective_from: datetime | None = None,
+    min_commitment: Mapping[str, Any] | None = None,
 ) -> PlanVersion:
     """Add a version that new subscribers get from ``effective_from`` (now) on. Raises ``VersionOutOfOrder``."""
     plan = Plan.objects.select_for_update().get(pk=plan_id)
@@ -105,7 +90,9 @@ def add_version(
     if last is not None and effective_from < last.effective_from:
         raise VersionOutOfOrder(number=last.number, last=last.effective_from.isoformat(), field="effective_from")
     number = last.number + 1 if last else 1
-    version = _write_version(plan=plan, number=number, prices=prices, effective_from=effective_from, now=now)
+    version = _write_version(
+        plan=plan, number=number, prices=prices, min_commitment=min_commitment, effective_from=effective_from, now=now
+    )
     audit.record(
         actor=actor, action="plan.version_added", target=plan,
         after={"number": number, "effective_from": effective_from.isoformat()},
@@ -156,79 +143,20 @@ def _check_plan(*, code: str, interval: str, interval_count: int, trial_days: in
 
 
 def _write_version(
-    *, plan: Plan, number: int, prices: Sequence[PriceInput], effective_from: datetime, now: datetime
+    *,
+    plan: Plan,
+    number: int,
+    prices: Sequence[PriceInput],
+    min_commitment: Mapping[str, Any] | None,
+    effective_from: datetime,
+    now: datetime,
 ) -> PlanVersion:
     if not EARLIEST <= effective_from <= LATEST:
         raise InvalidPlan("effective_from lies between 1990 and 2200.", field="effective_from")
-    _check_set(prices)
-    meters = _meters(plan.organisation_id, prices)
-    rows = [_price_row(plan.organisation_id, position, price, meters) for position, price in enumerate(prices, start=1)]
+    checked = checked_prices(organisation_id=plan.organisation_id, prices=prices, min_commitment=min_commitment)
     version = PlanVersion.objects.create(
-        organisation_id=plan.organisation_id, plan=plan, number=number, effective_from=effective_from, created_at=now
-    )
-    for row in rows:
-        row.version = version
-    Price.objects.bulk_create(rows)
+        organisation_id=plan.organisation_id, plan=plan, number=number, effective_from=effective_from, created_at=now,
+        min_commitment=checked.min_commitment,
+    )  # fmt: skip
+    checked.write(version)
     return version
-
-
-def _check_set(prices: Sequence[PriceInput]) -> None:
-    """One price per component and currency, every component in every currency."""
-    if not 1 <= len(prices) <= MAX_PRICES:
-        raise InvalidPlan(f"A version has 1 to {MAX_PRICES} prices, got {len(prices)}.", field="prices")
-    seen: set[tuple[str, str]] = set()
-    for price in prices:
-        key = (price.code, price.currency)
-        if key in seen:
-            raise DuplicatePrice(component=price.code, currency=price.currency, field="prices")
-        seen.add(key)
-    for code in sorted({price.code for price in prices}):
-        for currency in sorted({price.currency for price in prices}):
-            if (code, currency) not in seen:
-                raise UnevenPrices(component=code, currency=currency, field="prices")
-
-
-def _meters(organisation_id: uuid.UUID, prices: Sequence[PriceInput]) -> dict[str, Meter]:
-    wanted = {str(price.meter) for price in prices if price.meter}
-    if not wanted:
-        return {}
-    found: dict[str, Meter] = {}
-    for meter in Meter.objects.of(organisation_id):
-        found[meter.code] = found[str(meter.pk)] = meter
-    for name in sorted(wanted):
-        if name not in found:
-            raise UnknownMeter(meter=name, field="prices.meter")
-    return found
-
-
-def _price_row(organisation_id: uuid.UUID, position: int, price: PriceInput, meters: dict[str, Meter]) -> Price:
-    """A checked row; raises ``InvalidPrice`` or ``InvalidTiers`` that names the component."""
-    if not SLUG.match(price.code):
-        raise pricing.InvalidPrice("A component's code has 1 to 60 letters, digits, '-' or '_'.", field="prices.code")
-    if price.model not in pricing.MODELS:
-        raise pricing.InvalidPrice(f"Choose the model from {', '.join(pricing.MODELS)}.", field="prices.model")
-    graduated = price.model == pricing.GRADUATED
-    if graduated and price.unit_price is not None:
-        raise pricing.InvalidPrice(
-            f"'{price.code}' is graduated: its prices are in the tiers.", field="prices.unit_price"
-        )
-    if not graduated and price.tiers:
-        raise pricing.InvalidPrice(f"'{price.code}' is not graduated and has no tiers.", field="prices.tiers")
-    if price.model == pricing.FLAT and price.meter:
-        raise pricing.InvalidPrice(
-            f"'{price.code}' is flat: usage cannot change it; leave the meter out.", field="prices.meter"
-        )
-    meter = meters[str(price.meter)] if price.meter else None
-    return Price(
-        organisation_id=organisation_id,
-        code=price.code,
-        name=price.name,
-        currency=money.currency_of(price.currency).code,
-        model=price.model,
-        unit_price=None if graduated else pricing.parse_decimal(price.unit_price, field="prices.unit_price"),
-        tiers=pricing.dump_tiers(pricing.parse_tiers(price.tiers)) if graduated else [],
-        meter=meter,
-        unit=price.unit or (meter.unit if meter else ""),
-        tax_category=price.tax_category,
-        position=position,
-    )
