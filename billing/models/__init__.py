@@ -9,7 +9,17 @@ from billing.models.events import (
 )
 from billing.models.ledger import AccountKind, JournalEntry, LedgerAccount, Posting
 from billing.models.tenancy import ApiKey, Membership, Organisation, RefreshToken, Role, TestClock, User
-from billing.models.usage import Meter, UsageEvent
+from billing.models.usage import (
+    Meter,
+    ParkedUsage,
+    UsageAdjustment,
+    UsageEvent,
+    UsageImport,
+    UsageImportError,
+    UsageNaming,
+    UsageRevision,
+    UsageWindow,
+)
 
 __all__ = [
     "AccountKind",
@@ -26,11 +36,18 @@ __all__ = [
     "Membership",
     "Meter",
     "Organisation",
+    "ParkedUsage",
     "Posting",
     "RefreshToken",
     "Role",
     "TestClock",
+    "UsageAdjustment",
     "UsageEvent",
+    "UsageImport",
+    "UsageImportError",
+    "UsageNaming",
+    "UsageRevision",
+    "UsageWindow",
     "User",
     "WebhookDelivery",
     "WebhookEndpoint",
