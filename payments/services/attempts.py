@@ -316,6 +316,9 @@ def _next_move(payment: Payment, attempt: PaymentAttempt, decline: Decline, now:
         payment.give_up(**said)
         outbox.publish("payment.failed", payment, at=now, **payment_facts(payment) | said)
         return
+    if decline.code == PAGE_CLOSED.code:  # what the bank said last decides how it goes on, not that nobody came
+        last = _last_debit(payment)
+        said = {"decline_class": last.decline_class if last else "", "decline_code": last.decline_code if last else ""}
     payment.retry_at(at=decision.at, **said)
 
 
@@ -333,11 +336,20 @@ def _decision(payment: Payment, attempt: PaymentAttempt, decline: Decline, now: 
 
 
 def _after_page(payment: Payment, now: datetime) -> retry_policy.Decision:
-    """An unpaid page was closed: planned debits go on, otherwise it is over."""
-    last = payment.attempts.filter(method__isnull=False).order_by("-number").first()
-    if payment.automatic and last is not None and last.decline_class in RESUMABLE:
-        return retry_policy.Decision(move=Move.RETRY, at=now)
-    return retry_policy.GIVE_UP
+    """An unpaid page was closed: debits that were planned, the first one too, go on; otherwise it is over."""
+    if not payment.automatic:
+        return retry_policy.GIVE_UP
+    last = _last_debit(payment)
+    if last is None:
+        method = usable_method(payment, on=now.date())
+        goes_on = method is not None and not _above_limit(payment, method)
+    else:
+        goes_on = last.decline_class in RESUMABLE
+    return retry_policy.Decision(move=Move.RETRY, at=now) if goes_on else retry_policy.GIVE_UP
+
+
+def _last_debit(payment: Payment) -> PaymentAttempt | None:
+    return payment.attempts.filter(method__isnull=False).order_by("-number").first()
 
 
 def _history(payment: Payment, attempt: PaymentAttempt, now: datetime) -> retry_policy.History:

@@ -301,6 +301,44 @@ def test_an_unpaid_page_ends_after_two_weeks(razorpay, customer, ask, organisati
     assert collection.hosted_page(payment_id=payment.pk).startswith("http")
 
 
+def test_a_page_opened_before_the_first_debit_does_not_take_its_place(
+    account, customer, save_method, ask, organisation, simulator, advance, published
+):
+    currency = "INR" if account.provider == "razorpay" else "EUR"
+    save_method(customer, account)
+    payment = ask("499.00", currency)
+    collection.hosted_page(payment_id=payment.pk)
+
+    advance(days=14)
+    collection.collect_due(organisation=organisation)
+    collection.collect_due(organisation=organisation)
+
+    payment = again(payment)
+    assert payment.status == "succeeded"
+    assert [(one.number, one.is_page) for one in payment.attempts.order_by("number")] == [(1, True), (2, False)]
+    assert simulator.captured(account) == [49900]
+    assert "payment.failed" not in published()
+
+
+def test_after_a_page_between_two_debits_the_next_one_is_a_debit(
+    razorpay, customer, save_method, ask, organisation, simulator, advance
+):
+    method = save_method(customer, razorpay)
+    simulator.program(method.token, "insufficient_funds", "ok")
+    payment = ask("499.00")
+    collection.collect_due(organisation=organisation)
+    assert again(payment).decline_class == "soft"
+    collection.hosted_page(payment_id=payment.pk)
+
+    advance(days=14)
+    collection.collect_due(organisation=organisation)
+    collection.collect_due(organisation=organisation)
+
+    payment = again(payment)
+    assert payment.status == "succeeded"
+    assert [one.is_page for one in payment.attempts.order_by("number")] == [False, True, False]
+
+
 def test_a_payment_under_way_is_not_tried_twice(
     razorpay, customer, save_method, ask, organisation, simulator, settings
 ):
