@@ -26,7 +26,7 @@ from billing.services import audit, outbox
 from subscriptions.models import BillingRun, Subscription
 from subscriptions.services import changes
 from subscriptions.services.billing_run_cycles import Cycles, Due, Refusal, due_subscriptions, refusal
-from subscriptions.services.billing_run_writing import Tally, bill_chunk, record, set_aside
+from subscriptions.services.billing_run_writing import Tally, bill_chunk, claim, record, set_aside
 
 log = structlog.get_logger(__name__)
 CHUNK = 500
@@ -253,15 +253,19 @@ class _Worker:
     def _search(self, claimed: Sequence[Due], exc: Exception) -> None:
         """Bill the halves of a refused chunk by themselves; a single one that is refused is set aside."""
         if len(claimed) == 1:
-            self._set_aside(refusal(claimed[0], exc))
+            self._set_aside(claimed[0], exc)
             return
         middle = len(claimed) // 2
         for half in (claimed[:middle], claimed[middle:]):
             self._bill(len(half), [row.id for row in half])
 
-    def _set_aside(self, refused: Refusal) -> None:
+    def _set_aside(self, row: Due, exc: Exception) -> None:
+        """Mark a row whose lock the failed transaction has let go, unless somebody has changed or taken it since."""
+        refused = refusal(row, exc)
         tally = Tally(refusals=[refused])
         with transaction.atomic():
+            if claim(organisation=self.organisation, due_at=self.due_at, size=1, only=[row.id]) != [row]:
+                return
             set_aside([refused])
             if self.run is not None:
                 record(self.run.pk, tally)

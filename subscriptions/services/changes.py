@@ -35,13 +35,13 @@ def apply_due(
     if subscription_ids is not None:
         due = due.filter(pk__in=subscription_ids)
     done = 0
-    for pk in list(due.order_by("next_change_at", "id").values_list("id", flat=True)):
+    for pk, version in list(due.order_by("next_change_at", "id").values_list("id", "version")):
         try:
             done += apply_to(subscription_id=pk, due_at=due_at)
         except OperationalError:  # a deadlock, a database that is away: the next run tries again
             raise
-        except Exception as exc:  # one broken subscription does not stop the others
-            Subscription.objects.filter(pk=pk).update(failure=_why(pk, exc))
+        except Exception as exc:  # one broken subscription does not stop the others; one changed since is tried again
+            Subscription.objects.filter(pk=pk, version=version).update(failure=_why(pk, exc))
     return done
 
 

@@ -228,6 +228,28 @@ class TestSetAside:
             f"{n:05d}" for n in range(1, 6)
         ]
 
+    def test_a_row_that_was_mended_meanwhile_is_billed_not_set_aside(self, works, monkeypatch):
+        """Between the refused transaction and the mark nobody holds the row."""
+        broken = nth(works, 3)
+        blocking = BilledPeriod.objects.create(
+            organisation=works, subscription=broken, starts_at=broken.next_billing_at,
+            ends_at=broken.next_billing_at, billed_at=broken.next_billing_at,
+        )  # fmt: skip
+        real = billing_run.refusal
+
+        def mend(row, exc):
+            blocking.delete()
+            Subscription.objects.filter(pk=row.id).update(quantity=row.quantity + 1)
+            return real(row, exc)
+
+        monkeypatch.setattr(billing_run, "refusal", mend)
+
+        report = run_billing(organisation=works)
+
+        assert (report.billed, report.failures) == (6, ())
+        assert nth(works, 3).failure == ""
+        assert len(invoices_of(broken)) == 1
+
     def test_it_is_left_alone_until_somebody_clears_it(self, works):
         broken = nth(works, 2)
         Subscription.objects.filter(pk=broken.pk).update(currency="EUR")

@@ -193,3 +193,17 @@ def test_what_cannot_be_applied_is_set_aside_with_the_reason(tenant):
     assert fresh(sound).status == Status.CANCELLED
     assert fresh(broken).status == Status.ACTIVE
     assert fresh(broken).failure.startswith("missing_tax_rate")
+
+
+def test_a_refused_change_leaves_no_mark_on_a_row_that_was_changed_since(tenant, subscription, monkeypatch):
+    lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK, when="period_end")
+    turn(tenant, local("2026-05-01 09:00"))
+
+    def refuse(*, subscription_id, due_at):
+        lifecycle.uncancel(subscription_id=subscription_id, actor=CLERK)  # another worker, the moment before
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(changes, "apply_to", refuse)
+
+    assert changes.apply_due(organisation=tenant) == 0
+    assert fresh(subscription).failure == ""
