@@ -75,7 +75,10 @@ def queue_mail(
 
 @transaction.atomic
 def queue_mails(*, organisation: Organisation, letters: Sequence[Letter], at: datetime | None = None) -> int:
-    """Queue many letters in one statement. A customer without an address gets a failed row, not an error."""
+    """Queue many letters in one statement. A customer without an address gets a failed row, not an error.
+
+    Customers, invoices and credit notes must be the organisation's own; raises ``NotFound`` and then queues none.
+    """
     unknown = {letter.kind for letter in letters} - KINDS
     if unknown:
         raise MailRefused(f"There is no letter of the kind '{min(unknown)}'.", field="kind")
@@ -84,12 +87,22 @@ def queue_mails(*, organisation: Organisation, letters: Sequence[Letter], at: da
     addresses = dict(Customer.objects.of(organisation).filter(pk__in=wanted).values_list("pk", "email"))
     if wanted - addresses.keys():
         raise NotFound("No such customer in this organisation.", field="customer")
+    _must_own(organisation, Invoice, {letter.invoice_id for letter in letters}, "invoice")
+    _must_own(organisation, CreditNote, {letter.credit_note_id for letter in letters}, "credit_note")
     Mail.objects.bulk_create(
         [_row(organisation, letter, addresses[letter.customer_id], now) for letter in letters],
         ignore_conflicts=True,
         batch_size=1000,
     )
     return len(letters)
+
+
+def _must_own(
+    organisation: Organisation, model: type[Invoice] | type[CreditNote], ids: set[uuid.UUID | None], field: str
+) -> None:
+    wanted = ids - {None}
+    if wanted and model.objects.of(organisation).filter(pk__in=wanted).count() != len(wanted):
+        raise NotFound(f"No such {field.replace('_', ' ')} in this organisation.", field=field)
 
 
 def send_due(*, limit: int = 200) -> int:

@@ -66,6 +66,20 @@ def test_an_invoice_is_sent_with_its_pdf(family, post):
     assert events(family.organisation)[-1] == "mail.sent"
 
 
+def test_a_letter_is_only_about_documents_of_its_own_organisation(family):
+    other = make_customer(make_organisation(code="other", country="IN"))
+    foreign = issue(other)
+    note = issue_credit_note(invoice_id=foreign.pk, amounts=None, reason="Returned", actor=CLERK)
+    before = Mail.objects.count()
+
+    with pytest.raises(NotFound, match="invoice"):
+        queue(family, "invoice", invoice_id=foreign.pk, context={})
+    with pytest.raises(NotFound, match="credit note"):
+        queue(family, "credit_note", credit_note_id=note.pk, context={})
+
+    assert Mail.objects.count() == before
+
+
 def test_many_letters_share_one_connection(school, post):
     for i in range(5):
         queue(make_customer(school), key=f"k{i}")
