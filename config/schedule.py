@@ -21,6 +21,7 @@ TASKS: dict[str, Any] = {
     "payments.tasks.run_matching": HOUR,
     "payments.tasks.expiry_notices": crontab(hour=3, minute=30),
     "invoices.tasks.send_due_mail": 10 * SECOND,  # runs overlap when much is due: each claims its own letters
+    "invoices.tasks.send_due_texts": 30 * SECOND,
     "invoices.tasks.mark_overdue": HOUR,
     "subscriptions.tasks.apply_changes": 15 * MINUTE,
     "subscriptions.tasks.billing_run": HOUR,

@@ -153,6 +153,9 @@ EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", 20)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Munim <billing@munim.example>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
+# --- Text messages ---------------------------------------------------------------------------------
+SMS_URL = env.str("SMS_URL", "")  # twilio://sid:token@api.twilio.com?from=+15005550006; empty: none are sent
+
 # --- Transport security ----------------------------------------------------------------------------
 _HTTPS = IS_PRODUCTION and PUBLIC_URL.startswith("https://")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
@@ -239,7 +242,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_TIME_LIMIT = env.int("CELERY_TASK_TIME_LIMIT", 1800)
 CELERY_TASK_SOFT_TIME_LIMIT = CELERY_TASK_TIME_LIMIT - 60
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = ({"invoices.tasks.*mail*": {"queue": "mail"}},)
+CELERY_TASK_ROUTES = ({"invoices.tasks.*mail*": {"queue": "mail"}, "invoices.tasks.*texts*": {"queue": "mail"}},)
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 CELERY_BEAT_SCHEDULER = "config.beat:MunimScheduler"

@@ -5,7 +5,7 @@ from celery import shared_task
 
 from billing.context import correlated
 from billing.selectors import organisations_on_real_time
-from invoices.services import installments, mailing, overdue, recognition
+from invoices.services import installments, mailing, overdue, recognition, texting
 
 log = structlog.get_logger(__name__)
 
@@ -17,6 +17,16 @@ def send_due_mail(limit: int = 200) -> int:
         done = mailing.send_due(limit=limit)
     if done >= limit:
         send_due_mail.delay(limit)
+    return done
+
+
+@shared_task(acks_late=True)
+def send_due_texts(limit: int = 100) -> int:
+    """Send the texts that are due and ask for those whose answer was lost; a full batch asks for another one."""
+    with correlated():
+        done = texting.send_due(limit=limit)
+    if done >= limit:
+        send_due_texts.delay(limit)
     return done
 
 

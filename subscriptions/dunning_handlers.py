@@ -9,7 +9,7 @@ from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
 from subscriptions.dunning_selectors import chased_invoices
-from subscriptions.services import dunning
+from subscriptions.services import dunning, dunning_measures
 
 
 def _of_chased(events: Sequence[Event]) -> set[int]:
@@ -46,8 +46,14 @@ def reopen_case(event: Event) -> None:
 @handles("payment.declined", "payment.failed", consumer="subscriptions.ask_for_new_method")
 def ask_for_new_method(event: Event) -> None:
     """A refusal for good is not worth a retry: the customer is asked for another method at once."""
-    if event.payload.get("decline_class") in dunning.NEEDS_NEW_METHOD:
-        dunning.ask_for_new_method(organisation_id=event.organisation_id, payment_id=event.aggregate_id)
+    if event.payload.get("decline_class") in dunning_measures.NEEDS_NEW_METHOD:
+        dunning_measures.ask_for_new_method(organisation_id=event.organisation_id, payment_id=event.aggregate_id)
+
+
+@handles("payment.declined", consumer="subscriptions.note_attempt", alone=True)
+def note_attempt(event: Event) -> None:
+    """Attempts in vain bring the next stage nearer."""
+    dunning.note_attempt(organisation_id=event.organisation_id, payment_id=event.aggregate_id)
 
 
 @clock_jobs.register(name="subscriptions.dunning", order=50)

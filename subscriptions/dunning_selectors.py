@@ -1,6 +1,8 @@
-"""Reads of dunning: which cases are due, and what chasing brought in."""
+"""Reads of dunning: which cases are due and for what, and what chasing brought in."""
 
-from collections.abc import Collection
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,18 +12,42 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing.models import Organisation
-from subscriptions.models import DunningCase
+from invoices.models import Invoice
+from invoices.selectors import payments_of as invoice_payments
+from payments.models import PaymentAttempt
+from subscriptions import dunning_rules as rules
+from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
 
 STATUS = DunningCase.Status
+COLLECTABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+ENDED = (Subscription.Status.CANCELLED, Subscription.Status.EXPIRED)
+Pauses = Mapping[uuid.UUID, list[tuple[date, date]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one case is due for. ``days_overdue`` are real days; grace and pauses only delay the stages."""
+
+    case_id: uuid.UUID
+    invoice_number: str
+    stage: int
+    days_overdue: int
+    attempts: int
+    actions: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecovery:
-    """Cases that were paid after so many stages: 0 is before the first letter."""
+    """Cases that were paid after so many stages: 0 is before the first letter.
+
+    ``reached``: cases that got that far; ``rate``: of them, those paid before the next stage, 0 to 1.
+    """
 
     stage: int
+    reached: int
     cases: int
     amount: Money
+    rate: Decimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +65,78 @@ class Recovery:
     by_stage: tuple[StageRecovery, ...]
 
 
+# --- what is due -----------------------------------------------------------------------------------
 def due_cases(*, organisation: Organisation, on: date) -> QuerySet[DunningCase]:
-    """Open cases whose next stage is reached on the day ``on``, oldest debt first.
+    """Open cases that may have reached a stage on the day ``on``, oldest debt first; ``step_of`` decides.
 
-    Of several cases of one subscription only the oldest is chased; the next takes its place when it is settled.
+    Of several cases under one anchor only the oldest is chased; the next takes its place when it is settled. A paused
+    customer is left alone.
     """
     cases = DunningCase.objects.of(organisation)
-    older = cases.filter(status=STATUS.OPEN, subscription=OuterRef("subscription")).filter(
+    older = cases.filter(status=STATUS.OPEN, anchor=OuterRef("anchor")).filter(
         Q(overdue_since__lt=OuterRef("overdue_since"))
         | Q(overdue_since=OuterRef("overdue_since"), id__lt=OuterRef("id"))
     )
     return (
-        cases.filter(~Exists(older), status=STATUS.OPEN, next_stage_on__lte=on)
+        cases.filter(Q(next_stage_on__lte=on) | Q(attempts__gte=F("next_stage_attempts")), status=STATUS.OPEN)
+        .exclude(Exists(active_pauses(on=on).filter(customer=OuterRef("customer"))))
+        .filter(~Exists(older))
         .select_related("policy", "invoice")
         .order_by("overdue_since", "id")
+    )
+
+
+def active_pauses(*, on: date) -> QuerySet[DunningPause]:
+    """Pauses in force on the day ``on``."""
+    return DunningPause.objects.filter(lifted_on=None, starts_on__lte=on, until__gte=on)
+
+
+def paused_days_of(customers: Iterable[uuid.UUID]) -> Pauses:
+    """The pauses of each customer as (first day, first day after it), in one query."""
+    wanted, found = set(customers), defaultdict(list)
+    if wanted:
+        rows = DunningPause.objects.filter(customer__in=wanted).order_by("starts_on")
+        for row in rows:
+            found[row.customer_id].append((row.starts_on, row.ends_before))
+    return found
+
+
+def reached_by(case: DunningCase, *, on: date, pauses: Pauses) -> int:
+    """How many stages the case has reached on the day ``on``."""
+    counted = rules.counted_days(
+        overdue_since=case.overdue_since,
+        on=on,
+        grace_days=case.policy.grace_days,
+        pauses=pauses.get(case.customer_id, ()),
+    )
+    return rules.reached(rules.parse_stages(case.policy.stages), days=counted, attempts=case.attempts)
+
+
+def step_of(case: DunningCase, *, on: date, pauses: Pauses) -> Step | None:
+    """What is due for the case as it stands; None when nothing is, or nothing is owed any more."""
+    stage = reached_by(case, on=on, pauses=pauses)
+    if stage <= case.stage or case.invoice.status not in COLLECTABLE:
+        return None
+    return Step(
+        case_id=case.pk,
+        invoice_number=case.invoice.number,
+        stage=stage,
+        days_overdue=(on - case.overdue_since).days,
+        attempts=case.attempts,
+        actions=tuple(rules.actions_between(rules.parse_stages(case.policy.stages), case.stage, stage)),
+    )
+
+
+def next_step_on(case: DunningCase, *, pauses: Pauses) -> date | None:
+    """The day on which time brings the next stage; None when time brings none."""
+    days = rules.next_day(rules.parse_stages(case.policy.stages), case.stage)
+    if days is None:
+        return None
+    return rules.day_of(
+        days=days,
+        overdue_since=case.overdue_since,
+        grace_days=case.policy.grace_days,
+        pauses=pauses.get(case.customer_id, ()),
     )
 
 
@@ -62,6 +146,49 @@ def chased_invoices(*, invoice_ids: Collection[str]) -> set[str]:
     return {str(pk) for pk in found}
 
 
+# --- what a case is about --------------------------------------------------------------------------
+def subscriptions_billed_by(invoice: Invoice) -> QuerySet[Subscription]:
+    """The subscriptions that an invoice is for: the one it names, and all whose periods it bills."""
+    mine = Q(billed_periods__invoice=invoice.pk)
+    if invoice.subscription_ref is not None:
+        mine |= Q(pk=invoice.subscription_ref)
+    return Subscription.objects.of(invoice.organisation_id).filter(mine).distinct().order_by("id")
+
+
+def subscriptions_of(case: DunningCase) -> list[Subscription]:
+    """The subscriptions that the case's measures meet, in the order of their ids: those the invoice bills, or all of the customer."""
+    if case.policy.scope == DunningPolicy.Scope.CUSTOMER:
+        mine = Subscription.objects.of(case.organisation_id).filter(customer_id=case.customer_id)
+        return list(mine.exclude(status__in=ENDED).order_by("id"))
+    return list(subscriptions_billed_by(case.invoice))
+
+
+def open_cases_about(subscription: Subscription) -> QuerySet[DunningCase]:
+    """Open cases whose measures meet the subscription."""
+    mine = (
+        Q(subscription=subscription)
+        | Q(invoice__billed_periods__subscription=subscription)
+        | Q(customer=subscription.customer_id, policy__scope=DunningPolicy.Scope.CUSTOMER)
+    )
+    cases = DunningCase.objects.of(subscription.organisation_id).filter(mine, status=STATUS.OPEN)
+    return cases.filter(invoice__status__in=COLLECTABLE).select_related("policy", "invoice").distinct()
+
+
+def counted_attempts(invoice: Invoice) -> int:
+    """Debits for the invoice that the payer's bank refused for now.
+
+    Refusals for good, faults on the way and what a customer tried on a page do not count.
+    """
+    asked = invoice_payments(organisation=invoice.organisation_id, invoice_id=invoice.pk)
+    return PaymentAttempt.objects.filter(
+        payment__in=asked,
+        status=PaymentAttempt.Status.DECLINED,
+        method__isnull=False,
+        decline_class__in=rules.COUNTED_DECLINES,
+    ).count()
+
+
+# --- what it brought in ----------------------------------------------------------------------------
 def recovery(*, organisation: Organisation, since: datetime, until: datetime) -> list[Recovery]:
     """Figures of the cases opened in [since, until), one for each currency."""
     cases = DunningCase.objects.of(organisation).filter(opened_at__gte=since, opened_at__lt=until)
@@ -95,15 +222,29 @@ def recovery(*, organisation: Organisation, since: datetime, until: datetime) ->
 
 
 def _by_stage(cases: QuerySet[DunningCase], currency: str) -> tuple[StageRecovery, ...]:
-    rows = (
-        cases.filter(currency=currency, status=STATUS.RECOVERED)
+    rows = list(
+        cases.filter(currency=currency)
         .values(at_stage=F("stage"))
-        .annotate(number=Count("id"), amount=Sum("recovered"))
+        .annotate(
+            number=Count("id"),
+            paid=Count("id", filter=Q(status=STATUS.RECOVERED)),
+            amount=Sum("recovered", filter=Q(status=STATUS.RECOVERED)),
+        )
         .order_by("at_stage")
     )
-    return tuple(
-        StageRecovery(stage=row["at_stage"], cases=row["number"], amount=_money(row["amount"], currency))
-        for row in rows
+    found = {row["at_stage"]: row for row in rows}
+    return tuple(_stage_recovery(stage, found, currency) for stage in range(max(found, default=-1) + 1))
+
+
+def _stage_recovery(stage: int, found: Mapping[int, Mapping[str, Any]], currency: str) -> StageRecovery:
+    reached = sum(row["number"] for at_stage, row in found.items() if at_stage >= stage)
+    row = found.get(stage, {"paid": 0, "amount": None})
+    return StageRecovery(
+        stage=stage,
+        reached=reached,
+        cases=row["paid"],
+        amount=_money(row["amount"], currency),
+        rate=_rate(Decimal(row["paid"]), Decimal(reached)),
     )
 
 

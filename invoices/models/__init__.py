@@ -11,6 +11,7 @@ from invoices.models.documents import (
     TaxRate,
 )
 from invoices.models.mail import Mail
+from invoices.models.texts import TextMessage, TextOptOut
 
 __all__ = [
     "CreditNote",
@@ -24,4 +25,6 @@ __all__ = [
     "PaymentAllocation",
     "RecognitionEntry",
     "TaxRate",
+    "TextMessage",
+    "TextOptOut",
 ]

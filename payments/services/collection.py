@@ -183,6 +183,28 @@ def retry_now(*, payment_id: uuid.UUID, actor: Actor, method_id: uuid.UUID | Non
     return collect(payment_id)
 
 
+@transaction.atomic
+def make_due(*, payment_id: uuid.UUID, actor: Actor) -> bool:
+    """Let a payment that waits for its next day, or was given up, be tried now; no call is made here.
+
+    False where it is not to be collected by itself, is under way, is over, or is due already.
+    """
+    payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
+    waits = payment.status in (Payment.Status.PENDING, Payment.Status.FAILED)
+    if not waits or not payment.automatic or payment.cancel_requested:
+        return False
+    now = clock.now(payment.organisation_id)
+    if payment.next_attempt_at is not None and payment.next_attempt_at <= now:
+        return False
+    declined = payment.decline_class, payment.decline_code
+    payment.wake(at=now)
+    payment.decline_class, payment.decline_code = declined
+    payment.save()
+    audit.record(actor=actor, action="payment.made_due", target=payment)
+    _wake(payment.organisation_id)
+    return True
+
+
 def hosted_page(*, payment_id: uuid.UUID) -> str:
     """Address of a page where the customer pays this payment now. Raises what forbids it."""
     payment = Payment.objects.get(pk=payment_id)

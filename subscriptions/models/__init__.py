@@ -7,7 +7,7 @@ from subscriptions.models.billing import (
     InterimInvoice,
     UsageThreshold,
 )
-from subscriptions.models.dunning import DunningCase, DunningPolicy
+from subscriptions.models.dunning import DunningCase, DunningPause, DunningPolicy
 from subscriptions.models.migrations import PlanMigration, PlanMigrationItem
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price, PriceFilter
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
@@ -21,6 +21,7 @@ __all__ = [
     "DraftCycle",
     "DraftEdit",
     "DunningCase",
+    "DunningPause",
     "DunningPolicy",
     "FailedCycle",
     "InterimInvoice",

@@ -1,5 +1,6 @@
 """Dunning: policies with stages, and the cases that chase one debt each."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -10,16 +11,27 @@ from billing.models.fields import AmountField
 
 
 class DunningPolicy(TenantModel):
-    """Stages by days overdue, as ``subscriptions/dunning_rules.py`` reads them. For the plans it names, else for all.
+    """Stages as ``subscriptions/dunning_rules.py`` reads them. For the plans it names, else for all.
 
     [{"after_days": 1, "actions": ["mail:reminder_1"]}, …, {"after_days": 21, "actions": ["cancel", "write_off"]}]
+
+    Never changed: another rule is another policy, open cases keep theirs.
     """
+
+    class Scope(models.TextChoices):
+        SUBSCRIPTION = "subscription"  # each subscription's debts are chased for themselves
+        CUSTOMER = "customer"  # all debts of a customer are one chase, its measures meet all subscriptions
 
     code = models.SlugField(max_length=40)
     stages = models.JSONField(default=list)
+    grace_days = models.PositiveSmallIntegerField(
+        default=0, help_text="Days after the due date that do not count: stages are counted from their end."
+    )
+    scope = models.CharField(max_length=20, choices=Scope.choices, default=Scope.SUBSCRIPTION)
     plans = models.ManyToManyField("subscriptions.Plan", blank=True, related_name="dunning_policies")
     is_default = models.BooleanField(default=False)
     created_at = models.DateTimeField()
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="No new case follows it from then on.")
 
     class Meta:
         verbose_name_plural = "dunning policies"
@@ -35,7 +47,7 @@ class DunningPolicy(TenantModel):
 
 
 class DunningCase(TenantModel):
-    """One unpaid invoice being chased. Of several unpaid invoices of a subscription only the oldest is acted upon."""
+    """One unpaid invoice being chased. Of several under one ``anchor`` only the oldest is acted upon."""
 
     class Status(models.TextChoices):
         OPEN = "open"
@@ -49,9 +61,19 @@ class DunningCase(TenantModel):
     subscription = models.ForeignKey(
         "subscriptions.Subscription", null=True, blank=True, on_delete=models.PROTECT, related_name="dunning_cases"
     )
+    anchor = models.UUIDField(
+        help_text="What is chased as one: the subscription, the customer (scope of the policy), or the invoice alone."
+    )
     status = FSMField(choices=Status.choices, default=Status.OPEN, protected=True)
     stage = models.PositiveSmallIntegerField(default=0, help_text="Stages taken so far.")
     next_stage_on = models.DateField(null=True, blank=True, help_text="Empty: no stage is left.")
+    attempts = models.PositiveSmallIntegerField(
+        default=0,
+        help_text="Debits that the payer's bank refused for now; refusals for good and own tries do not count.",
+    )
+    next_stage_attempts = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="So many attempts reach a stage; empty: attempts do not."
+    )
     history = models.JSONField(default=list, help_text="[{stage, on, days_overdue, actions}]")
     overdue_since = models.DateField(help_text="The day the invoice was due.")
     claimed = AmountField(help_text="What was due when the case was opened.")
@@ -65,6 +87,7 @@ class DunningCase(TenantModel):
                 fields=["organisation", "next_stage_on"], name="dunning_due", condition=models.Q(status="open")
             ),
             models.Index(fields=["organisation", "-id"], name="dunning_page"),
+            models.Index(fields=["anchor", "overdue_since"], name="dunning_anchor", condition=models.Q(status="open")),
         ]
 
     def __str__(self) -> str:
@@ -87,3 +110,34 @@ class DunningCase(TenantModel):
     @transition(status, source=Status.OPEN, target=Status.CLOSED)
     def close(self, *, at: Any) -> None:
         self.closed_at = at
+
+
+class DunningPause(TenantModel):
+    """A customer who is left alone until a day, and why. Days of a pause do not count towards any stage."""
+
+    customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="dunning_pauses")
+    starts_on = models.DateField()
+    until = models.DateField(help_text="Last day of the pause.")
+    reason = models.CharField(max_length=300)
+    made_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField()
+    lifted_on = models.DateField(
+        null=True, blank=True, help_text="The first day after the pause, once it has ended or was lifted."
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer"], condition=models.Q(lifted_on__isnull=True), name="one_dunning_pause"
+            ),
+            models.CheckConstraint(condition=models.Q(until__gte=models.F("starts_on")), name="dunning_pause_days"),
+        ]
+        indexes = [models.Index(fields=["organisation", "-id"], name="dunning_pause_page")]
+
+    def __str__(self) -> str:
+        return f"paused until {self.until}"
+
+    @property
+    def ends_before(self) -> Any:
+        """The first day after the pause: days from here on count again."""
+        return self.lifted_on or self.until + timedelta(days=1)

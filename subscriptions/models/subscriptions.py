@@ -119,6 +119,9 @@ class Subscription(TenantModel):
     cancel_reason = models.CharField(max_length=200, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
     resume_at = models.DateTimeField(null=True, blank=True)
+    restricted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Service is cut down since then, because of a debt; it is still billed."
+    )
     failure = models.CharField(max_length=300, blank=True, help_text="Why the billing run set it aside.")
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField()

@@ -1,7 +1,6 @@
-"""Dunning: one case for each overdue invoice, moved forward by days overdue until it is paid or given up."""
+"""Dunning: one case for each overdue invoice, moved forward by days and attempts until it is paid or given up."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,46 +11,32 @@ from django.db import transaction
 from moneyed import Money
 
 from billing import clock
-from billing.context import Actor
-from billing.errors import Conflict, DomainError
+from billing.errors import DomainError
 from billing.models import Organisation
-from billing.services import audit, outbox
+from billing.services import outbox
 from invoices.events import text
 from invoices.models import Invoice
 from invoices.selectors import invoice_of
-from invoices.selectors import payments_of as invoice_payments
-from invoices.services import mailing, settling
 from payments.models import Payment
 from subscriptions import dunning_rules as rules
-from subscriptions.dunning_selectors import due_cases
-from subscriptions.models import DunningCase, DunningPolicy, Plan, Subscription
-from subscriptions.services import lifecycle
+from subscriptions.dunning_selectors import (
+    COLLECTABLE,
+    Step,
+    counted_attempts,
+    due_cases,
+    next_step_on,
+    paused_days_of,
+    step_of,
+    subscriptions_billed_by,
+    subscriptions_of,
+)
+from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
+from subscriptions.services import dunning_measures as measures
+from subscriptions.services.dunning_policies import create_policy, policy_for
+
+__all__ = ["DunningReport", "advance_case", "create_policy", "open_case", "run_dunning", "settle_case"]
 
 log = structlog.get_logger(__name__)
-ACTOR = Actor.system("dunning")
-COLLECTABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
-SERVED = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
-DEFAULT_CODE = "default"
-NEEDS_NEW_METHOD = frozenset({"hard", "fraud"})
-
-
-class UnknownPlans(DomainError):
-    """A policy names plans that the organisation does not have."""
-
-    code = "unknown_plan"
-    http_status = 422
-    message = "No such plan: {codes}. Name plans of this organisation by their code."
-
-
-@dataclass(frozen=True, kw_only=True)
-class DunningStep:
-    """What one case is due for."""
-
-    case_id: uuid.UUID
-    invoice_number: str
-    stage: int
-    days_overdue: int
-    actions: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,61 +45,8 @@ class DunningReport:
 
     on: date
     dry_run: bool
-    steps: tuple[DunningStep, ...]
+    steps: tuple[Step, ...]
     failures: tuple[tuple[uuid.UUID, str], ...]
-
-
-@transaction.atomic
-def create_policy(
-    *,
-    organisation: Organisation,
-    code: str,
-    stages: object,
-    actor: Actor,
-    plans: Sequence[str] = (),
-    is_default: bool = False,
-) -> DunningPolicy:
-    """Add a policy for the plans named by code. A new default takes the place of the old one.
-
-    Raises ``InvalidDunningPolicy`` for malformed stages and ``UnknownPlans``. Open cases keep their policy.
-    """
-    parsed = rules.parse_stages(stages)
-    chosen = list(Plan.objects.of(organisation).filter(code__in=plans))
-    if missing := sorted(set(plans) - {plan.code for plan in chosen}):
-        raise UnknownPlans(codes=", ".join(missing), field="plans")
-    if DunningPolicy.objects.of(organisation).filter(code=code).exists():
-        raise Conflict(f"There is a dunning policy '{code}' already; choose another code.", field="code")
-    if is_default:
-        DunningPolicy.objects.of(organisation).filter(is_default=True).update(is_default=False)
-    policy = DunningPolicy.objects.create(
-        organisation=organisation,
-        code=code,
-        stages=[{"after_days": stage.after_days, "actions": list(stage.actions)} for stage in parsed],
-        is_default=is_default,
-        created_at=clock.now(organisation),
-    )
-    policy.plans.set(chosen)
-    audit.record(
-        actor=actor, action="dunning_policy.created", target=policy, after={"code": code, "stages": policy.stages}
-    )
-    return policy
-
-
-def policy_for(*, organisation: Organisation, subscription: Subscription | None) -> DunningPolicy:
-    """The policy of the subscription's plan, else the default one, which is made when it is first needed."""
-    policies = DunningPolicy.objects.of(organisation)
-    if subscription is not None:
-        own = policies.filter(plans__versions=subscription.plan_version_id).order_by("-id").first()
-        if own is not None:
-            return own
-    default = policies.filter(is_default=True).first()
-    if default is not None:
-        return default
-    return policies.get_or_create(
-        organisation=organisation,
-        code=DEFAULT_CODE,
-        defaults={"stages": rules.DEFAULT_STAGES, "is_default": True, "created_at": clock.now(organisation)},
-    )[0]
 
 
 @transaction.atomic
@@ -123,27 +55,50 @@ def open_case(*, invoice_id: uuid.UUID) -> DunningCase | None:
     invoice = (
         Invoice.objects.select_for_update(of=("self",), no_key=True).select_related("organisation").get(pk=invoice_id)
     )
-    known = DunningCase.objects.filter(invoice=invoice).first()
+    known: DunningCase | None = DunningCase.objects.filter(invoice=invoice).first()
     if known is not None or invoice.status not in COLLECTABLE or invoice.due_on is None:
         return known
-    subscription = None
-    if invoice.subscription_ref is not None:
-        subscription = Subscription.objects.of(invoice.organisation).filter(pk=invoice.subscription_ref).first()
-    policy = policy_for(organisation=invoice.organisation, subscription=subscription)
-    case = DunningCase.objects.create(
+    billed = list(subscriptions_billed_by(invoice)[:2])
+    named = next((one for one in billed if one.pk == invoice.subscription_ref), None)
+    subscription = named or (billed[0] if len(billed) == 1 else None)
+    policy = policy_for(organisation=invoice.organisation, subscription=subscription or next(iter(billed), None))
+    case = DunningCase(
         organisation=invoice.organisation,
         policy=policy,
         customer_id=invoice.customer_id,
         invoice=invoice,
         subscription=subscription,
+        anchor=_anchor(invoice, policy, subscription, several=len(billed) > 1),
         overdue_since=invoice.due_on,
-        next_stage_on=rules.next_stage_on(rules.parse_stages(policy.stages), 0, invoice.due_on),
+        attempts=counted_attempts(invoice),
         claimed=invoice.due,
         recovered=Money(0, invoice.due.currency),
         opened_at=clock.now(invoice.organisation),
     )
+    _lock_pause(invoice.customer_id)
+    _look_ahead(case)
+    case.save(force_insert=True)
     _publish("dunning.opened", case, at=case.opened_at)
     return case
+
+
+def _anchor(invoice: Invoice, policy: DunningPolicy, subscription: Subscription | None, *, several: bool) -> uuid.UUID:
+    """What the invoice is chased with: the subscription, the customer, or nothing else."""
+    if policy.scope == DunningPolicy.Scope.CUSTOMER or (several and subscription is None):
+        return invoice.customer_id
+    return subscription.pk if subscription is not None else invoice.pk
+
+
+def _lock_pause(customer_id: uuid.UUID) -> None:
+    """A pause that is lifted this moment waits for us, or we for it: then the case's next day is right."""
+    list(DunningPause.objects.select_for_update().filter(customer_id=customer_id, lifted_on=None))
+
+
+def _look_ahead(case: DunningCase) -> None:
+    """Note when the case is to be looked at next."""
+    stages = rules.parse_stages(case.policy.stages)
+    case.next_stage_on = next_step_on(case, pauses=paused_days_of([case.customer_id]))
+    case.next_stage_attempts = rules.next_attempts(stages, case.stage)
 
 
 def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> DunningReport:
@@ -153,11 +108,14 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
     """
     at = clock.now(organisation)
     today = at.astimezone(clock.zone(organisation)).date()
-    steps: list[DunningStep] = []
+    steps: list[Step] = []
     failures: list[tuple[uuid.UUID, str]] = []
-    for case in due_cases(organisation=organisation, on=today):
+    cases = list(due_cases(organisation=organisation, on=today))
+    pauses = paused_days_of(case.customer_id for case in cases)
+    for case in cases:
         try:
-            step = _step(case, today) if dry_run else advance_case(case_id=case.pk, at=at, today=today)
+            foreseen = step_of(case, on=today, pauses=pauses)
+            step = foreseen if dry_run or foreseen is None else advance_case(case_id=case.pk, at=at, today=today)
         except DomainError as exc:
             log.warning("dunning.refused", case=str(case.pk), code=exc.code)
             failures.append((case.pk, str(exc)))
@@ -172,115 +130,93 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
 
 
 @transaction.atomic
-def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> DunningStep | None:
-    """Move a case to the stage that its days overdue have reached; None when another worker was faster."""
+def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | None:
+    """Move a case to the stage that it has reached; None when another worker was faster."""
     case = (
         DunningCase.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("organisation", "policy", "invoice", "subscription")
         .filter(pk=case_id, status=DunningCase.Status.OPEN)
         .first()
     )
-    step = _step(case, today) if case is not None else None
+    step = step_of(case, on=today, pauses=paused_days_of([case.customer_id])) if case is not None else None
     if case is None or step is None:
         return None
-    for action in step.actions:
-        _act(case, action, step)
-    stages = rules.parse_stages(case.policy.stages)
+    done = _take(case, step)
     case.stage = step.stage
-    case.next_stage_on = rules.next_stage_on(stages, step.stage, case.overdue_since)
-    case.history = [
-        *case.history,
-        {
-            "stage": step.stage,
-            "on": today.isoformat(),
-            "days_overdue": step.days_overdue,
-            "actions": list(step.actions),
-        },
-    ]
-    _publish("dunning.stage", case, at=at, stage=step.stage, days_overdue=step.days_overdue, actions=list(step.actions))
-    if case.next_stage_on is None:
+    _look_ahead(case)
+    case.history = [*case.history, _noted(step, done, today)]
+    told = {"stage": step.stage, "days_overdue": step.days_overdue, "attempts": step.attempts, "actions": done}
+    _publish("dunning.stage", case, at=at, **told)
+    if step.stage == len(case.policy.stages):
         case.exhaust(at=at)
         _publish("dunning.exhausted", case, at=at)
-    case.save(update_fields=["stage", "next_stage_on", "history", "status", "closed_at"])
+    case.save()
     return step
 
 
-def _step(case: DunningCase, today: date) -> DunningStep | None:
-    """What is due for the case as it stands; None when nothing is, or nothing is owed any more."""
-    stages = rules.parse_stages(case.policy.stages)
-    days = (today - case.overdue_since).days
-    stage = rules.reached(stages, days)
-    if stage <= case.stage or case.invoice.status not in COLLECTABLE:
-        return None
-    return DunningStep(
-        case_id=case.pk,
-        invoice_number=case.invoice.number,
-        stage=stage,
-        days_overdue=days,
-        actions=tuple(rules.actions_between(stages, case.stage, stage)),
-    )
+def _take(case: DunningCase, step: Step) -> list[str]:
+    """Do the step's actions; returns those that had something to be done to.
+
+    Subscriptions are locked first, in the order of their ids, the invoice last: the house's order.
+    """
+    if {*step.actions} & {rules.RESTRICT, rules.SUSPEND, rules.CANCEL}:
+        ids = [one.pk for one in subscriptions_of(case)]
+        list(Subscription.objects.select_for_update().filter(pk__in=ids).order_by("id"))
+    in_order = sorted(step.actions, key=lambda action: action == rules.WRITE_OFF)
+    done = {action for action in in_order if measures.act(case, action, step)}
+    return [action for action in step.actions if action in done]
 
 
-def _act(case: DunningCase, action: str, step: DunningStep) -> None:
-    """Do one action of a stage in the transaction of the case."""
-    if action.startswith("mail:"):
-        _write(case, kind=action.removeprefix("mail:"), step=step)
-    elif action == rules.SUSPEND:
-        _suspend(case)
-    elif action == rules.CANCEL:
-        _cancel(case)
-    else:
-        settling.write_off_invoice(
-            invoice_id=case.invoice_id, reason=f"Unpaid for {step.days_overdue} days: dunning ended.", actor=ACTOR
-        )
+def _noted(step: Step, done: list[str], today: date) -> dict[str, Any]:
+    """A line of the case's history; what could not be done stands beside what was."""
+    line: dict[str, Any] = {
+        "stage": step.stage,
+        "on": today.isoformat(),
+        "days_overdue": step.days_overdue,
+        "attempts": step.attempts,
+        "actions": done,
+    }
+    skipped = [action for action in step.actions if action not in done]
+    return line | {"skipped": skipped} if skipped else line
 
 
-def _write(case: DunningCase, *, kind: str, step: DunningStep) -> None:
-    asked = invoice_payments(organisation=case.organisation_id, invoice_id=case.invoice_id)
-    declined = asked.values_list("decline_class", flat=True).last()
-    mailing.queue_mail(
-        organisation=case.organisation,
-        customer_id=case.customer_id,
-        kind=kind,
-        key=f"dunning:{case.pk}:{step.stage}",
-        invoice_id=case.invoice_id,
-        context={
-            "days_overdue": step.days_overdue,
-            "stage": step.stage,
-            "needs_new_method": declined in NEEDS_NEW_METHOD,
-        },
-    )
-
-
-def _suspend(case: DunningCase) -> None:
-    subscription = case.subscription
-    if subscription is not None and subscription.status in SERVED:
-        lifecycle.suspend(subscription_id=subscription.pk, actor=ACTOR)
-
-
-def _cancel(case: DunningCase) -> None:
-    subscription = case.subscription
-    if subscription is not None and not subscription.has_ended:
-        reason = f"Invoice {case.invoice.number} was not paid."
-        lifecycle.cancel(subscription_id=subscription.pk, actor=ACTOR, reason=reason)
+@transaction.atomic
+def note_attempt(*, organisation_id: uuid.UUID, payment_id: uuid.UUID) -> None:
+    """A debit was refused: count what was tried for its invoice, if it is chased. Safe to repeat."""
+    payment = Payment.objects.of(organisation_id).get(pk=payment_id)
+    invoice = invoice_of(organisation=organisation_id, reference=payment.reference)
+    case = _locked_case(invoice.pk) if invoice is not None else None
+    if invoice is None or case is None:
+        return
+    counted = counted_attempts(invoice)
+    if counted > case.attempts:
+        case.attempts = counted
+        case.save(update_fields=["attempts"])
 
 
 @transaction.atomic
 def settle_case(*, invoice_id: uuid.UUID) -> None:
-    """End the case of an invoice that is paid, void, credited in full or written off by hand."""
+    """End the case of an invoice that is paid, void, credited in full or written off by hand.
+
+    What the case's measures took away comes back, unless an older or younger debt forbids it.
+    """
     case = _locked_case(invoice_id)
     if case is None:
         return
     invoice, at = case.invoice, clock.now(case.organisation_id)
     if invoice.status == Invoice.Status.PAID and invoice.paid.amount > 0:
-        if case.status in (DunningCase.Status.OPEN, DunningCase.Status.EXHAUSTED):
-            case.recovered = min(case.claimed, invoice.paid)
-            case.recover(at=at)
-            _save_closed(case)
-            _publish("dunning.recovered", case, at=at, stage=case.stage, recovered=text(case.recovered))
+        if case.status not in (DunningCase.Status.OPEN, DunningCase.Status.EXHAUSTED):
+            return
+        case.recovered = min(case.claimed, invoice.paid)
+        case.recover(at=at)
+        _save_closed(case)
+        _publish("dunning.recovered", case, at=at, stage=case.stage, recovered=text(case.recovered))
     elif invoice.status not in COLLECTABLE and case.status == DunningCase.Status.OPEN:
         case.close(at=at)
         _save_closed(case)
+    else:
+        return
+    measures.re_anchor(case, today=at.astimezone(clock.zone(case.organisation)).date())
 
 
 @transaction.atomic
@@ -291,38 +227,22 @@ def reopen_case(*, invoice_id: uuid.UUID) -> None:
         return
     case.recovered = Money(Decimal(0), case.claimed.currency)
     case.reopen()
-    case.next_stage_on = rules.next_stage_on(rules.parse_stages(case.policy.stages), case.stage, case.overdue_since)
+    _look_ahead(case)
     _save_closed(case)
-
-
-@transaction.atomic
-def ask_for_new_method(*, organisation_id: uuid.UUID, payment_id: uuid.UUID) -> None:
-    """The bank said no for good: ask the customer for another method at once, once for each payment."""
-    payment = Payment.objects.of(organisation_id).select_related("organisation").get(pk=payment_id)
-    invoice = invoice_of(organisation=organisation_id, reference=payment.reference)
-    if invoice is None or payment.status == Payment.Status.SUCCEEDED:
-        return
-    mailing.queue_mail(
-        organisation=payment.organisation,
-        customer_id=payment.customer_id,
-        kind="new_method",
-        key=f"new_method:{payment.pk}",
-        invoice_id=invoice.pk,
-        context={"payment_id": str(payment.pk)},
-    )
 
 
 def _locked_case(invoice_id: uuid.UUID) -> DunningCase | None:
     return (
         DunningCase.objects.select_for_update(of=("self",))
-        .select_related("invoice", "policy")
+        .select_related("organisation", "invoice", "policy")
         .filter(invoice_id=invoice_id)
         .first()
     )
 
 
 def _save_closed(case: DunningCase) -> None:
-    case.save(update_fields=["status", "recovered", "currency", "closed_at", "next_stage_on"])
+    fields = ["status", "recovered", "currency", "closed_at", "next_stage_on", "next_stage_attempts"]
+    case.save(update_fields=fields)
 
 
 def _publish(event_type: str, case: DunningCase, *, at: datetime, **more: Any) -> None:

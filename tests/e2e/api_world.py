@@ -244,7 +244,7 @@ def _dunning(house: House) -> None:
     invoice = house.named["late"]
     case = DunningCase.objects.create(
         organisation=organisation, policy=policy, customer=house.named["customer"], invoice=invoice, claimed=invoice.due,
-        recovered=Money(0, "INR"), overdue_since=date(2026, 5, 3), next_stage_on=date(2026, 7, 1), opened_at=NOW,
+        recovered=Money(0, "INR"), anchor=invoice.pk, overdue_since=date(2026, 5, 3), next_stage_on=date(2026, 7, 1), opened_at=NOW,
         history=[{"stage": 1, "on": "2026-05-04", "days_overdue": 1, "actions": ["mail:reminder_1"]}],
     )  # fmt: skip
     house.add("dunning-cases", case)

@@ -17,9 +17,10 @@ from payments.models import Payment
 from subscriptions import dunning_rules as rules
 from subscriptions.dunning_selectors import recovery
 from subscriptions.models import DunningCase, DunningPolicy, Subscription
-from subscriptions.services import dunning
+from subscriptions.services import dunning_measures
 from subscriptions.services.billing_run import run_billing
-from subscriptions.services.dunning import UnknownPlans, create_policy, run_dunning
+from subscriptions.services.dunning import run_dunning
+from subscriptions.services.dunning_policies import UnknownPlans, create_policy
 
 pytestmark = pytest.mark.django_db
 
@@ -227,20 +228,20 @@ def test_a_dry_run_shows_the_steps_and_writes_nothing(works):
 def test_a_case_that_is_refused_does_not_stop_the_others(works, monkeypatch, error):
     live(works, 1)
     refused = case_of(nth(works, 0))
-    real = dunning._act
+    real = dunning_measures.act
 
     def refuse(case, action, step):
         if case.pk == refused.pk:
             raise error
-        real(case, action, step)
+        return real(case, action, step)
 
-    monkeypatch.setattr(dunning, "_act", refuse)
+    monkeypatch.setattr(dunning_measures, "act", refuse)
     report = live(works, 5)
     assert [one[0] for one in report.failures] == [refused.pk]
     assert [step.case_id for step in report.steps] == [case_of(nth(works, 1)).pk]
     assert case_of(nth(works, 0)).stage == 1
 
-    monkeypatch.setattr(dunning, "_act", real)
+    monkeypatch.setattr(dunning_measures, "act", real)
     assert len(live(works, 5).steps) == 1
 
 
@@ -361,7 +362,14 @@ def test_recovery_is_told_by_currency_and_stage(works):
     assert (figures.claimed, figures.collected) == (first.claimed + second.claimed, first.claimed)
     expected = first.claimed.amount / (first.claimed + second.claimed).amount
     assert figures.rate == expected.quantize(figures.rate)
-    assert [(row.stage, row.cases, row.amount) for row in figures.by_stage] == [(2, 1, first.claimed)]
+    nothing = Money(0, "INR")
+    assert [(row.stage, row.reached, row.cases, row.amount, str(row.rate)) for row in figures.by_stage] == [
+        (0, 2, 0, nothing, "0.0000"),
+        (1, 2, 0, nothing, "0.0000"),
+        (2, 2, 1, first.claimed, "0.5000"),
+        (3, 1, 0, nothing, "0.0000"),
+        (4, 1, 0, nothing, "0.0000"),
+    ]
 
 
 def test_a_quiet_day_costs_two_queries(works, django_assert_num_queries):

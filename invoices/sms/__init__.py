@@ -1,0 +1,1 @@
+"""Text messages: their short words, and the gateways that carry them."""
