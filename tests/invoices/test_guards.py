@@ -1,8 +1,12 @@
 """The database refuses what the code must never do, whoever asks."""
 
+import json
+
 import pytest
 from django.db import IntegrityError, connection, transaction
+from moneyed import Money
 
+from invoices.models import CreditNote
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.drafting import create_invoice
 from invoices.services.settling import allocate_payment
@@ -121,3 +125,37 @@ def test_a_series_only_counts_up_and_a_number_is_given_once(school, family):
     with pytest.raises(IntegrityError, match="invoice_numbered"):
         execute("UPDATE invoices_invoice SET status = 'open' WHERE id = %s", draft.pk)
     assert second.number > first.number
+
+
+def copied_note(note, lines, total):
+    """Another note on the same invoice, as a program without our services would write it."""
+    execute(
+        "INSERT INTO invoices_creditnote SELECT (jsonb_populate_record(note, jsonb_build_object("
+        "'id', gen_random_uuid(), 'number', 'X/' || gen_random_uuid()::text::varchar(10), 'lines', %s::jsonb, 'net', %s, 'tax', 0,"
+        " 'rounding', 0, 'total', %s, 'reduced_due', %s, 'to_credit', 0))).* FROM invoices_creditnote AS note WHERE id = %s",
+        json.dumps(lines), total, total, total, note.pk,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "total", "allowed"),
+    [
+        ([{"position": 1, "amount": "600.00"}], "600.00", True),
+        ([{"position": 1, "amount": "600.01"}], "600.01", False),
+        ([{"position": 1, "amount": "-1.00"}, {"position": 1, "amount": "602.00"}], "1.00", False),
+        ([{"position": 1, "amount": "-500.00"}], "1.00", False),
+        ([{"position": 2, "amount": "1.00"}], "1.00", False),
+        ([{"position": 1, "amount": "100.00"}], "900.00", False),
+    ],
+)
+def test_credit_never_exceeds_its_line_nor_the_invoice(family, lines, total, allowed):
+    invoice = issue(family, line("1000.00"))
+    note = issue_credit_note(invoice_id=invoice.pk, amounts={1: Money("400.00", "INR")}, reason="Part", actor=CLERK)
+
+    if allowed:
+        copied_note(note, lines, total)
+    else:
+        with pytest.raises(IntegrityError, match="credit note X/"):
+            copied_note(note, lines, total)
+
+    assert CreditNote.objects.filter(invoice=invoice).count() == (2 if allowed else 1)
