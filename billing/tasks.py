@@ -12,6 +12,7 @@ from billing.services import housekeeping, outbox, test_clocks, webhooks
 @shared_task
 def dispatch_outbox(organisation_id: str) -> int:
     """Hand an organisation's pending events over; woken after each commit that published some."""
+    outbox.begins(organisation_id)
     return outbox.dispatch(organisation_id)
 
 

@@ -195,7 +195,7 @@ def _house(
     return House(
         code=organisation["code"],
         api=Api(public_url, key),
-        simulator=simulator,
+        simulator=Simulator(simulator.base),
         script=Script(first_day),
         dice=Random(seed),  # noqa: S311  (dice of a play)
         scale=scale,

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from typing import Any
@@ -18,28 +19,32 @@ PATIENCE_SECONDS = 90
 def live(
     *, houses: Sequence[House], simulator: Simulator, first_day: date, days: int, tick: Callable[[date], None]
 ) -> None:
-    """Live ``days`` days from ``first_day``; ``tick`` is told of each day that has ended."""
-    for number in range(days):
-        day = first_day + timedelta(days=number)
-        moment = datetime.combine(day, clock_time(HOUR), tzinfo=UTC)
-        simulator.set_clock(moment.isoformat())
-        _wait_for_webhooks(simulator)
-        for house in houses:
-            house.today = day
-            house.api.post(f"/test-clocks/{house.clock_id}/advance", {"to": moment.isoformat(), "step_hours": 24})
-        for house in houses:
-            _wait_for_clock(house)
-        for house in houses:
-            house.script.play(day)
-            if number % 2:
-                answer_requests(house)
-            if day.day == 1 and number:
-                close_month(house, day - timedelta(days=1))
-        tick(day)
+    """Live ``days`` days from ``first_day``; ``tick`` is told of each day that has ended. Houses live a day side by side."""
+    with ThreadPoolExecutor(max_workers=len(houses), thread_name_prefix="house") as threads:
+        for number in range(days):
+            day = first_day + timedelta(days=number)
+            moment = datetime.combine(day, clock_time(HOUR), tzinfo=UTC)
+            simulator.set_clock(moment.isoformat())
+            _wait_for_webhooks(simulator)
+            for _ in threads.map(lambda house, n=number, at=moment: _live_day(house, n, at), houses):
+                pass
+            tick(day)
     simulator.set_clock(datetime.combine(day, clock_time(23, 59), tzinfo=UTC).isoformat())
     _wait_for_webhooks(simulator)
     for house in houses:
         close_month(house, day)
+
+
+def _live_day(house: House, number: int, moment: datetime) -> None:
+    """The clock is turned to ``moment``; then people act, and the office closes the month that has ended."""
+    day = house.today = moment.date()
+    house.api.post(f"/test-clocks/{house.clock_id}/advance", {"to": moment.isoformat(), "step_hours": 24})
+    _wait_for_clock(house)
+    house.script.play(day)
+    if number % 2:
+        answer_requests(house)
+    if day.day == 1 and number:
+        close_month(house, day - timedelta(days=1))
 
 
 def answer_requests(house: House) -> None:

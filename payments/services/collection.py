@@ -1,6 +1,7 @@
 """Collecting payments: ask for one, cancel it, try it, and do what is due."""
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from payments.services.facts import payment_facts
 logger = logging.getLogger(__name__)
 
 DUE_TASK = "payments.tasks.collect_organisation"
+EACH_THREAD = 4  # so many payments are worth a thread, and the connection it opens
 MAX_STEPS = 3  # a debit, its page, and one more for what changed meanwhile
 CLOSED = (Payment.Status.SUCCEEDED, Payment.Status.CANCELLED)
 
@@ -317,9 +319,9 @@ def _quietly(work: Callable[[uuid.UUID], object]) -> Callable[[uuid.UUID], objec
 
 
 def _each(work: Callable[[uuid.UUID], object], ids: Iterable[uuid.UUID]) -> int:
-    """Do ``work`` for each id, in several threads unless our own rows are not committed yet."""
+    """Do ``work`` for each id, in several threads where there are many, unless our own rows are not committed yet."""
     ids = list(ids)
-    workers = min(getattr(settings, "PAYMENT_THREADS", 8), len(ids))
+    workers = min(getattr(settings, "PAYMENT_THREADS", 8), math.ceil(len(ids) / EACH_THREAD))
     if workers <= 1 or charging.in_transaction():
         for row_id in ids:
             work(row_id)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import connection, transaction
@@ -78,18 +78,36 @@ def run_matching(*, organisation: Organisation, dry_run: bool = False) -> MatchR
 def _run(organisation: Organisation, *, ask: bool) -> MatchReport:
     report = MatchReport()
     now = clock.now(organisation)
-    _match_rows(organisation, report)
-    report.recorded = healing.record_settled(organisation, ask=ask)
-    if report.recorded:
+    is_open = _open_work(organisation)
+    found: list[Finding] = []
+    decisions = Decisions()
+    if is_open.rows:
         _match_rows(organisation, report)
-    found = list(_set_aside_rows(organisation, report))
-    decisions = _match_bank_lines(organisation, report)
-    report.offline = _match_offline(organisation)
-    found += _bank_findings(organisation, decisions, now)
+        report.recorded = healing.record_settled(organisation, ask=ask)
+        if report.recorded:
+            _match_rows(organisation, report)
+        found += _set_aside_rows(organisation, report)
+    if is_open.bank_lines:
+        decisions = _match_bank_lines(organisation, report)
+        report.offline = _match_offline(organisation)
+        found += _bank_findings(organisation, decisions, now)
     found += _overdue(organisation, now)
-    report.exceptions_opened = exceptions.open_exceptions(organisation=organisation, findings=found, at=now)
+    if found:
+        report.exceptions_opened = exceptions.open_exceptions(organisation=organisation, findings=found, at=now)
     report.exceptions_closed = exceptions.close_gone(organisation=organisation, at=now)
     return report
+
+
+class _Open(NamedTuple):
+    rows: bool
+    bank_lines: bool
+
+
+def _open_work(organisation: Organisation) -> _Open:
+    """What a run has to look at: most runs of an hour find nothing new and end after one look."""
+    with connection.cursor() as cursor:
+        cursor.execute(matching_sql.OPEN_WORK, {"organisation": organisation.pk})
+        return _Open(*cursor.fetchone())
 
 
 # --- rows of settlements ---------------------------------------------------------------------------

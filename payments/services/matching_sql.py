@@ -1,5 +1,13 @@
 """The set-based statements of matching. Each works on a locked batch and leaves rows that others hold alone."""
 
+# Whether there is anything to match: rows of settlements, lines of statements.
+OPEN_WORK = """
+SELECT EXISTS (SELECT 1 FROM payments_settlementline
+               WHERE organisation_id = %(organisation)s AND state IN ('unmatched', 'exception')),
+       EXISTS (SELECT 1 FROM payments_bankline
+               WHERE organisation_id = %(organisation)s AND state IN ('unmatched', 'exception'))
+"""
+
 # Rows of settlements ↔ captured payments, refunds, disputes: gateway id, amount and currency equal.
 _BATCH = """
 WITH batch AS MATERIALIZED (

@@ -348,3 +348,36 @@ def test_many_dispatchers_at_once_keep_order_and_handle_once(make_organisation: 
     for aggregate in aggregates:
         order = [pk for one, pk in heard if one == aggregate]
         assert order == sorted(order)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_call_is_under_way_at_a_time(make_organisation: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    organisation = make_organisation()
+    outbox.begins(organisation.pk)
+    monkeypatch.setattr(waking.current_app, "send_task", lambda *a, **k: sent.append(k["args"]))
+
+    for _ in range(3):
+        publish(organisation, "a")
+    assert len(sent) == 1
+
+    outbox.begins(organisation.pk)  # the worker took the call: what is published from now on needs another
+    publish(organisation, "a")
+    assert len(sent) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_call_that_failed_does_not_stand_for_the_next(
+    make_organisation: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organisation, tries = make_organisation(), []
+
+    def lost(*_: Any, **__: Any) -> None:
+        tries.append(1)
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(waking.current_app, "send_task", lost)
+
+    publish(organisation, "a")
+    publish(organisation, "a")
+    assert len(tries) == 2

@@ -9,6 +9,17 @@ from billing.services.outbox.consumers import Consumer, consumers_of, handles
 from billing.services.outbox.dispatching import dispatch
 from billing.services.outbox.owing import replay
 from billing.services.outbox.publishing import Fact, publish, publish_many
-from billing.services.outbox.waking import quiet
+from billing.services.outbox.waking import begins, quiet
 
-__all__ = ["Consumer", "Fact", "consumers_of", "dispatch", "handles", "publish", "publish_many", "quiet", "replay"]
+__all__ = [
+    "Consumer",
+    "Fact",
+    "begins",
+    "consumers_of",
+    "dispatch",
+    "handles",
+    "publish",
+    "publish_many",
+    "quiet",
+    "replay",
+]

@@ -8,9 +8,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from celery import current_app
+from django.core.cache import cache
 from django.db import connection, transaction
 
 TASK = "billing.tasks.dispatch_outbox"
+CALL_SECONDS = (
+    15  # a call that the broker lost holds the next one up for so long at most; the sweeper comes each minute
+)
 
 logger = logging.getLogger(__name__)
 _quiet: ContextVar[bool] = ContextVar("outbox_quiet", default=False)
@@ -26,6 +30,24 @@ def quiet() -> Iterator[None]:
         _quiet.reset(token)
 
 
+def begins(organisation_id: uuid.UUID | str) -> None:
+    """A dispatcher woken by a call begins: who publishes from now on has to call again. Before it looks, never after."""
+    with contextlib.suppress(Exception):  # without the cache each commit calls
+        cache.delete(_called(organisation_id))
+
+
+def _called(organisation_id: uuid.UUID | str) -> str:
+    return f"outbox:called:{organisation_id}"
+
+
+def _is_called(organisation_id: uuid.UUID) -> bool:
+    """Whether a call is under way that no dispatcher has taken yet; then one more would find nothing to do."""
+    try:
+        return not cache.add(_called(organisation_id), 1, timeout=CALL_SECONDS)
+    except Exception:
+        return False
+
+
 class Wake:
     """What runs after commit, once per transaction and organisation."""
 
@@ -33,9 +55,12 @@ class Wake:
         self.organisation_id = organisation_id
 
     def __call__(self) -> None:
+        if _is_called(self.organisation_id):
+            return
         try:
             current_app.send_task(TASK, args=[str(self.organisation_id)], retry=False, ignore_result=True)
         except Exception:
+            begins(self.organisation_id)
             logger.warning("The broker did not take the wake-up call; the sweeper will.", exc_info=True)
 
 
