@@ -26,7 +26,7 @@ _TONES = {
     "success": "paid succeeded sent active captured in_bank matched won processed delivered completed done resolved recovered",
     "info": "open processing sending received created pending running authorized trialing",
     "warning": "partially_paid requires_action due unknown under_review expired past_due waiting requested",
-    "danger": "uncollectible failed declined lost dead exception suspended exhausted",
+    "danger": "uncollectible failed declined refused lost dead exception suspended exhausted",
     "": "draft void cancelled ignored abandoned detached revoked",
 }
 TONES: dict[str, str] = {status: tone for tone, names in _TONES.items() for status in names.split()}

@@ -38,7 +38,7 @@ class InstallmentPlanAdmin(RecordAdmin):
     search_fields = ("customer__external_id__iexact", "description__istartswith")
     search_help_text = "Id of the customer, or how the description begins"
     ordering = ("-id",)
-    actions_detail = ("cancel",)
+    actions_detail = ("retry", "cancel")
 
     who = customer_column
     state = status_column()
@@ -49,8 +49,16 @@ class InstallmentPlanAdmin(RecordAdmin):
         installments.cancel_plan(plan_id=row.pk, reason=reason, actor=actor)
         return "Nothing more of the plan is invoiced; what was invoiced stays."
 
+    @decision(description="Try refused parts again", permission="invoice.edit", icon="refresh")
+    def retry(self, request: HttpRequest, row: InstallmentPlan, *, actor: Actor, reason: str) -> str:
+        installments.retry_refused(plan_id=row.pk, reason=reason, actor=actor)
+        left = row.installments.exclude(failure="").count()
+        return f"{left} parts were refused again; the reason is on each." if left else "The parts were invoiced."
+
     def offers(self, row: InstallmentPlan, action: str) -> bool:
-        return row.status == InstallmentPlan.Status.ACTIVE
+        if row.status != InstallmentPlan.Status.ACTIVE:
+            return False
+        return action != "retry" or row.installments.exclude(failure="").exists()
 
     def record(self, request: HttpRequest, row: InstallmentPlan) -> Record:
         parts = list(row.installments.select_related("invoice").order_by("number"))
@@ -58,7 +66,8 @@ class InstallmentPlanAdmin(RecordAdmin):
         rows = [
             (part.number or "down payment", day(part.due_on), money(part.amount),
              link(request, part.invoice) if part.invoice else "not yet",
-             badge(part.invoice.status) if part.invoice else "")
+             badge(part.invoice.status) if part.invoice else badge("refused") if part.failure else "",
+             part.failure)
             for part in parts
         ]  # fmt: skip
         return Record(
@@ -81,7 +90,7 @@ class InstallmentPlanAdmin(RecordAdmin):
             panels=[
                 Panel(
                     title="Installments",
-                    headers=("Part", "Day", "Amount", "Invoice", "Status"),
+                    headers=("Part", "Day", "Amount", "Invoice", "Status", "Refused because"),
                     rows=rows,
                     numbers=frozenset({2}),
                     empty="The plan has no parts.",

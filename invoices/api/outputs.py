@@ -168,6 +168,7 @@ class InstallmentRow(serializers.Serializer):
     due_on = serializers.DateField()
     amount = AmountSerializerField()
     invoice = serializers.UUIDField(source="invoice_id", allow_null=True)
+    failure = serializers.CharField(help_text="Why it could not be invoiced; empty when nothing is in the way.")
 
 
 class InstallmentPlanSerializer(serializers.ModelSerializer):

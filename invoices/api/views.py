@@ -254,6 +254,7 @@ class InstallmentPlanViewSet(TenantViewSet):
         "retrieve": "invoice.view",
         "create": "invoice.edit",
         "cancel": "invoice.edit",
+        "retry": "invoice.edit",
     }
 
     @extend_schema(
@@ -280,6 +281,15 @@ class InstallmentPlanViewSet(TenantViewSet):
         given = self.valid(inputs.ReasonInput)
         plan = installments.cancel_plan(plan_id=self.get_object().pk, actor=self.actor, **given)
         return Response(self.get_serializer(plan).data)
+
+    @extend_schema(request=inputs.ReasonInput, responses=outputs.InstallmentPlanSerializer, examples=[REASON])
+    @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
+    def retry(self, request: Request, pk: uuid.UUID | None = None) -> Response:
+        """Try the refused parts of the plan again, once their cause is mended."""
+        given = self.valid(inputs.ReasonInput)
+        installments.retry_refused(plan_id=self.get_object().pk, actor=self.actor, **given)
+        return Response(self.get_serializer(self.get_object()).data)
 
 
 class TaxRateViewSet(TenantViewSet):

@@ -345,6 +345,10 @@ class Installment(TenantModel):
     due_on = models.DateField()
     amount = AmountField()
     invoice = models.OneToOneField(Invoice, null=True, blank=True, on_delete=models.PROTECT, related_name="installment")
+    failure = models.CharField(
+        max_length=300, blank=True, help_text="Why it could not be invoiced; it is tried again until it can."
+    )
+    refused_at = models.DateTimeField(null=True, blank=True, help_text="When it was refused first, for this reason.")
 
     class Meta:
         ordering = ["number"]

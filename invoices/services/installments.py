@@ -5,6 +5,7 @@ from datetime import date, datetime
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 from moneyed import Money
 
 from billing import clock
@@ -12,9 +13,10 @@ from billing.context import Actor
 from billing.errors import Conflict, DomainError, NotFound
 from billing.models import Beneficiary, Organisation
 from billing.money import allocate, round_money, same_currency
-from billing.services import audit
+from billing.services import audit, outbox
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.errors import InvalidInstallments
+from invoices.events import text
 from invoices.models import Installment, InstallmentPlan, Invoice
 from invoices.recognition import add_months
 from invoices.services.drafting import context_for, customer_of
@@ -106,17 +108,41 @@ def split(*, total: Money, count: int, down_payment: Money | None) -> list[Money
 def issue_due(*, organisation: Organisation, at: datetime | None = None) -> int:
     """Invoice every installment whose day has come. Returns how many; each has its own transaction.
 
-    One that is refused (its tax category has no rate any more, say) is logged and tried again the next time.
+    One that is refused (its tax category has no rate any more, say) keeps the reason, is told about once
+    (``installment.refused``) and is tried again the next time.
     """
     at = at or clock.now(organisation)
-    day = at.astimezone(clock.zone(organisation)).date()
-    due = list(
-        Installment.objects.of(organisation)
-        .filter(invoice=None, due_on__lte=day, plan__status=InstallmentPlan.Status.ACTIVE)
-        .order_by("due_on", "pk")
-        .values_list("pk", flat=True)
+    return sum(_issue_or_leave(one.pk, at) for one in _due(organisation, at))
+
+
+def retry_refused(*, plan_id: uuid.UUID, actor: Actor, reason: str = "") -> InstallmentPlan:
+    """Try the refused parts of a plan again now, once their cause is mended. Raises ``Conflict`` when none was refused.
+
+    A part that is refused again stays due, with the new reason on it.
+    """
+    plan = InstallmentPlan.objects.select_related("organisation").get(pk=plan_id)
+    at = clock.now(plan.organisation)
+    refused = list(_due(plan.organisation, at).filter(plan=plan).exclude(failure=""))
+    if not refused:
+        raise Conflict("No due part of the plan was refused; there is nothing to try again.")
+    issued = sum(_issue_or_leave(one.pk, at) for one in refused)
+    audit.record(
+        actor=actor,
+        action="installment_plan.retried",
+        target=plan,
+        before={str(one.number): one.failure for one in refused},
+        after={"invoiced": issued},
+        reason=reason,
     )
-    return sum(_issue_or_leave(installment_id, at) for installment_id in due)
+    return plan
+
+
+def _due(organisation: Organisation, at: datetime) -> QuerySet[Installment]:
+    day = at.astimezone(clock.zone(organisation)).date()
+    found = Installment.objects.of(organisation).filter(
+        invoice=None, due_on__lte=day, plan__status=InstallmentPlan.Status.ACTIVE
+    )
+    return found.order_by("due_on", "pk")
 
 
 def _issue_or_leave(installment_id: uuid.UUID, at: datetime) -> int:
@@ -124,7 +150,36 @@ def _issue_or_leave(installment_id: uuid.UUID, at: datetime) -> int:
         return _issue(installment_id, at)
     except DomainError as exc:
         log.warning("installment.refused", installment=str(installment_id), code=exc.code, reason=str(exc))
+        _note_refusal(installment_id, f"{exc.code}: {exc}"[:300], at)
         return 0
+
+
+@transaction.atomic
+def _note_refusal(installment_id: uuid.UUID, why: str, at: datetime) -> None:
+    """Keep why a part was refused, and tell the house when that is news; unless it was invoiced since."""
+    installment = (
+        Installment.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("plan")
+        .filter(pk=installment_id, invoice=None)
+        .exclude(failure=why)
+        .first()
+    )
+    if installment is None:
+        return
+    installment.failure, installment.refused_at = why, at
+    installment.save(update_fields=["failure", "refused_at"])
+    outbox.publish(
+        "installment.refused",
+        installment,
+        at=at,
+        plan_id=str(installment.plan_id),
+        customer_id=str(installment.plan.customer_id),
+        number=installment.number,
+        due_on=installment.due_on.isoformat(),
+        amount=text(installment.amount),
+        currency=installment.currency,
+        reason=why,
+    )
 
 
 @transaction.atomic
@@ -138,7 +193,8 @@ def _issue(installment_id: uuid.UUID, at: datetime) -> int:
     if installment is None:
         return 0
     installment.invoice = issue_invoice(organisation=installment.organisation, draft=_draft(installment), at=at)
-    installment.save(update_fields=["invoice"])
+    installment.failure, installment.refused_at = "", None
+    installment.save(update_fields=["invoice", "failure", "refused_at"])
     return 1
 
 

@@ -77,6 +77,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "invoices_preview_create": _invoice_body,
     "invoices_apply_credit_create": lambda house: {"amount": _inr("10.00")},
     "installment_plans_cancel_create": lambda house: {"reason": "Moved away"},
+    "installment_plans_retry_create": lambda house: {"reason": "The rate is there now"},
     "invoices_void_create": lambda house: {"reason": "Written in error"},
     "invoices_write_off_create": lambda house: {"reason": "Gone away"},
     "invoices_credit_notes_create": lambda house: {"reason": "One day less"},

@@ -6,12 +6,15 @@ from datetime import timedelta
 
 import pytest
 from django.core.cache import cache
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from billing import permissions
+from billing.models import Membership, Role, User
 from billing.services import organisations
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 from invoices.services.credit_notes import issue_credit_note
+from invoices.services.installments import issue_due
 from invoices.services.mailing import queue_mail
 
 from .conftest import CLERK, capture, issue, line, make_customer, make_organisation
@@ -159,6 +162,35 @@ def test_installment_plans(api, family):
         "invalid_installments",
         "down_payment",
     )
+
+
+def test_a_refused_installment_says_why_and_is_tried_again(api, school, family, client):
+    body = {
+        "customer": str(family.pk), "total": amount("900.00"), "count": 3, "first_due_on": "2026-06-01",
+        "tax_category": "tuition", "description": "Annual fee",
+    }  # fmt: skip
+    plan = post(api, "installment-plans", body).data
+    assert post(api, f"installment-plans/{plan['id']}/retry", {"reason": "again"}).status_code == 409
+    TaxRate.objects.of(school).filter(category="tuition").update(valid_until="2026-05-01")
+    issue_due(organisation=school)
+    shown = api.get(f"{API}/installment-plans/{plan['id']}").data["installments"]
+    assert [bool(part["failure"]) for part in shown] == [True, False, False]
+    manager = User.objects.create_user("m@example.org", "a long password", is_staff=True)
+    Membership.objects.create(user=manager, organisation=school, role=Role.MANAGER)
+    client.force_login(manager, backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get(reverse("admin:invoices_installmentplan_change", args=[plan["id"]])).content.decode()
+    assert "missing_tax_rate" in page
+    assert "Try refused parts again" in page
+
+    TaxRate.objects.of(school).filter(category="tuition").update(valid_until=None)
+    answer = post(api, f"installment-plans/{plan['id']}/retry", {"reason": "the rate is back"})
+
+    assert answer.status_code == 200
+    assert [(bool(part["invoice"]), part["failure"]) for part in answer.data["installments"]] == [
+        (True, ""),
+        (False, ""),
+        (False, ""),
+    ]
 
 
 def test_tax_rates_and_mails(api, school, family):

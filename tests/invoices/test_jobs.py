@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from moneyed import Money
 
 from billing.errors import Conflict, InvalidInput, NotFound
+from billing.models import AuditRecord, Event
 from billing.services import outbox
 from invoices import tasks
 from invoices.errors import InvalidInstallments, MissingTaxRate
@@ -175,6 +176,35 @@ def test_an_installment_that_cannot_be_invoiced_does_not_stop_the_others(school,
 
     TaxRate.objects.of(school).filter(category="meals").update(valid_until=None)
     assert issue_due(organisation=school) == 1
+
+
+@pytest.mark.django_db
+def test_a_refused_installment_is_told_of_once_and_can_be_tried_again(school, family):
+    plan = plan_for(family, tax_category="meals")
+    TaxRate.objects.of(school).filter(category="meals").update(valid_until=date(2026, 5, 31))
+    for _ in range(3):
+        issue_due(organisation=school)
+
+    part = plan.installments.get(number=1)
+    assert part.failure.startswith("missing_tax_rate: ")
+    assert part.refused_at is not None
+    told = Event.objects.get(type="installment.refused")
+    assert (told.aggregate_id, told.payload["plan_id"], told.payload["number"]) == (part.pk, str(plan.pk), 1)
+    assert told.payload["reason"] == part.failure
+
+    installments.retry_refused(plan_id=plan.pk, actor=CLERK, reason="nothing mended")
+    assert plan.installments.get(number=1).failure == part.failure
+    TaxRate.objects.of(school).filter(category="meals").update(valid_until=None)
+    installments.retry_refused(plan_id=plan.pk, actor=CLERK, reason="mended")
+
+    part.refresh_from_db()
+    assert (part.failure, part.refused_at, part.invoice.net.amount) == ("", None, part.amount.amount)
+    assert list(
+        AuditRecord.objects.filter(action="installment_plan.retried").order_by("id").values_list("after", flat=True)
+    ) == [{"invoiced": 0}, {"invoiced": 1}]
+    assert Event.objects.filter(type="installment.refused").count() == 1
+    with pytest.raises(Conflict, match="nothing to try again"):
+        installments.retry_refused(plan_id=plan.pk, actor=CLERK)
 
 
 @pytest.mark.django_db
