@@ -8,6 +8,15 @@ from subscriptions.models.billing import (
     UsageThreshold,
 )
 from subscriptions.models.dunning import DunningCase, DunningPause, DunningPolicy
+from subscriptions.models.entitlements import (
+    Consumption,
+    EntitlementAlert,
+    EntitlementCatalogue,
+    EntitlementGrant,
+    Feature,
+    PlanEntitlement,
+    QuotaCounter,
+)
 from subscriptions.models.migrations import PlanMigration, PlanMigrationItem
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price, PriceFilter
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
@@ -17,16 +26,22 @@ __all__ = [
     "BillingCycle",
     "BillingRun",
     "BillingTerms",
+    "Consumption",
     "Credit",
     "DraftCycle",
     "DraftEdit",
     "DunningCase",
     "DunningPause",
     "DunningPolicy",
+    "EntitlementAlert",
+    "EntitlementCatalogue",
+    "EntitlementGrant",
     "FailedCycle",
+    "Feature",
     "InterimInvoice",
     "Interval",
     "Plan",
+    "PlanEntitlement",
     "PlanMigration",
     "PlanMigrationItem",
     "PlanVersion",
@@ -34,6 +49,7 @@ __all__ = [
     "Price",
     "PriceFilter",
     "Proration",
+    "QuotaCounter",
     "Subscription",
     "UsageThreshold",
 ]
