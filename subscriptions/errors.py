@@ -73,3 +73,8 @@ class BillingBehind(Conflict):
 class ChangePlanned(Conflict):
     code = "not_planned"
     message = "The subscription has no {what} to take back."
+
+
+class AddOnNotOffered(InvalidInput):
+    code = "add_on_not_offered"
+    message = "The plan offers no add-on '{add_on}'; leave it out, or choose a plan that has it."

@@ -30,14 +30,13 @@ from zoneinfo import ZoneInfo
 from moneyed import Money
 
 from billing.errors import Conflict
+from billing.metering import Used
 from invoices.drafts import InvoiceDraft, LineInput
 from subscriptions import periods, pricing
 from subscriptions.periods import Period
 from subscriptions.proration import Part, part_of, share
 
 RECURRING, ADD_ON, ONE_OFF = "recurring", "add_on", "one_off"
-_ZERO = Decimal(0)
-_TICK = timedelta(microseconds=1)
 
 
 class MissingPrice(Conflict):
@@ -49,7 +48,10 @@ class MissingPrice(Conflict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Component:
-    """A price as rules see it; ``meter_id`` set means metered. Compared by identity, so that lines can be cached."""
+    """A price as rules see it; ``meter_id`` set means metered. Compared by identity, so that lines can be cached.
+
+    ``taken`` is the quantity of an add-on that somebody took: it is charged by that, not by the subscription's quantity.
+    """
 
     code: str
     name: str
@@ -67,13 +69,35 @@ class Component:
     min_commitment: Decimal | None = None
     filters: tuple[pricing.Filter, ...] = ()
     group_by: tuple[str, ...] = ()
+    taken: int | None = None
 
     def price(self, quantity: Decimal | int) -> pricing.PricedComponent:
-        """What ``quantity`` units cost; raises what ``pricing.price_component`` raises."""
+        """What ``quantity`` units cost (of an add-on, those taken); raises what ``pricing.price_component`` raises."""
+        if self.taken is not None:
+            quantity = self.taken
         return pricing.price_component(
             model=self.model, quantity=quantity, currency=self.currency, unit_price=self.unit_price, tiers=self.tiers,
             parameters=self.parameters,
         )  # fmt: skip
+
+    def price_used(self, used: Used) -> pricing.PricedComponent:
+        """What one part of the usage costs, by the price of its filter; raises what ``pricing.price_component`` raises."""
+        rule = next((one.rule for one in self.filters if one.key == used.segment), None)
+        return pricing.price_component(
+            model=self.model,
+            quantity=used.quantity,
+            currency=self.currency,
+            unit_price=rule.unit_price if rule else self.unit_price,
+            tiers=rule.tiers if rule else self.tiers,
+            parameters=rule.parameters if rule else self.parameters,
+            usage=pricing.Usage(used.quantity, used.events, used.amount, used.values),
+        )
+
+    def name_of(self, used: Used) -> str:
+        """The component's name, or its filter's, with the values of the group: as the invoice line says it."""
+        name = next((one.name for one in self.filters if one.key == used.segment), self.name)
+        values = ", ".join(value for value in used.group if value)
+        return f"{name} ({values})"[:300] if values else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +108,39 @@ class PriceBook:
     interval: str
     interval_count: int
     currency: str
-    licensed: tuple[Component, ...] = ()
+    licensed: tuple[Component, ...] = ()  # paid in advance, period by period
     metered: tuple[Component, ...] = ()
+    arrears: tuple[Component, ...] = ()  # without a meter, paid when the period is over
+    one_off: tuple[Component, ...] = ()
+    min_commitment: Decimal | None = None
 
     @property
     def meter_ids(self) -> tuple[uuid.UUID, ...]:
         """Meters whose usage has to be known to bill."""
         return tuple(component.meter_id for component in self.metered if component.meter_id)
 
+    @property
+    def recurring(self) -> tuple[Component, ...]:
+        """What is charged in every period whatever is used."""
+        return self.licensed + self.arrears
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Everything that can be charged."""
+        return self.licensed + self.arrears + self.metered + self.one_off
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the terms of the days that have passed matter when they are charged."""
+        return bool(
+            self.arrears
+            or self.min_commitment is not None
+            or any(component.min_commitment is not None for component in self.metered)
+        )
+
     def require(self) -> None:
         """Raise ``MissingPrice`` when there is nothing to charge by."""
-        if not self.licensed and not self.metered:
+        if not self.components:
             raise MissingPrice(currency=self.currency)
 
 
@@ -166,42 +212,17 @@ def billing_moment(
     )
 
 
-def lines_for_cycle(
-    *,
-    moment: Moment,
-    book: PriceBook,
-    quantity: int,
-    zone: ZoneInfo,
-    usage: Mapping[uuid.UUID, Decimal] | None = None,
-    usage_book: PriceBook | None = None,
-) -> list[LineInput]:
-    """The lines of one billing moment: components in advance, then usage in arrears.
+def lines_in_advance(*, moment: Moment, book: PriceBook, quantity: int, is_first: bool = False) -> list[LineInput]:
+    """What a billing moment charges ahead: components in advance, and with the first bill the one-off charges.
 
-    ``usage`` maps a meter to what was counted in the moment's usage window; ``usage_book`` prices it (default ``book``).
-    A metered component without usage makes no line. Raises ``MissingPrice`` and what pricing raises.
+    Raises ``MissingPrice`` and what pricing raises.
     """
     book.require()
     lines = [_licensed_line(component, quantity, moment.first_on, moment.last_on, moment.part)
              for component in book.licensed]  # fmt: skip
-    if moment.usage_start is not None and moment.usage_end is not None:
-        lines += usage_lines(
-            book=usage_book or book, usage=usage or {}, start=moment.usage_start, end=moment.usage_end, zone=zone
-        )
-    return lines
-
-
-def usage_lines(
-    *, book: PriceBook, usage: Mapping[uuid.UUID, Decimal], start: datetime, end: datetime, zone: ZoneInfo
-) -> list[LineInput]:
-    """Lines for what was used in [start, end), one per metered component that has usage."""
-    first_on = periods.local_date(start, zone)
-    last_on = max(periods.local_date(end - _TICK, zone), first_on)
-    lines = []
-    for component in book.metered:
-        used = usage.get(component.meter_id, _ZERO) if component.meter_id else _ZERO
-        if used:
-            priced = component.price(used)
-            lines.append(_line(component, priced, first_on, last_on))
+    if is_first:
+        lines += [line_of(component, component.price(quantity), moment.first_on, moment.first_on)
+                  for component in book.one_off]  # fmt: skip
     return lines
 
 
@@ -209,7 +230,7 @@ def usage_lines(
 def _licensed_line(component: Component, quantity: int, first_on: date, last_on: date, part: Part) -> LineInput:
     priced = component.price(quantity)
     if part.is_whole:
-        return _line(component, priced, first_on, last_on)
+        return line_of(component, priced, first_on, last_on)
     amount = share(priced.amount, part)
     return part_line(
         component, priced, amount, part, f"{component.name} ({part.days} of {part.total} days)", first_on, last_on,
@@ -246,14 +267,18 @@ def part_line(
     )
 
 
-def _line(
+def line_of(
     component: Component,
     priced: pricing.PricedComponent,
     first_on: date,
     last_on: date,
+    *,
+    name: str = "",
+    details: tuple[dict[str, Any], ...] | None = None,
 ) -> LineInput:
+    """A line for a priced quantity, under the component's name unless there is another."""
     return LineInput(
-        description=component.name,
+        description=name or component.name,
         code=component.code,
         quantity=priced.quantity,
         unit=component.unit,
@@ -262,19 +287,21 @@ def _line(
         tax_category=component.tax_category,
         period_start=first_on,
         period_end=last_on,
-        details=_tier_details(priced),
+        details=tier_details(priced) if details is None else details,
     )
 
 
-def _tier_details(priced: pricing.PricedComponent) -> tuple[dict[str, Any], ...]:
+def tier_details(priced: pricing.PricedComponent) -> tuple[dict[str, Any], ...]:
+    """Where the amount of a line comes from: its tiers, or the labelled parts of it."""
     return tuple(
         {
-            "kind": "tier",
+            **({"kind": "share_of_price", "label": tier.label} if tier.label else {"kind": "tier"}),
             "up_to": None if tier.up_to is None else f"{tier.up_to:f}",
             "quantity": f"{tier.quantity:f}",
             "unit_price": f"{tier.unit_price:f}",
             "flat_fee": f"{tier.flat_fee:f}",
             "amount": f"{tier.amount:f}",
+            **({} if tier.rate is None else {"rate": f"{tier.rate:f}"}),
         }
         for tier in priced.tiers
     )

@@ -1,8 +1,8 @@
 """Monthly recurring revenue of one subscription. Pure; rule P1 of docs/mrr.md.
 
-Licensed components only: net recurring price × quantity × factor ÷ interval count ÷ 12, rounded half up per component.
-Metered usage, one-time items and taxes never count; neither does a trial, a pause or what has ended. An unpaid subscription
-counts until dunning gives it up (P8).
+Components without a meter only, add-ons by their own quantity, paid in advance or in arrears: net recurring price × quantity ×
+factor ÷ interval count ÷ 12, rounded half up per component. Metered usage, minimums, one-off charges and taxes never count;
+neither does a trial, a pause or what has ended. An unpaid subscription counts until dunning gives it up (P8).
 """
 
 from collections.abc import Iterable
@@ -36,5 +36,5 @@ def mrr(*, book: PriceBook, quantity: int, status: str) -> Money:
 
 
 def _parts(book: PriceBook, quantity: int) -> Iterable[Money]:
-    for component in book.licensed:
+    for component in book.recurring:
         yield component_mrr(component, quantity=quantity, interval=book.interval, interval_count=book.interval_count)

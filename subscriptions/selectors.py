@@ -2,13 +2,17 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
 from subscriptions import pricing
-from subscriptions.lines import Component, PriceBook
+from subscriptions.errors import AddOnNotOffered
+from subscriptions.lines import ADD_ON, ONE_OFF, Component, MissingPrice, PriceBook
 from subscriptions.models import BilledPeriod, Plan, PlanVersion, Price, PriceFilter, Subscription
 
 PRICE_COLUMNS = (
@@ -28,29 +32,61 @@ class PriceBooks:
         self._filters: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
         for row in filters:
             self._filters[row["price_id"]].append(row)
-        self._books: dict[tuple[uuid.UUID, str], PriceBook] = {}
+        self._books: dict[tuple[uuid.UUID, str, frozenset[tuple[str, int]]], PriceBook] = {}
 
-    def get(self, version_id: uuid.UUID, currency: str) -> PriceBook:
-        """The book of a version in a currency. Raises ``MissingPrice`` or ``InvalidPrice`` for what cannot be billed."""
-        key = (version_id, currency)
+    def get(self, version_id: uuid.UUID, currency: str, add_ons: Mapping[str, int] | None = None) -> PriceBook:
+        """The book of a version in a currency, with the add-ons that were taken.
+
+        Raises ``MissingPrice``, ``AddOnNotOffered`` or ``InvalidPrice`` for what cannot be billed.
+        """
+        key = (version_id, currency, frozenset((add_ons or {}).items()))
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = self._build(version_id, currency)
+            book = self._books[key] = self._build(version_id, currency, dict(key[2]))
         return book
 
-    def _build(self, version_id: uuid.UUID, currency: str) -> PriceBook:
+    def offered(self, version_id: uuid.UUID, currency: str) -> tuple[Component, ...]:
+        """The add-ons that a version offers in a currency."""
+        return tuple(one for one in self._components(version_id, currency) if one.kind == ADD_ON)
+
+    def kept(self, version_id: uuid.UUID, currency: str, add_ons: Mapping[str, int]) -> dict[str, int]:
+        """Those of the add-ons that the version offers as well."""
+        if not add_ons:
+            return {}
+        offered = {one.code for one in self.offered(version_id, currency)}
+        return {code: quantity for code, quantity in add_ons.items() if code in offered}
+
+    def _components(self, version_id: uuid.UUID, currency: str) -> list[Component]:
+        return [component_of(row, self._filters.get(row["id"], ())) for row in self._prices[version_id, currency]]
+
+    def _build(self, version_id: uuid.UUID, currency: str, add_ons: Mapping[str, int]) -> PriceBook:
         version = self._versions[version_id]
-        components = [component_of(row, self._filters.get(row["id"], ())) for row in self._prices[version_id, currency]]
-        book = PriceBook(
+        components = self._components(version_id, currency)
+        if not components:
+            raise MissingPrice(currency=currency)
+        for code in add_ons.keys() - {one.code for one in components if one.kind == ADD_ON}:
+            raise AddOnNotOffered(add_on=code, field="add_ons")
+        licensed = [one for one in map(partial(_taken, add_ons), components) if one and one.meter_id is None]
+        least = version["min_commitment"].get(currency)
+        return PriceBook(
             plan_code=version["plan__code"],
             interval=version["plan__interval"],
             interval_count=version["plan__interval_count"],
             currency=currency,
-            licensed=tuple(component for component in components if component.meter_id is None),
-            metered=tuple(component for component in components if component.meter_id is not None),
+            licensed=tuple(one for one in licensed if one.pay_in_advance and one.kind != ONE_OFF),
+            metered=tuple(one for one in components if one.meter_id is not None),
+            arrears=tuple(one for one in licensed if not one.pay_in_advance),
+            one_off=tuple(one for one in licensed if one.kind == ONE_OFF),
+            min_commitment=None if least is None else Decimal(least),
         )
-        book.require()
-        return book
+
+
+def _taken(add_ons: Mapping[str, int], component: Component) -> Component | None:
+    """The component as it is charged: an add-on by the quantity that was taken, or not at all."""
+    if component.kind != ADD_ON:
+        return component
+    quantity = add_ons.get(component.code)
+    return replace(component, taken=quantity) if quantity else None
 
 
 def component_of(row: dict[str, Any], filters: Sequence[dict[str, Any]] = ()) -> Component:

@@ -19,7 +19,7 @@ from subscriptions import pricing
 from subscriptions.lines import Component
 from subscriptions.models import Interval, Plan, PlanVersion, Price
 from subscriptions.selectors import plan_named
-from subscriptions.services import catalog, preview
+from subscriptions.services import catalog, quoting
 from subscriptions.services.catalog import PriceInput
 
 TAGS = ["plans"]
@@ -293,10 +293,10 @@ class QuoteView(TenantViewMixin, APIView):
         found = self._of_price(given) if "price" in given else self._of_plan(given)
         components = [
             {
-                "code": component.code, "name": component.name, "model": component.model, "quantity": priced.quantity,
-                "unit_price": priced.unit_price, "amount": priced.amount, "tiers": priced.tiers,
+                "code": line.code, "name": line.name, "model": line.model, "quantity": line.priced.quantity,
+                "unit_price": line.priced.unit_price, "amount": line.priced.amount, "tiers": line.priced.tiers,
             }
-            for component, priced in found.components
+            for line in found.lines
         ]  # fmt: skip
         answer = {
             "plan_version": found.version.pk if found.version else None,
@@ -305,16 +305,16 @@ class QuoteView(TenantViewMixin, APIView):
         }
         return Response(QuoteOutput(answer).data)
 
-    def _of_plan(self, given: dict[str, Any]) -> preview.Quote:
-        return preview.quote(
+    def _of_plan(self, given: dict[str, Any]) -> quoting.Quote:
+        return quoting.quote(
             organisation=self.organisation,
             plan_id=plan_named(self.organisation, given["plan"]).pk,
             currency=given.get("currency", ""),
             quantity=int(given["quantity"]),
-            usage={item["component"]: item["quantity"] for item in given.get("usage", [])},
+            usage=[quoting.Measured(**item) for item in given.get("usage", [])],
         )
 
-    def _of_price(self, given: dict[str, Any]) -> preview.Quote:
+    def _of_price(self, given: dict[str, Any]) -> quoting.Quote:
         price = given["price"]
         graduated = price["model"] == pricing.GRADUATED
         component = Component(
@@ -325,4 +325,4 @@ class QuoteView(TenantViewMixin, APIView):
             unit_price=None if graduated else price.get("unit_price"),
             tiers=pricing.parse_tiers(price.get("tiers", [])) if graduated else (),
         )
-        return preview.quote_component(component=component, quantity=given["quantity"])
+        return quoting.quote_component(component=component, quantity=given["quantity"])

@@ -1,12 +1,11 @@
 """The reading half of a billing run: what is due, and what each billing moment comes to. Writes nothing."""
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from django.db.models import F, Q, QuerySet
@@ -15,10 +14,13 @@ from moneyed import Money
 from billing import clock
 from billing.errors import Conflict, DomainError
 from billing.models import Organisation
-from billing.selectors.usage import Window, aggregate
+from billing.selectors.usage import Used, Window, aggregate_parts
+from invoices.drafts import LineInput
 from invoices.services.bulk import Issuer, PreparedInvoice
 from subscriptions import recurring
-from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_for_cycle
+from subscriptions.arrears import arrears_lines, elapsed
+from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_in_advance
+from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.selectors import PriceBooks, price_books
 
@@ -43,6 +45,7 @@ class Due(NamedTuple):
     usage_version_id: uuid.UUID | None
     currency: str
     quantity: int
+    add_ons: Mapping[str, int]
     status: str
     method_id: uuid.UUID | None
     collect_automatically: bool
@@ -50,29 +53,38 @@ class Due(NamedTuple):
     anchor_on: date
     period_number: int
     period_start: datetime | None
+    period_end: datetime | None
     next_billing_at: datetime
     next_change_at: datetime | None
     usage_from: datetime | None
+    earlier_terms: Sequence[Mapping[str, Any]]
     ends_at: datetime | None
 
 
 @dataclass(slots=True)
 class Cycle:
-    """One billing moment of one subscription; ``invoice`` is None when there is nothing to invoice."""
+    """One billing moment of one subscription; ``invoice`` is None when there is nothing to invoice.
+
+    ``usage_book`` prices what is charged afterwards, ``windows`` is what it asks of the meters.
+    """
 
     row: Due
     moment: Moment
     book: PriceBook
-    invoice: PreparedInvoice | None
+    usage_book: PriceBook
+    windows: dict[str, Window] = field(default_factory=dict)
+    invoice: PreparedInvoice | None = None
 
     def after(self) -> Due:
         """The row as billing this moment leaves it."""
         return self.row._replace(
             period_number=self.moment.number,
             period_start=self.moment.start,
+            period_end=self.moment.end,
             next_billing_at=self.moment.next_billing_at,
             usage_from=self.moment.at,
             usage_version_id=None,
+            earlier_terms=(),
         )
 
 
@@ -115,11 +127,11 @@ class Cycles:
                 cycles.append(self._cycle(row))
             except Exception as exc:  # one broken subscription does not stop the others
                 refusals.append(refusal(row, exc))
-        usage = self._usage(cycles)
+        used = aggregate_parts(window for cycle in cycles for window in cycle.windows.values())
         priced = []
         for cycle in cycles:
             try:
-                cycle.invoice = self._invoice(cycle, usage)
+                cycle.invoice = self._invoice(cycle, used)
                 priced.append(cycle)
             except Exception as exc:
                 refusals.append(refusal(cycle.row, exc))
@@ -127,14 +139,15 @@ class Cycles:
 
     def _read_books(self, rows: Sequence[Due]) -> None:
         wanted = {row.plan_version_id for row in rows} | {row.usage_version_id for row in rows if row.usage_version_id}
+        wanted |= {uuid.UUID(noted["version"]) for row in rows for noted in row.earlier_terms}
         if missing := wanted - self._books.keys():
             self._books |= dict.fromkeys(missing, price_books(self.organisation, missing))
 
-    def _book(self, version_id: uuid.UUID, currency: str) -> PriceBook:
-        return self._books[version_id].get(version_id, currency)
+    def _book(self, version_id: uuid.UUID, currency: str, add_ons: Mapping[str, int] | None = None) -> PriceBook:
+        return self._books[version_id].get(version_id, currency, add_ons)
 
     def _cycle(self, row: Due) -> Cycle:
-        book = self._book(row.plan_version_id, row.currency)
+        book = self._book(row.plan_version_id, row.currency, row.add_ons)
         moment = billing_moment(
             anchor_on=row.anchor_on,
             interval=book.interval,
@@ -147,38 +160,21 @@ class Cycles:
         )
         if moment.next_billing_at <= row.next_billing_at:
             raise PeriodStandsStill(at=row.next_billing_at.isoformat())
-        return Cycle(row, moment, book, None)
+        old = row.usage_version_id
+        cycle = Cycle(row, moment, book, self._book(old, row.currency) if old else book)
+        if moment.usage_start is not None and moment.usage_end is not None:
+            cycle.windows = windows_of(
+                book=cycle.usage_book, customer_id=row.customer_id, subscription_id=row.id, start=moment.usage_start,
+                end=moment.usage_end,
+            )  # fmt: skip
+        return cycle
 
-    def _usage_book(self, cycle: Cycle) -> PriceBook:
-        version_id = cycle.row.usage_version_id
-        return self._book(version_id, cycle.row.currency) if version_id else cycle.book
-
-    def _windows(self, cycle: Cycle) -> Iterable[Window]:
-        if cycle.moment.usage_start is None or cycle.moment.usage_end is None:
-            return
-        for meter_id in self._usage_book(cycle).meter_ids:
-            yield Window(cycle.row.customer_id, meter_id, cycle.moment.usage_start, cycle.moment.usage_end)
-
-    def _usage(self, cycles: Iterable[Cycle]) -> dict[Window, Decimal]:
-        """Everything the cycles ask for, in one query. A broken usage price is found again, and refused, when priced."""
-        windows: list[Window] = []
-        for cycle in cycles:
-            try:
-                windows += self._windows(cycle)
-            except DomainError:
-                continue
-        return aggregate(windows)
-
-    def _invoice(self, cycle: Cycle, usage: dict[Window, Decimal]) -> PreparedInvoice | None:
+    def _invoice(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> PreparedInvoice | None:
         row, moment = cycle.row, cycle.moment
-        lines = lines_for_cycle(
-            moment=moment,
-            book=cycle.book,
-            quantity=row.quantity,
-            zone=self.zone,
-            usage={window.meter_id: usage[window] for window in self._windows(cycle) if window in usage},
-            usage_book=self._usage_book(cycle),
+        lines = lines_in_advance(
+            moment=moment, book=cycle.book, quantity=row.quantity, is_first=row.period_start is None
         )
+        lines += self._arrears(cycle, used)
         if not any(line.amount.amount for line in lines):
             return None
         payer = Payer(
@@ -193,6 +189,20 @@ class Cycles:
             payer=payer, lines=lines, period_start=moment.first_on, period_end=moment.last_on, issued_on=self.today
         )
         return self.issuer.prepare(draft)
+
+    def _arrears(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> list[LineInput]:
+        """What is charged afterwards: usage, components in arrears, minimums."""
+        row, moment, book = cycle.row, cycle.moment, cycle.usage_book
+        if moment.usage_end is None:
+            return []
+        past = elapsed(
+            row=row,
+            book=book,
+            book_with=lambda version_id, add_ons: self._book(version_id, row.currency, add_ons),
+            until=moment.usage_end,
+            zone=self.zone,
+        )
+        return arrears_lines(elapsed=past, book=book, used=by_component(cycle.windows, used))
 
 
 def refusal(row: Due, exc: Exception) -> Refusal:

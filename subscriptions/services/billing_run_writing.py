@@ -26,7 +26,7 @@ PERIOD = (
 ADVANCE = """
 UPDATE subscriptions_subscription s
 SET period_number = u.number, period_start = u.starts_at, period_end = u.ends_at, next_billing_at = u.next_at,
-    usage_from = u.usage_from, usage_version_id = NULL, version = s.version + 1
+    usage_from = u.usage_from, usage_version_id = NULL, earlier_terms = '[]', version = s.version + 1
 FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
      AS u (id, number, starts_at, ends_at, next_at, usage_from)
 WHERE s.id = u.id

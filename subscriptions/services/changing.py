@@ -12,10 +12,11 @@ from billing.errors import NotFound
 from billing.models import Organisation
 from billing.services import audit
 from invoices.drafts import LineInput
+from subscriptions.arrears import noted_terms
 from subscriptions.errors import BillingBehind, ChangePlanned, InvalidSubscription, NothingToChange
-from subscriptions.lines import Moment, billing_moment, lines_for_cycle
+from subscriptions.lines import Moment, billing_moment, lines_in_advance
 from subscriptions.models import BilledPeriod, Plan, PlannedChange, PlanVersion, Subscription
-from subscriptions.periods import local_date, period
+from subscriptions.periods import end_day, local_date, period
 from subscriptions.selectors import price_books
 from subscriptions.services import catalog, documents, rows
 from subscriptions.services.documents import Documents, Issued
@@ -152,7 +153,7 @@ def plan_switch(
     zone = clock.zone(subscription.organisation)
     today = local_date(now, zone)
     paid = paid_period(subscription)
-    usage = _usage_of_old_plan(subscription, version, old, now)
+    usage = _usage_of_old_plan(subscription, version, now)
     if _restarts(old, new):
         moment = _new_period(subscription, new, now)
         if not prorate:
@@ -160,7 +161,7 @@ def plan_switch(
                 "Another interval begins a new period: prorate it, or change at period_end.", field="prorate"
             )
         lines = unused_lines(old=old, paid=paid, from_on=today)
-        lines += lines_for_cycle(moment=moment, book=new.book, quantity=quantity, zone=zone)
+        lines += lines_in_advance(moment=moment, book=new.book, quantity=quantity)
         first_on, last_on = moment.first_on, moment.last_on
     else:
         moment = None
@@ -181,9 +182,11 @@ def apply_switch(subscription: Subscription, switch: Switch) -> None:
     if switch.at_boundary or subscription.status in rows.NOT_STARTED:
         switch_at_boundary(subscription, switch.version, switch.quantity, switch.at)
         return
-    subscription.plan_version, subscription.quantity = switch.version, switch.quantity
     if switch.settles_usage:
-        subscription.usage_from = switch.at
+        subscription.usage_from, subscription.earlier_terms = switch.at, []
+    else:
+        note_terms(subscription, until_on=local_date(switch.at, clock.zone(subscription.organisation)))
+    take_terms(subscription, switch.version, switch.quantity)
     if switch.new_period is not None:
         moment = switch.new_period
         subscription.anchor_on, subscription.period_number = moment.first_on, moment.number
@@ -194,14 +197,33 @@ def apply_switch(subscription: Subscription, switch: Switch) -> None:
 def switch_at_boundary(subscription: Subscription, version: PlanVersion, quantity: int, at: datetime) -> None:
     """New terms from a billing moment on: the usage before it is still priced by the old version."""
     old = subscription.plan_version
+    if subscription.period_end is not None:
+        note_terms(subscription, until_on=end_day(subscription.period_end, clock.zone(subscription.organisation)))
     if version.pk != old.pk and subscription.usage_from is not None and subscription.usage_version_id is None:
         subscription.usage_version = old
-    subscription.plan_version, subscription.quantity, subscription.failure = version, quantity, ""
+    take_terms(subscription, version, quantity)
+    subscription.failure = ""
     if (old.plan.interval, old.plan.interval_count) != (version.plan.interval, version.plan.interval_count):
         started = subscription.status not in rows.NOT_STARTED
         if started:
             subscription.anchor_on = local_date(at, clock.zone(subscription.organisation))
         subscription.period_number = 0
+
+
+def note_terms(subscription: Subscription, *, until_on: date) -> None:
+    """Keep on the row that its present terms were in force up to ``until_on``, where its prices look back."""
+    if subscription.usage_from is not None and subscription.usage_version_id is None:
+        zone = clock.zone(subscription.organisation)
+        book = rows.book_of(subscription)
+        subscription.earlier_terms = noted_terms(row=subscription, book=book, next_on=until_on, zone=zone)
+
+
+def take_terms(subscription: Subscription, version: PlanVersion, quantity: int) -> None:
+    """Put version and quantity on the row; add-ons that the version does not offer fall away."""
+    if version.pk != subscription.plan_version_id and subscription.add_ons:
+        books = price_books(subscription.organisation_id, [version.pk])
+        subscription.add_ons = books.kept(version.pk, subscription.currency, subscription.add_ons)
+    subscription.plan_version, subscription.quantity = version, quantity
 
 
 def paid_period(subscription: Subscription) -> Paid:
@@ -219,7 +241,8 @@ def paid_period(subscription: Subscription) -> Paid:
 
 def _terms(subscription: Subscription, version: PlanVersion, quantity: int) -> Terms:
     books = price_books(subscription.organisation_id, [version.pk])
-    return Terms(books.get(version.pk, subscription.currency), quantity)
+    add_ons = books.kept(version.pk, subscription.currency, subscription.add_ons)
+    return Terms(books.get(version.pk, subscription.currency, add_ons), quantity)
 
 
 def _restarts(old: Terms, new: Terms) -> bool:
@@ -235,10 +258,10 @@ def _new_period(subscription: Subscription, new: Terms, now: datetime) -> Moment
     )  # fmt: skip
 
 
-def _usage_of_old_plan(subscription: Subscription, version: PlanVersion, old: Terms, now: datetime) -> list[LineInput]:
+def _usage_of_old_plan(subscription: Subscription, version: PlanVersion, now: datetime) -> list[LineInput]:
     if version.pk == subscription.plan_version_id:
         return []
-    return documents.usage_due(subscription=subscription, book=old.book, until=now)
+    return documents.usage_due(subscription=subscription, until=now)
 
 
 def _require_today(subscription: Subscription, now: datetime) -> None:

@@ -14,7 +14,7 @@ from moneyed import Money
 
 from billing import clock, money
 from billing.context import Actor
-from billing.selectors.usage import Window, aggregate
+from billing.selectors.usage import aggregate_parts
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.errors import NegativeInvoice
 from invoices.models import CreditNote, Invoice
@@ -22,9 +22,12 @@ from invoices.services import credit_notes
 from invoices.services.finalizing import issue_invoice
 from invoices.services.preview import price_draft
 from invoices.services.settling import lock_customer
-from subscriptions.lines import Payer, PriceBook, draft_of, usage_lines
+from subscriptions.arrears import arrears_lines, elapsed
+from subscriptions.lines import Payer, draft_of
+from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
-from subscriptions.periods import local_date
+from subscriptions.periods import end_day, local_date
+from subscriptions.selectors import price_books
 from subscriptions.switching import net_by_component
 
 _NOTHING = Decimal(0)
@@ -93,15 +96,34 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
     return Issued(invoice=invoice, credit_notes=notes)
 
 
-def usage_due(*, subscription: Subscription, book: PriceBook, until: datetime) -> list[LineInput]:
-    """Lines for the usage that is not billed yet, up to ``until``. One query."""
+def usage_due(
+    *, subscription: Subscription, until: datetime, at_end: bool = False, version_id: UUID | None = None
+) -> list[LineInput]:
+    """Lines for what is charged afterwards and is not billed yet, up to ``until``: usage, components in arrears, minimums.
+
+    ``at_end``: the day of ``until`` is charged too, as the last one. One query of usage.
+    """
     since = subscription.usage_from
-    if since is None or since >= until or not book.metered:
+    if since is None or since >= until:
         return []
-    windows = {meter: Window(subscription.customer_id, meter, since, until) for meter in book.meter_ids}
-    used = aggregate(windows.values())
-    usage: dict[UUID, Decimal] = {meter: used.get(window, _NOTHING) for meter, window in windows.items()}
-    return usage_lines(book=book, usage=usage, start=since, end=until, zone=clock.zone(subscription.organisation))
+    version_id = version_id or subscription.usage_version_id or subscription.plan_version_id
+    noted = {UUID(one["version"]) for one in subscription.earlier_terms}
+    books = price_books(subscription.organisation_id, {version_id, *noted})
+    is_present = version_id == subscription.plan_version_id
+    book = books.get(version_id, subscription.currency, subscription.add_ons if is_present else None)
+    zone = clock.zone(subscription.organisation)
+    past = elapsed(
+        row=subscription,
+        book=book,
+        book_with=lambda version, add_ons: books.get(version, subscription.currency, add_ons),
+        until=until,
+        zone=zone,
+        next_on=end_day(until, zone) if at_end else None,
+    )
+    windows = windows_of(
+        book=book, customer_id=subscription.customer_id, subscription_id=subscription.pk, start=since, end=until
+    )
+    return arrears_lines(elapsed=past, book=book, used=by_component(windows, aggregate_parts(windows.values())))
 
 
 def still_claimed(*, subscription: Subscription, lines: Sequence[LineInput], from_on: date) -> list[LineInput]:

@@ -158,6 +158,7 @@ def pause(*, subscription_id: uuid.UUID, actor: Actor, resume_at: datetime | Non
     planned = plan_end(subscription=subscription, until=now, at=now, credit=False)
     issued = _write_end(subscription, planned, until=now, at=now, actor=actor, reason=reason or "Pause")
     subscription.usage_from = subscription.usage_version = subscription.next_billing_at = None
+    subscription.earlier_terms = []
     rows.save(subscription)
     audit.record(
         actor=actor, action="subscription.paused", target=subscription, reason=reason,
@@ -287,6 +288,7 @@ def end_locked(
         change.cancel()
         change.save(update_fields=["status"])
     subscription.usage_from = subscription.usage_version = subscription.cancel_at = None
+    subscription.earlier_terms = []
     subscription.failure = ""
     rows.publish("expired" if expired else "cancelled", subscription, at=until)
     return issued
@@ -299,8 +301,7 @@ def plan_end(*, subscription: Subscription, until: datetime, at: datetime, credi
     today = local_date(until, clock.zone(subscription.organisation))
     lines: list[LineInput] = []
     if subscription.usage_from is not None:
-        book = rows.book_of(subscription, subscription.usage_version_id)
-        lines += documents.usage_due(subscription=subscription, book=book, until=until)
+        lines += documents.usage_due(subscription=subscription, until=until, at_end=True)
     if credit and subscription.period_end is not None and subscription.period_end > until:
         paid = changing.paid_period(subscription)
         old = Terms(rows.book_of(subscription), subscription.quantity)

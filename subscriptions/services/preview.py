@@ -5,30 +5,24 @@ the billing run and the change then issue.
 """
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from moneyed import Money
-
-from billing import clock, money
+from billing import clock
 from billing.errors import NotFound
 from billing.models import Organisation
-from billing.selectors.usage import Window, aggregate
 from invoices.credits import PricedCredit
 from invoices.drafts import InvoiceDraft, PricedInvoice
 from invoices.models import Invoice
 from invoices.services import credit_notes
 from invoices.services.preview import price_draft
-from subscriptions.errors import InvalidSubscription
-from subscriptions.lines import Component, Moment, PriceBook, billing_moment, draft_of, lines_for_cycle
+from subscriptions.lines import billing_moment, draft_of, lines_in_advance
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.periods import local_date
-from subscriptions.pricing import PricedComponent
-from subscriptions.selectors import price_books, subscriptions_of
+from subscriptions.selectors import subscriptions_of
 from subscriptions.services import changing, lifecycle, rows
-from subscriptions.services.documents import Documents, payer_of
+from subscriptions.services.documents import Documents, payer_of, usage_due
 from subscriptions.services.lifecycle import Agreement
 
 MAX_DOCUMENTS = 48
@@ -148,7 +142,6 @@ def _bill_in_memory(subscription: Subscription, at: datetime, now: datetime) -> 
     """Price one billing moment and move the row to the next."""
     organisation, zone = subscription.organisation, clock.zone(subscription.organisation)
     book = rows.book_of(subscription)
-    usage_book = rows.book_of(subscription, subscription.usage_version_id)
     moment = billing_moment(
         anchor_on=subscription.anchor_on,
         interval=book.interval,
@@ -159,20 +152,18 @@ def _bill_in_memory(subscription: Subscription, at: datetime, now: datetime) -> 
         usage_from=subscription.usage_from,
         ends_at=subscription.ends_at,
     )
-    lines = lines_for_cycle(
-        moment=moment,
-        book=book,
-        quantity=subscription.quantity,
-        zone=zone,
-        usage=_usage(subscription, usage_book, moment),
-        usage_book=usage_book,
+    lines = lines_in_advance(
+        moment=moment, book=book, quantity=subscription.quantity, is_first=subscription.period_start is None
     )
+    if moment.usage_end is not None:
+        lines += usage_due(subscription=subscription, until=moment.usage_end)
     subscription.period_number, subscription.period_start, subscription.period_end = (
         moment.number,
         moment.start,
         moment.end,
     )
     subscription.next_billing_at, subscription.usage_from, subscription.usage_version = moment.end, at, None
+    subscription.earlier_terms = []
     if not any(line.amount.amount for line in lines):
         return None
     issued_at = max(at, now)
@@ -184,17 +175,6 @@ def _bill_in_memory(subscription: Subscription, at: datetime, now: datetime) -> 
         issued_on=local_date(issued_at, zone),
     )
     return _invoice(organisation, draft, issued_at)
-
-
-def _usage(subscription: Subscription, book: PriceBook, moment: Moment) -> dict[uuid.UUID, Decimal]:
-    """What is measured until now of the moment's usage window."""
-    if moment.usage_start is None or moment.usage_end is None or not book.metered:
-        return {}
-    windows = {
-        meter: Window(subscription.customer_id, meter, moment.usage_start, moment.usage_end) for meter in book.meter_ids
-    }
-    used = aggregate(windows.values())
-    return {meter: used.get(window, _NOTHING) for meter, window in windows.items()}
 
 
 def _invoice(organisation: Organisation, draft: InvoiceDraft, at: datetime) -> PreviewedInvoice:
@@ -210,42 +190,3 @@ def _invoice(organisation: Organisation, draft: InvoiceDraft, at: datetime) -> P
 
 def _is_over(subscription: Subscription, at: datetime) -> bool:
     return any(end is not None and end <= at for end in (subscription.ends_at, subscription.cancel_at))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quote:
-    """What quantities cost by a price list, without tax."""
-
-    components: tuple[tuple[Component, PricedComponent], ...]
-    total: Money
-    version: PlanVersion | None = None
-
-
-def quote(
-    *,
-    organisation: Organisation,
-    plan_id: uuid.UUID,
-    currency: str = "",
-    quantity: int = 1,
-    usage: Mapping[str, Decimal] | None = None,
-) -> Quote:
-    """Price a period of a plan: licensed components by ``quantity``, metered ones by ``usage`` (component code to units)."""
-    version = changing.version_for(organisation=organisation, plan_id=plan_id)
-    book = price_books(organisation, [version.pk]).get(version.pk, currency or organisation.currency)
-    usage = usage or {}
-    unknown = sorted(set(usage) - {component.code for component in book.metered})
-    if unknown:
-        raise InvalidSubscription(f"The plan has no metered component '{unknown[0]}'.", field="usage")
-    priced = [(component, component.price(quantity)) for component in book.licensed]
-    priced += [(component, component.price(usage.get(component.code, _NOTHING))) for component in book.metered]
-    return Quote(components=tuple(priced), total=_sum(priced, book.currency), version=version)
-
-
-def quote_component(*, component: Component, quantity: Decimal) -> Quote:
-    """Price one component that is on no plan yet."""
-    priced = [(component, component.price(quantity))]
-    return Quote(components=tuple(priced), total=_sum(priced, component.currency))
-
-
-def _sum(priced: list[tuple[Component, PricedComponent]], currency: str) -> Money:
-    return sum((each.amount for _, each in priced), start=money.zero(currency))

@@ -76,9 +76,10 @@ def refusal(subscription: Subscription, operation: str) -> TransitionRefused:
 
 
 def book_of(subscription: Subscription, version_id: uuid.UUID | None = None) -> PriceBook:
-    """The price book of the subscription's plan version, or of another one, in its currency."""
+    """The price book of the subscription's plan version with its add-ons, or of another version, in its currency."""
     wanted = version_id or subscription.plan_version_id
-    return price_books(subscription.organisation_id, [wanted]).get(wanted, subscription.currency)
+    add_ons = subscription.add_ons if wanted == subscription.plan_version_id else None
+    return price_books(subscription.organisation_id, [wanted]).get(wanted, subscription.currency, add_ons)
 
 
 def planned_change(subscription: Subscription) -> PlannedChange | None:

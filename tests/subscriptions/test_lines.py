@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moneyed import Money
 
+from billing.metering import Used
 from subscriptions import recurring
-from subscriptions.lines import Component, MissingPrice, PriceBook, billing_moment, lines_for_cycle
+from subscriptions.arrears import Elapsed, arrears_lines
+from subscriptions.lines import Component, MissingPrice, PriceBook, billing_moment, lines_in_advance
 from subscriptions.periods import local_date, start_of_day
 from subscriptions.pricing import Tier
 from subscriptions.switching import Paid, Terms, net_by_component, switch_lines, unused_lines
@@ -22,6 +24,11 @@ BASE = Component("base", "Base fee", "INR", "flat", Decimal("310.00"))
 SEATS = Component("seats", "Seats", "INR", "per_unit", Decimal("99.99"), unit="seat")
 CALLS = Component("calls", "Calls", "INR", "per_unit", Decimal("0.015"), meter_id=METER)
 BOOK = PriceBook("team", "month", 1, "INR", (BASE, SEATS), (CALLS,))
+
+
+def used(quantity, segment="", group=(), events=1, amount="0", values=()):
+    return Used(segment, group, Decimal(quantity), events, Decimal(amount), values)
+
 
 zones = st.sampled_from([ZoneInfo(name) for name in ("UTC", "Asia/Kolkata", "Europe/Berlin", "America/New_York")])
 intervals = st.sampled_from([("day", 1), ("day", 10), ("week", 2), ("month", 1), ("month", 3), ("year", 1)])
@@ -60,7 +67,9 @@ def test_lines_of_a_whole_period_and_its_usage():
         usage_from=start_of_day(date(2026, 2, 28), KOLKATA),
     )  # fmt: skip
 
-    lines = lines_for_cycle(moment=moment, book=BOOK, quantity=3, zone=KOLKATA, usage={METER: Decimal("1234.5")})
+    past = Elapsed(local_date(moment.usage_start, KOLKATA), date(2026, 3, 30))
+    lines = lines_in_advance(moment=moment, book=BOOK, quantity=3)
+    lines += arrears_lines(elapsed=past, book=BOOK, used={"calls": [used("1234.5")]})
 
     assert [(line.code, line.quantity, line.unit_price, str(line.amount.amount)) for line in lines] == [
         ("base", 1, Decimal("310.00"), "310.00"),
@@ -88,15 +97,15 @@ def test_usage_of_nothing_makes_no_line_and_another_book_prices_it():
         (Component("old-calls", "Old calls", "INR", "per_unit", Decimal(2), meter_id=METER),),
     )
 
-    nothing = lines_for_cycle(moment=moment, book=BOOK, quantity=1, zone=KOLKATA)
-    priced_by_old = lines_for_cycle(
-        moment=moment, book=BOOK, quantity=1, zone=KOLKATA, usage={METER: Decimal(5)}, usage_book=dear
-    )
+    past = Elapsed(date(2026, 4, 1), date(2026, 4, 30))
+    nothing = lines_in_advance(moment=moment, book=BOOK, quantity=1)
+    nothing += arrears_lines(elapsed=past, book=BOOK, used={})
+    priced_by_old = arrears_lines(elapsed=past, book=dear, used={"old-calls": [used("5")]})
 
     assert [line.code for line in nothing] == ["base", "seats"]
-    assert [(line.code, str(line.amount.amount)) for line in priced_by_old][2:] == [("old-calls", "10.00")]
+    assert [(line.code, str(line.amount.amount)) for line in priced_by_old] == [("old-calls", "10.00")]
     with pytest.raises(MissingPrice):
-        lines_for_cycle(moment=moment, book=PriceBook("empty", "month", 1, "INR"), quantity=1, zone=KOLKATA)
+        lines_in_advance(moment=moment, book=PriceBook("empty", "month", 1, "INR"), quantity=1)
 
 
 def test_an_end_within_the_period_charges_up_to_its_last_day():
@@ -108,7 +117,7 @@ def test_an_end_within_the_period_charges_up_to_its_last_day():
 
     assert noon == midnight
     assert (noon.last_on, noon.part.days, noon.part.total) == (date(2026, 4, 10), 10, 30)
-    lines = lines_for_cycle(moment=noon, book=BOOK, quantity=1, zone=KOLKATA)
+    lines = lines_in_advance(moment=noon, book=BOOK, quantity=1)
     assert [str(line.amount.amount) for line in lines] == ["103.33", "33.33"]
     assert lines[0].details[0] == {
         "kind": "part", "days": 10, "of": 30, "quantity": "1", "unit_price": "310.00", "whole": "310.00",

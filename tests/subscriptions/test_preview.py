@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from billing.errors import NotFound
 from subscriptions import errors
-from subscriptions.services import changing, lifecycle, preview
+from subscriptions.services import changing, lifecycle, preview, quoting
 from subscriptions.services.catalog import PriceInput
 from subscriptions.services.lifecycle import Agreement
 from tests.subscriptions.house import (
@@ -195,13 +195,20 @@ def test_a_quote_prices_every_component(tenant):
     make_meter(tenant)
     plan = make_plan(tenant, flat("100.00"), seats("33.335"), calls("0.5"))
 
-    found = preview.quote(organisation=tenant, plan_id=plan.pk, quantity=3, usage={"calls": Decimal(7)})
+    found = quoting.quote(
+        organisation=tenant,
+        plan_id=plan.pk,
+        quantity=3,
+        usage=[quoting.Measured(component="calls", quantity=Decimal(7))],
+    )
 
-    assert [(component.code, str(priced.amount.amount)) for component, priced in found.components] == [
+    assert [(line.code, str(line.priced.amount.amount)) for line in found.lines] == [
         ("base", "100.00"),
         ("seats", "100.01"),
         ("calls", "3.50"),
     ]
     assert str(found.total.amount) == "203.51"
     with pytest.raises(errors.InvalidSubscription):
-        preview.quote(organisation=tenant, plan_id=plan.pk, usage={"seats": Decimal(1)})
+        quoting.quote(
+            organisation=tenant, plan_id=plan.pk, usage=[quoting.Measured(component="seats", quantity=Decimal(1))]
+        )
