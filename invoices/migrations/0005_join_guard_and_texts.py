@@ -4,11 +4,9 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('invoices', '0004_credit_guard'),
-        ('invoices', '0004_texts'),
+        ("invoices", "0004_credit_guard"),
+        ("invoices", "0004_texts"),
     ]
 
-    operations = [
-    ]
+    operations = []

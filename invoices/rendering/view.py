@@ -263,15 +263,17 @@ def _line(line: InvoiceLine, currency: str, language: str) -> Line:
     if line.period_start and line.period_end:
         start, end = (formats.day(value, language, currency) for value in (line.period_start, line.period_end))
         notes.append(f"{start} – {end}" if start != end else start)
-    notes += _tier_notes(line.details, currency, language)
+    tiers = _tier_notes(line.details, currency, language)
     quantity = formats.quantity(line.quantity, language, currency)
     return Line(
         position=line.position,
         description=line.description,
-        notes=notes,
+        notes=notes + tiers,
         code=line.tax_code,
         quantity=f"{quantity} {line.unit}".strip(),
-        unit_price=formats.unit_price(line.unit_price, currency, language),
+        unit_price=""
+        if tiers
+        else formats.unit_price(line.unit_price, currency, language),  # several; the notes say which
         tax_rate=formats.percent(line.tax_rate, language) if line.tax_letter != "O" else "–",
         amount=formats.number(line.amount, language),
     )

@@ -264,3 +264,27 @@ def test_only_a_picture_is_a_logo(school):
     html = invoice_html(Invoice.objects.get(pk=invoice.pk))
     assert "display:none" not in html
     assert b"/Image" in render_invoice(invoice.pk)
+
+
+@pytest.mark.django_db
+def test_a_line_of_several_tiers_says_each_price_and_no_average():
+    tiers = tuple(
+        {"kind": "tier", "up_to": up_to, "quantity": quantity, "unit_price": price, "flat_fee": "0", "amount": amount}
+        for up_to, quantity, price, amount in (
+            ("10000", "10000", "0.5", "5000.00"),
+            (None, "1000", "0.25", "250.00"),
+        )
+    )
+    calls = line(
+        "5250.00",
+        description="API calls",
+        quantity=Decimal(11000),
+        unit_price=Decimal("0.477272727273"),
+        details=tiers,
+    )
+
+    text = pages(render_invoice(issue(make_customer(make_organisation()), calls).pk))[0]
+
+    assert "10,000 × 0.50 = 5,000.00" in text
+    assert "1,000 × 0.25 = 250.00" in text
+    assert "0.477272727273" not in text
