@@ -1,5 +1,7 @@
 """The product's own processes on this machine, and in which order they start."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from config.local import libraries, places
 from config.local.errors import CannotStart
@@ -22,6 +25,7 @@ TASK_PROCESSES = 3  # one more than cores: a clock that waits for the database l
 HOST = "127.0.0.1"
 # Where to look for free ports: far enough apart that two searches never meet.
 WEB_PORT, SIMULATOR_PORT, INBOX_PORT, SMTP_PORT = 8000, 8100, 8200, 8300
+LAST_ADDRESSES = "addresses.json"
 NOT_FOR_OTHERS = ("MUNIM_ENV", "MUNIM_READY_DIR", "PYTHONUNBUFFERED")
 
 
@@ -32,6 +36,7 @@ class Stack:
     services: Services
     fresh: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)  # addresses of the start before this one
     ready_dir: Path = field(default_factory=lambda: places.var_dir() / "ready")
 
     def start(self) -> None:
@@ -40,15 +45,13 @@ class Stack:
         with self.services.progress.step("migrate"):
             self.manage("migrate", "--no-input", "--verbosity", "0")
         with self.services.progress.step("web, worker, beat, mail, gateways"):
-            waits = [
-                self._simulator(),
-                self._mail_catcher(),
-                self._web(),
-                self._worker(),
-                self._beat(),
-            ]
+            waits = [self._web(), self._worker(), self._beat(), self._mail_catcher()]
+            wait = self.services.family.wait_until
+            wait(*waits.pop(0), seconds=120)
+            waits.append(self._simulator())  # it sends what it had not sent, so web is there first
             for child, is_ready in waits:
-                self.services.family.wait_until(child, is_ready, seconds=120)
+                wait(child, is_ready, seconds=120)
+        self._remember_addresses()
 
     @property
     def address_file(self) -> Path:
@@ -70,8 +73,9 @@ class Stack:
             raise CannotStart(f"manage.py {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
 
     def _choose_addresses(self) -> None:
-        web = places.free_port(preferred=int(os.environ.get("MUNIM_PORT") or WEB_PORT))
-        simulator = places.free_port(preferred=SIMULATOR_PORT)
+        self.last = {} if self.fresh else last_addresses()
+        web = places.free_port(preferred=int(os.environ.get("MUNIM_PORT") or self.last.get("web", WEB_PORT)))
+        simulator = places.free_port(preferred=int(self.last.get("simulator", SIMULATOR_PORT)))
         inbox, smtp = places.free_port(preferred=INBOX_PORT), places.free_port(preferred=SMTP_PORT)
         simulator_url = f"http://{HOST}:{simulator}"
         chosen = {
@@ -101,6 +105,11 @@ class Stack:
         self.address_file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         self.services.leftovers.append(self.address_file)
 
+    def _remember_addresses(self) -> None:
+        """Keep what letters and gateways were told, so that the next start answers there again."""
+        kept = {"web": self.ports["web"], "simulator": self.ports["simulator"], "PUBLIC_URL": self.env["PUBLIC_URL"]}
+        (places.var_dir() / LAST_ADDRESSES).write_text(json.dumps(kept))
+
     def _spawn(self, name: str, *command: str | Path, death_signal: int = signal.SIGTERM) -> Child:
         return self.services.family.spawn(
             name, [sys.executable, "-m", *command], env=self.env, death_signal=death_signal
@@ -109,7 +118,15 @@ class Stack:
     def _simulator(self) -> tuple[Child, Callable[[], bool]]:
         port = str(self.ports["simulator"])
         seed = os.environ.get("MUNIM_SIMULATOR_SEED", "1")
-        child = self._spawn("simulator", "payments.simulator", "--host", HOST, "--port", port, "--seed", seed)
+        state = places.var_dir() / "simulator"
+        if self.fresh:
+            shutil.rmtree(state, ignore_errors=True)
+        moved = ("--moved", self.last["PUBLIC_URL"], self.env["PUBLIC_URL"]) if "PUBLIC_URL" in self.last else ()
+        child = self._spawn(
+            "simulator",
+            *("payments.simulator", "--host", HOST, "--port", port, "--seed", seed),
+            *("--state", state / "state.journal", *moved),
+        )
         return child, lambda: answers(f"http://{HOST}:{port}/healthz")
 
     def _mail_catcher(self) -> tuple[Child, Callable[[], bool]]:
@@ -147,6 +164,13 @@ class Stack:
     def _beat(self) -> tuple[Child, Callable[[], bool]]:
         child = self._spawn("beat", "celery", "-A", "config.celery", "beat", "--loglevel", "INFO", "--pidfile=")
         return child, (self.ready_dir / "beat").exists
+
+
+def last_addresses() -> dict[str, Any]:
+    """Return what the last start of this checkout used; empty when there was none."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((places.var_dir() / LAST_ADDRESSES).read_text()))
+    return {}
 
 
 def answers(url: str) -> bool:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-Job = Callable[[], None]
+from payments.simulator.parts import Marks, Table
+
+Handler = Callable[..., None]
+Job = tuple[int, str, tuple[Any, ...]]  # when, the handler's name, its arguments (what JSON can hold)
+
+HANDLERS: dict[str, Handler] = {}
+
+
+def job(name: str) -> Callable[[Handler], Handler]:
+    """Let the clock call this function as ``name``: jobs are kept by name, so that they outlive the process."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS[name] = handler
+        return handler
+
+    return register
 
 
 class ClockWentBack(Exception):
@@ -15,38 +30,48 @@ class ClockWentBack(Exception):
 
 
 class VirtualClock:
-    """Seconds since 1970, and the jobs that wait for their time."""
+    """Seconds since 1970, and the jobs that wait for their time; ``run`` gets a job's name and arguments."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, run: Callable[[str, tuple[Any, ...]], None], marks: Marks) -> None:
         self.now = now
-        self._jobs: list[tuple[int, int, Job]] = []
-        self._order = itertools.count()
+        self.jobs: Table[Job] = Table(marks, "jobs", list, lambda raw: (raw[0], raw[1], tuple(raw[2])))
+        self.made = 0
+        self._run = run
+        self._heap: list[tuple[int, int]] = []
 
-    def at(self, due: int, job: Job) -> None:
-        """Run ``job`` when the clock reaches ``due`` (at the next move if that is past)."""
-        heapq.heappush(self._jobs, (due, next(self._order), job))
+    def at(self, due: int, name: str, *arguments: Any) -> None:
+        """Run the job when the clock reaches ``due`` (at the next move if that is past)."""
+        self.made += 1
+        self.jobs[str(self.made)] = (due, name, arguments)
+        heapq.heappush(self._heap, (due, self.made))
 
-    def after(self, seconds: int, job: Job) -> None:
-        """Run ``job`` ``seconds`` from now."""
-        self.at(self.now + seconds, job)
+    def after(self, seconds: int, name: str, *arguments: Any) -> None:
+        """Run the job ``seconds`` from now."""
+        self.at(self.now + seconds, name, *arguments)
 
     def advance_to(self, target: int) -> int:
         """Move forward to ``target``, running due jobs each at its own time; returns how many ran."""
         if target < self.now:
             raise ClockWentBack(f"the clock stands at {iso(self.now)} and only goes forward")
         ran = 0
-        while self._jobs and self._jobs[0][0] <= target:
-            due, _, job = heapq.heappop(self._jobs)
+        while self._heap and self._heap[0][0] <= target:
+            due, number = heapq.heappop(self._heap)
+            _, name, arguments = self.jobs.pop(str(number))
             self.now = max(self.now, due)
-            job()
+            self._run(name, arguments)
             ran += 1
         self.now = target
         return ran
 
+    def rebuild(self) -> None:
+        """Put the jobs in order after they were taken up from a state file."""
+        self._heap = [(due, int(number)) for number, (due, _, _) in self.jobs.items()]
+        heapq.heapify(self._heap)
+
     @property
     def next_due(self) -> int | None:
         """When the next job waits, or None."""
-        return self._jobs[0][0] if self._jobs else None
+        return self._heap[0][0] if self._heap else None
 
 
 def iso(seconds: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from payments.simulator.ids import Dice
 from payments.simulator.wire import Request
 
 Json = dict[str, Any]
@@ -51,8 +51,17 @@ class Faults:
     rules: list[Rule] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
+        self._dice = Dice(f"faults {self.seed}")
         self._made = 0
+
+    def kept(self) -> Json:
+        """What a state file has to hold."""
+        return {"made": self._made, "thrown": self._dice.thrown, "rules": [rule.as_json() for rule in self.rules]}
+
+    def restore(self, kept: Json) -> None:
+        """Take up what ``kept`` told."""
+        self._made, self._dice.thrown = kept["made"], kept["thrown"]
+        self.rules = [Rule(**{**raw, "path": re.compile(raw["path"])}) for raw in kept["rules"]]
 
     def add(self, raw: Json) -> Rule:
         """Add a rule. Without nth, count and probability it hits the next matching call once."""
@@ -85,7 +94,7 @@ class Faults:
                 continue
             rule.seen += 1
             in_window = rule.seen >= rule.first and (rule.count is None or rule.seen < rule.first + rule.count)
-            if hit is None and in_window and (rule.probability >= 1 or self._random.random() < rule.probability):
+            if hit is None and in_window and (rule.probability >= 1 or self._dice.random() < rule.probability):
                 rule.fired += 1
                 hit = rule
         return hit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 class InstrumentRefused(Exception):
@@ -35,6 +36,11 @@ class Instrument:
     authentication: str = "none"  # none | unless_set_up | always
     saved_charge: str | None = None  # reason once it is saved, when it differs
     then: str = ""  # "dispute": disputed right after the charge
+
+
+def taken_up(raw: dict[str, Any]) -> Instrument:
+    """An instrument as a state file knows it."""
+    return Instrument(**{**raw, "card": Card(**raw["card"]) if raw["card"] else None})
 
 
 _RAZORPAY_FAILURES = {

@@ -5,8 +5,10 @@ Tests compare the product's ledger with this one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from payments.simulator.parts import Log, Marks, Table
 
 Json = dict[str, Any]
 
@@ -40,12 +42,19 @@ class ObjectTotals:
         return dict(self.__dict__)
 
 
-@dataclass
+def _entry(raw: Any) -> Entry:
+    *plain, postings = raw
+    return Entry(*plain, tuple((account, amount) for account, amount in postings))
+
+
 class TruthLedger:
     """Entries of one merchant account at the gateway."""
 
-    entries: list[Entry] = field(default_factory=list)
-    objects: dict[str, ObjectTotals] = field(default_factory=dict)
+    def __init__(self, marks: Marks) -> None:
+        self.entries: Log[Entry] = Log(marks, "entries", lambda entry: list(entry.__dict__.values()), _entry)
+        self.objects: Table[ObjectTotals] = Table(
+            marks, "totals", ObjectTotals.as_json, lambda raw: ObjectTotals(**raw)
+        )
 
     def post(self, *, at: int, kind: str, ref: str, parent: str, currency: str, moves: dict[str, int]) -> None:
         """Append an entry; refuses one that does not balance."""

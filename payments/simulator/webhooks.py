@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import heapq
 import hmac
-import http.client
-import itertools
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+
+from payments.simulator.ids import Dice
+from payments.simulator.parts import Facts, Marks, Table
+from payments.simulator.sender import Sender
 
 Json = dict[str, Any]
 
-ANSWER_SECONDS = 5.0
 GIVE_UP_AFTER = {"razorpay": 86_400, "stripe": 3 * 86_400}
 KEEP_EVENTS_FOR = 30 * 86_400
+TELL_EVERY = 0.05  # seconds between two notes of outcomes while there is more to send
 
 
 @dataclass
@@ -74,12 +74,27 @@ class Event:
 
 
 @dataclass(order=True)
-class _Delivery:
+class Delivery:
+    """One event to be sent once."""
+
     not_before: float
-    seq: int
-    event: Event = field(compare=False)
+    number: int
+    event_id: str = field(compare=False)
     spoil: str = field(compare=False, default="")
     tries: int = field(compare=False, default=0)
+
+    def kept(self) -> list[Any]:
+        """What a state file has to hold."""
+        return [self.number, self.event_id, self.spoil, self.tries]
+
+
+def _kept_event(event: Event) -> list[Any]:
+    return [event.id, event.account_id, event.provider, event.kind, event.at, event.secret, event.since, event.state,
+            event.attempts, event.answers]  # fmt: skip
+
+
+def _taken_up(raw: list[Any]) -> Event:
+    return Event(*raw[:4], b"", *raw[4:])
 
 
 def razorpay_headers(*, event: Event, secret: str, body: bytes) -> dict[str, str]:
@@ -101,18 +116,23 @@ def stripe_headers(*, body: bytes, secrets: list[str], at: int) -> dict[str, str
 class Outbox:
     """Queue and threads of one account's endpoint."""
 
-    def __init__(self, *, endpoint: Endpoint, seed: int, on_failure: Callable[[Event], None],
-                 now: Callable[[], int]) -> None:  # fmt: skip
+    def __init__(self, *, endpoint: Endpoint, seed: int, marks: Marks, now: Callable[[], int],
+                 on_failure: Callable[[Event, Delivery], None], tell: Callable[[], None]) -> None:  # fmt: skip
         self.endpoint = endpoint
-        self.events: dict[str, Event] = {}
+        self.events: Table[Event] = Table(marks, "events", _kept_event, _taken_up)
+        self.bodies: Facts[bytes] = Facts(marks, "bodies", bytes.decode, str.encode)
+        self.deliveries: Table[Delivery] = Table(marks, "deliveries", Delivery.kept, lambda raw: Delivery(0.0, *raw))
+        self.dice = Dice(f"order {seed}")
         self._age: deque[tuple[int, str]] = deque()
-        self._heap: list[_Delivery] = []
-        self._order = itertools.count()
-        self._random = random.Random(seed)
+        self._heap: list[Delivery] = []
+        self._held: list[Delivery] = []
+        self._made = 0
         self._ready = threading.Condition()
         self._threads = 0
         self._in_flight = 0
         self._on_failure = on_failure
+        self._tell = tell
+        self._told_at = 0.0
         self._now = now
 
     def emit(self, event: Event) -> None:
@@ -131,20 +151,41 @@ class Outbox:
             self.push(event, spoil=spoil if copy == 0 else "")
 
     def push(self, event: Event, *, spoil: str = "", delay: float = 0.0) -> None:
-        """Queue one delivery."""
+        """Queue one delivery; it is sent when the world's lock is given back."""
         point = self.endpoint
         delay += point.delay_ms / 1000
-        with self._ready:
-            if point.reorder:
-                delay += self._random.random() * 0.03
-            event.state = "queued"
-            heapq.heappush(self._heap, _Delivery(time.monotonic() + delay, next(self._order), event, spoil))
-            self._wake()
+        if point.reorder:
+            delay += self.dice.random() * 0.03
+        event.state = "queued"
+        self.events.touch(event.id)
+        self._made += 1
+        delivery = Delivery(time.monotonic() + delay, self._made, event.id, spoil)
+        self.deliveries[str(self._made)] = delivery
+        self._held.append(delivery)
+
+    def release(self) -> None:
+        """Let go what was queued: the caller has written down what it tells about."""
+        if self._held:
+            with self._ready:
+                for delivery in self._held:
+                    heapq.heappush(self._heap, delivery)
+                    self._wake()
+            self._held.clear()
+
+    def rebuild(self) -> None:
+        """Queue again what was not sent when the state file was written for the last time."""
+        for name, body in self.bodies.items():
+            event = self.events.peek(name)
+            if event is not None:
+                event.body = body
+        self._age = deque((event.at, event.id) for event in self.events.values())
+        self._held = list(self.deliveries.values())
+        self._made = max((delivery.number for delivery in self._held), default=0)
 
     def pending(self) -> int:
         """Queued or being sent now; deliveries that wait for the virtual clock are not counted."""
         with self._ready:
-            return len(self._heap) + self._in_flight
+            return len(self._heap) + len(self._held) + self._in_flight
 
     def counts(self) -> dict[str, int]:
         """Events by state."""
@@ -157,6 +198,7 @@ class Outbox:
         """Forget everything that was not sent."""
         with self._ready:
             self._heap.clear()
+            self._held.clear()
         self.events.clear()
         self._age.clear()
 
@@ -165,9 +207,12 @@ class Outbox:
 
     def _remember(self, event: Event) -> None:
         self.events[event.id] = event
+        self.bodies[event.id] = event.body
         self._age.append((event.at, event.id))
         while self._age and self._age[0][0] < event.at - KEEP_EVENTS_FOR:
-            self.events.pop(self._age.popleft()[1], None)
+            old = self._age.popleft()[1]
+            self.events.pop(old, None)
+            self.bodies.pop(old, None)
 
     def _wake(self) -> None:
         if self._threads < max(1, self.endpoint.workers):
@@ -176,16 +221,16 @@ class Outbox:
         self._ready.notify()
 
     def _work(self) -> None:
-        sender = _Sender()
+        sender = Sender()
         while (delivery := self._next()) is not None:
-            ok = False
+            event, ok = self.events.peek(delivery.event_id), False
             try:
-                ok = self._send(sender, delivery)
+                ok = event is not None and self._send(sender, event, delivery)
             finally:
-                self._after(delivery, ok=ok)
+                self._after(event, delivery, ok=ok)
         sender.close()
 
-    def _next(self) -> _Delivery | None:
+    def _next(self) -> Delivery | None:
         """The next delivery whose time has come; None after two idle seconds (the thread ends)."""
         idle_until = time.monotonic() + 2.0
         with self._ready:
@@ -200,8 +245,8 @@ class Outbox:
                 until = self._heap[0].not_before if self._heap else idle_until
                 self._ready.wait(max(0.0, until - now))
 
-    def _send(self, sender: _Sender, delivery: _Delivery) -> bool:
-        event, point = delivery.event, self.endpoint
+    def _send(self, sender: Sender, event: Event, delivery: Delivery) -> bool:
+        point = self.endpoint
         body = event.body
         if event.provider == "razorpay":
             headers = razorpay_headers(event=event, secret=event.secret, body=body)
@@ -218,12 +263,14 @@ class Outbox:
         event.answers.append(status)
         return 200 <= status < 300
 
-    def _after(self, delivery: _Delivery, *, ok: bool) -> None:
-        event = delivery.event
+    def _after(self, event: Event | None, delivery: Delivery, *, ok: bool) -> None:
+        """Note the outcome: sent, to be tried again soon, or given to the virtual clock."""
         delivery.tries += 1
         fail = False
         with self._ready:
-            if ok:
+            if event is None:
+                ok = True  # forgotten meanwhile: nothing to send
+            elif ok:
                 event.state = "delivered"
             elif delivery.tries <= self.endpoint.quick_retries:
                 delivery.not_before = time.monotonic() + 0.3 * delivery.tries
@@ -231,49 +278,23 @@ class Outbox:
             elif event.state != "delivered":
                 event.state = "waiting"
                 fail = True
-        if fail:
-            self._on_failure(event)  # takes the world's lock: not while we hold ours
+            else:
+                ok = True  # another copy arrived
+        if fail and event is not None:
+            self._on_failure(event, delivery)  # takes the world's lock: not while we hold ours
+        else:
+            self.note(event, delivery, done=ok)
+            if not self._heap or time.monotonic() - self._told_at > TELL_EVERY:
+                self._told_at = time.monotonic()
+                self._tell()
         with self._ready:
             self._in_flight -= 1
 
-
-class _Sender:
-    """A kept connection to one host."""
-
-    def __init__(self) -> None:
-        self._connection: http.client.HTTPConnection | None = None
-        self._place: tuple[str, str] = ("", "")
-
-    def post(self, url: str, body: bytes, headers: dict[str, str]) -> int:
-        """Status of the answer; 0 when there was none within five seconds."""
-        parts = urlsplit(url)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"Content-Type": "application/json", **headers}
-        for fresh in (False, True):  # a kept connection may have been closed by the other side
-            connection = self._open(parts.scheme, parts.netloc, fresh=fresh)
-            reused = connection.sock is not None
-            try:
-                connection.request("POST", path, body, headers)
-                answer = connection.getresponse()
-                answer.read()
-                return answer.status
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if not reused or isinstance(error, TimeoutError):
-                    return 0
-        return 0
-
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _open(self, scheme: str, place: str, *, fresh: bool) -> http.client.HTTPConnection:
-        if fresh or self._place != (scheme, place):
-            self.close()
-        if self._connection is None:
-            kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(place, timeout=ANSWER_SECONDS)
-            self._place = (scheme, place)
-        return self._connection
+    def note(self, event: Event | None, delivery: Delivery, *, done: bool) -> None:
+        """Mark what has changed for the state file."""
+        if event is not None:
+            self.events.touch(event.id)
+        if done:
+            self.deliveries.pop(str(delivery.number), None)
+        else:
+            self.deliveries.touch(str(delivery.number))

@@ -13,6 +13,7 @@ from payments.simulator import fees, server, wire, workdays
 from payments.simulator.clock import ClockWentBack, VirtualClock, iso, parse_iso
 from payments.simulator.idempotency import IdempotencyStore, KeyInUse, KeyMismatch
 from payments.simulator.instruments import luhn_ok, network_of
+from payments.simulator.parts import Marks
 from payments.simulator.stripe_api import search
 from payments.simulator.stripe_api.errors import StripeError
 from payments.simulator.truth import TruthLedger
@@ -50,9 +51,16 @@ def test_stripe_fees_follow_the_currency_exponent(amount: int, currency: str, fe
 
 
 def test_jobs_run_in_order_at_their_own_time() -> None:
-    clock, seen = VirtualClock(100), list[tuple[str, int]]()
-    clock.at(130, lambda: seen.append(("b", clock.now)))
-    clock.at(110, lambda: (seen.append(("a", clock.now)), clock.after(5, lambda: seen.append(("c", clock.now)))))
+    seen = list[tuple[str, int]]()
+
+    def run(name: str, arguments: tuple[int, ...]) -> None:
+        seen.append((name, clock.now))
+        for seconds in arguments:
+            clock.after(seconds, "c")
+
+    clock = VirtualClock(100, run, Marks())
+    clock.at(130, "b")
+    clock.at(110, "a", 5)
 
     assert clock.advance_to(150) == 3
 
@@ -109,14 +117,14 @@ def test_search_refuses_what_it_cannot_read(query: str) -> None:
 
 
 def test_the_ledger_refuses_an_unbalanced_entry() -> None:
-    truth = TruthLedger()
+    truth = TruthLedger(Marks())
     with pytest.raises(AssertionError, match="unbalanced"):
         truth.post(at=0, kind="x", ref="r", parent="p", currency="INR", moves={"a": 1, "b": -2})
     assert not truth.entries
 
 
 def test_idempotency_claims_replays_refuses_and_forgets() -> None:
-    store, answer = IdempotencyStore(100), wire.Response(200)
+    store, answer = IdempotencyStore(Marks(), 100), wire.Response(200)
     assert store.begin(key="k", fingerprint="f", now=0) is None
     with pytest.raises(KeyInUse):
         store.begin(key="k", fingerprint="f", now=1)

@@ -21,7 +21,7 @@ KNOBS = {"enabled": bool, "reorder": bool, "duplicate": int, "lose": int, "tampe
 def account_named(world: World, name: Any) -> Account:
     """By account id or key id; a lone account needs no name."""
     if not name and len(world.accounts) == 1:
-        return next(iter(world.accounts.values()))
+        name = next(iter(world.accounts))
     account = world.find_account(str(name))
     if account is None:
         raise Refused(404, f"no account {name!r}: give the id or the key_id of a registered account")
@@ -82,6 +82,6 @@ def describe(account: Account) -> Json:
     return {
         "id": account.id, "provider": account.provider, "key_id": account.key_id, "name": account.name,
         "settlement_currency": account.currency, "webhook_url": point.url, "webhook_enabled": point.enabled,
-        "objects": {kind: len(items) for kind, items in account.store.items()},
+        "objects": {kind: len(items) for kind, items in account.store.items() if items},
         "webhooks": account.outbox.counts(),
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +95,7 @@ def _program(world: World, request: Request, body: Json, path: dict[str, str]) -
         wanted = [ALIASES.get(str(item), str(item)) for item in body["behaviour"]]
         for item in wanted:
             _check_behaviour(account, item)
-        account.behaviours[path["id"]] = deque(wanted)
+        account.behaviours[path["id"]] = wanted
     return {"id": path["id"], "behaviour": list(account.behaviours.get(path["id"], ()))}
 
 

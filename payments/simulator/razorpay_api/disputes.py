@@ -9,7 +9,7 @@ from payments.simulator.razorpay_api import shapes
 from payments.simulator.razorpay_api.errors import RazorpayError
 from payments.simulator.razorpay_api.events import tell
 from payments.simulator.razorpay_api.payments import recon_row
-from payments.simulator.world import Account, SettlementRow, World
+from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
@@ -68,4 +68,4 @@ def _move(world: World, account: Account, payment: Json, dispute: Json, amount: 
                     at=world.clock.now, amount=abs(base), debit=max(base, 0) + fee, credit=max(-base, 0),
                     fee=fee)  # fmt: skip
     row.update(dispute_id=dispute["id"], description=f"dispute {dispute['id']}")
-    account.unsettled.append(SettlementRow(payment["id"], -base - fee, "INR", world.clock.now, row))
+    account.owe(parent=payment["id"], net=-base - fee, currency="INR", due=world.clock.now, data=row)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from payments.simulator.clock import job
 from payments.simulator.razorpay_api import shapes, tokens
 from payments.simulator.razorpay_api.call import Call, check_amount, check_currency, check_notes
 from payments.simulator.razorpay_api.errors import RazorpayError, invalid, not_found
 from payments.simulator.razorpay_api.events import tell
+from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
@@ -163,14 +165,19 @@ def create_link(call: Call) -> Json:
     if reference:
         account.indexed("link", reference).append(entity["id"])
     if entity["expire_by"]:
-        call.world.clock.at(int(entity["expire_by"]), lambda: _end_link(call, entity, "expired"))
+        call.world.clock.at(int(entity["expire_by"]), "razorpay.link", account.id, entity["id"])
     return entity
 
 
-def _end_link(call: Call, link: Json, status: str) -> None:
+@job("razorpay.link")
+def _expire_link(world: World, account: Account, link_id: str) -> None:
+    _end_link(world, account, account.of("links")[link_id], "expired")
+
+
+def _end_link(world: World, account: Account, link: Json, status: str) -> None:
     if link["status"] == "created":
-        link.update({"status": status, f"{status}_at": call.world.clock.now, "updated_at": call.world.clock.now})
-        tell(call.world, call.account, f"payment_link.{status}", payment_link=link)
+        link.update({"status": status, f"{status}_at": world.clock.now, "updated_at": world.clock.now})
+        tell(world, account, f"payment_link.{status}", payment_link=link)
 
 
 def list_links(call: Call) -> Json:
@@ -185,5 +192,5 @@ def cancel_link(call: Call) -> Json:
     link = call.find("links")
     if link["status"] != "created":
         raise RazorpayError(f"Payment Link cannot be cancelled in {link['status']} state")
-    _end_link(call, link, "cancelled")
+    _end_link(call.world, call.account, link, "cancelled")
     return link

@@ -7,11 +7,12 @@ import hmac
 from typing import Any
 
 from payments.simulator import fees, workdays
+from payments.simulator.clock import job
 from payments.simulator.instruments import Instrument
 from payments.simulator.razorpay_api import shapes
 from payments.simulator.razorpay_api.errors import REASONS, RazorpayError, refused
 from payments.simulator.razorpay_api.events import tell
-from payments.simulator.world import Account, SettlementRow, World
+from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
@@ -41,17 +42,19 @@ def resolve(*, world: World, account: Account, payment: Json, outcome: str) -> N
         authorize(world=world, account=account, payment=payment)
     elif word == "pending":
         seconds, _, then = rest.partition(":")
-        world.clock.after(int(seconds), lambda: _finish(world, account, payment, then or "ok"))
+        world.clock.after(int(seconds), "razorpay.payment", account.id, payment["id"], then or "ok")
     elif word == "late":
         fail(world=world, account=account, payment=payment, reason="payment_timed_out")
-        world.clock.after(60 * int(rest), lambda: _finish(world, account, payment, "ok"))
+        world.clock.after(60 * int(rest), "razorpay.payment", account.id, payment["id"], "ok")
     elif word == "abandoned":
-        world.clock.after(BANK_ANSWERS_WITHIN, lambda: _finish(world, account, payment, "payment_timed_out"))
+        world.clock.after(BANK_ANSWERS_WITHIN, "razorpay.payment", account.id, payment["id"], "payment_timed_out")
     else:
         fail(world=world, account=account, payment=payment, reason=word)
 
 
-def _finish(world: World, account: Account, payment: Json, outcome: str) -> None:
+@job("razorpay.payment")
+def _finish(world: World, account: Account, payment_id: str, outcome: str) -> None:
+    payment = account.of("payments")[payment_id]
     if payment["status"] in {"created", "failed"}:
         resolve(world=world, account=account, payment=payment, outcome=outcome)
 
@@ -67,7 +70,7 @@ def authorize(*, world: World, account: Account, payment: Json) -> None:
         capture(world=world, account=account, payment=payment)
     else:
         expires = max(payment["created_at"] + AUTHORISED_FOR, world.clock.now)
-        world.clock.at(expires, lambda: _release(world, account, payment))
+        world.clock.at(expires, "razorpay.release", account.id, payment["id"])
 
 
 def capture(*, world: World, account: Account, payment: Json) -> None:
@@ -82,7 +85,7 @@ def capture(*, world: World, account: Account, payment: Json) -> None:
     if base:
         account.truth.captured(at=world.clock.now, ref=payment["id"], currency="INR", amount=base,
                                fee=fee.total, tax=fee.tax)  # fmt: skip
-        account.unsettled.append(_row(world, account, payment, order, base))
+        _owe(world, account, payment, order, base)
     told = shapes.with_card(account, payment)
     tell(world, account, "payment.captured", payment=told)
     tell(world, account, "order.paid", payment=told, order=order)
@@ -122,8 +125,10 @@ def signature(account: Account, payment: Json) -> str:
     return hmac.new(account.key_secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def _release(world: World, account: Account, payment: Json) -> None:
+@job("razorpay.release")
+def _release(world: World, account: Account, payment_id: str) -> None:
     """Three days and not captured: the money goes back by itself and was never ours."""
+    payment = account.of("payments")[payment_id]
     if payment["status"] != "authorized" or payment["amount"] == 0:
         return
     payment.update(status="refunded", amount_refunded=payment["amount"], refund_status="full")
@@ -134,7 +139,7 @@ def _release(world: World, account: Account, payment: Json) -> None:
     tell(world, account, "refund.processed", refund=entity, payment=shapes.with_card(account, payment))
 
 
-def _row(world: World, account: Account, payment: Json, order: Json, base: int) -> SettlementRow:
+def _owe(world: World, account: Account, payment: Json, order: Json, base: int) -> None:
     days = 7 if payment["international"] else account.options.settlement_days
     captured_on = workdays.local_date(world.clock.now, account.zone)
     due_on = workdays.add_workdays(captured_on, days, account.is_workday)
@@ -143,7 +148,7 @@ def _row(world: World, account: Account, payment: Json, order: Json, base: int) 
                      fee=payment["fee"], tax=payment["tax"])  # fmt: skip
     data.update(payment_id=None, description=payment["description"], order_receipt=order["receipt"])
     due = workdays.start_of(due_on, account.zone)
-    return SettlementRow(payment["id"], base - payment["fee"], "INR", due, data)
+    account.owe(parent=payment["id"], net=base - payment["fee"], currency="INR", due=due, data=data)
 
 
 def recon_row(*, account: Account, payment: Json, kind: str, entity_id: str, at: int, amount: int,

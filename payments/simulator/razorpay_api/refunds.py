@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from payments.simulator import fees
+from payments.simulator.clock import job
 from payments.simulator.razorpay_api import shapes
 from payments.simulator.razorpay_api.errors import RazorpayError, invalid
 from payments.simulator.razorpay_api.events import tell
 from payments.simulator.razorpay_api.payments import recon_row
-from payments.simulator.world import Account, SettlementRow, World
+from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
@@ -30,7 +31,7 @@ def create(*, world: World, account: Account, payment: Json, body: Json) -> Json
     _move(world, account, payment, entity, amount)
     tell(world, account, "refund.created", refund=entity, payment=shapes.with_card(account, payment))
     if account.options.refund_seconds:
-        world.clock.after(account.options.refund_seconds, lambda: process(world, account, entity))
+        world.clock.after(account.options.refund_seconds, "razorpay.refund", account.id, entity["id"])
     else:
         process(world, account, entity)
     return entity
@@ -43,6 +44,11 @@ def process(world: World, account: Account, refund: Json) -> None:
     refund.update(status="processed", acquirer_data={"arn": world.ids.digits(14)})
     payment = account.of("payments")[refund["payment_id"]]
     tell(world, account, "refund.processed", refund=refund, payment=shapes.with_card(account, payment))
+
+
+@job("razorpay.refund")
+def _process(world: World, account: Account, refund_id: str) -> None:
+    process(world, account, account.of("refunds")[refund_id])
 
 
 def fail(world: World, account: Account, refund: Json) -> None:
@@ -86,4 +92,4 @@ def _move(world: World, account: Account, payment: Json, refund: Json, amount: i
                     amount=abs(base), debit=max(base, 0), credit=max(-base, 0))  # fmt: skip
     if amount < 0:
         row["description"] = f"reversal of {refund['id']}"
-    account.unsettled.append(SettlementRow(payment["id"], -base, "INR", world.clock.now, row))
+    account.owe(parent=payment["id"], net=-base, currency="INR", due=world.clock.now, data=row)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from payments.simulator import workdays
+from payments.simulator.clock import job
 from payments.simulator.razorpay_api import shapes
 from payments.simulator.razorpay_api.errors import invalid
 from payments.simulator.razorpay_api.events import tell
@@ -21,13 +22,13 @@ def schedule(world: World, account: Account) -> None:
     """Book the next daily run."""
     today = workdays.start_of(workdays.local_date(world.clock.now, account.zone), account.zone)
     due = today + SETTLES_AT
-    world.clock.at(due if due > world.clock.now else due + workdays.DAY, lambda: _daily(world, account))
+    world.clock.at(due if due > world.clock.now else due + workdays.DAY, "razorpay.settle", account.id)
 
 
+@job("razorpay.settle")
 def _daily(world: World, account: Account) -> None:
-    if world.accounts.get(account.id) is account:
-        run(world, account)
-        schedule(world, account)
+    run(world, account)
+    schedule(world, account)
 
 
 def run(world: World, account: Account) -> Json | None:
@@ -39,9 +40,7 @@ def run(world: World, account: Account) -> Json | None:
     amount = sum(row.net for row in due)
     if amount <= 0:
         return None
-    taken = {id(row) for row in due}
-    account.unsettled = [row for row in account.unsettled if id(row) not in taken]
-    utr = f"AXISN{today:%y%j}{next(world.serial) % 1_000_000:06d}"
+    utr = f"AXISN{today:%y%j}{world.next_serial() % 1_000_000:06d}"
     entity = shapes.settlement(world=world, amount=amount, fees=sum(row.data["fee"] for row in due),
                                tax=sum(row.data["tax"] for row in due), utr=utr)  # fmt: skip
     _book(world, account, entity, due)
@@ -51,7 +50,7 @@ def run(world: World, account: Account) -> Json | None:
 
 def _book(world: World, account: Account, entity: Json, rows: list[SettlementRow]) -> None:
     account.of("settlements")[entity["id"]] = entity
-    account.settled[entity["id"]] = rows
+    account.settle(rows, entity["id"])
     for row in rows:
         row.data.update(settled=True, settled_at=world.clock.now, settlement_id=entity["id"],
                         settlement_utr=entity["utr"], on_hold=False)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from payments.simulator.clock import job
 from payments.simulator.instruments import Instrument
 from payments.simulator.razorpay_api import payments, shapes
 from payments.simulator.razorpay_api.errors import REASONS, RazorpayError, missing, not_found, refused
@@ -34,7 +35,7 @@ def create(*, world: World, account: Account, customer_id: str, instrument: Inst
     if status == "initiated":
         return entity
     if wait:
-        world.clock.after(wait, lambda: _set_if_initiated(world, account, entity, status))
+        world.clock.after(wait, "razorpay.mandate", account.id, entity["id"], status)
     else:
         set_status(world=world, account=account, token=entity, status=status)
     return entity
@@ -50,8 +51,10 @@ def set_status(*, world: World, account: Account, token: Json, status: str) -> N
     tell(world, account, f"token.{status}", token=token)
 
 
-def _set_if_initiated(world: World, account: Account, token: Json, status: str) -> None:
-    if token["recurring_details"]["status"] == "initiated":
+@job("razorpay.mandate")
+def _set_if_initiated(world: World, account: Account, token_id: str, status: str) -> None:
+    token = account.of("tokens").get(token_id)
+    if token is not None and token["recurring_details"]["status"] == "initiated":
         set_status(world=world, account=account, token=token, status=status)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from payments.simulator import fees, workdays
+from payments.simulator.clock import job
 from payments.simulator.stripe_api import shapes
 from payments.simulator.stripe_api.call import Call
 from payments.simulator.stripe_api.errors import StripeError, missing
 from payments.simulator.stripe_api.events import tell
-from payments.simulator.world import Account, SettlementRow, World
+from payments.simulator.world import Account, World
 
 Json = dict[str, Any]
 
@@ -21,7 +22,7 @@ def move(world: World, account: Account, *, parent: str, due: int | None = None,
     entity = shapes.balance_transaction(world, available_on=due, status=status, **given)
     account.of("balance_transactions")[entity["id"]] = entity
     if given["type"] not in {"payout", "payout_failure"}:
-        account.unsettled.append(SettlementRow(parent, entity["net"], entity["currency"], due, entity))
+        account.owe(parent=parent, net=entity["net"], currency=entity["currency"], due=due, data=entity)
     return entity
 
 
@@ -72,7 +73,7 @@ def create_refund(call: Call) -> Json:
     tell(world, account, "refund.created", entity)
     tell(world, account, "charge.refunded", charge)
     if account.options.refund_seconds:
-        world.clock.after(account.options.refund_seconds, lambda: _succeed(world, account, entity))
+        world.clock.after(account.options.refund_seconds, "stripe.refund", account.id, entity["id"])
     return entity
 
 
@@ -96,7 +97,9 @@ def _count(world: World, account: Account, charge: Json, refund: Json, amount: i
                            currency=charge["currency"].upper(), amount=amount)  # fmt: skip
 
 
-def _succeed(world: World, account: Account, refund: Json) -> None:
+@job("stripe.refund")
+def _succeed(world: World, account: Account, refund_id: str) -> None:
+    refund = account.of("refunds")[refund_id]
     if refund["status"] == "pending":
         refund["status"] = "succeeded"
         tell(world, account, "refund.updated", refund)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from payments.simulator.clock import job
 from payments.simulator.stripe_api import charges, disputes, shapes
 from payments.simulator.stripe_api.call import Call
 from payments.simulator.stripe_api.errors import DECLINES, OWN_CODES, StripeError, card_error, decline
@@ -116,7 +117,7 @@ def succeed(world: World, account: Account, intent: Json, method: Json, *, authe
         intent.update(status="requires_capture", amount_capturable=intent["amount"])
         tell(world, account, "charge.succeeded", charge)
         tell(world, account, "payment_intent.amount_capturable_updated", intent)
-        world.clock.after(AUTHORISED_FOR, lambda: _expire(world, account, intent))
+        world.clock.after(AUTHORISED_FOR, "stripe.hold", account.id, intent["id"])
         return
     charges.collect(world, account, charge, intent["amount"])
     intent.update(status="succeeded", amount_received=intent["amount"])
@@ -173,6 +174,8 @@ def cancel(world: World, account: Account, intent: Json, reason: str | None) -> 
     tell(world, account, "payment_intent.canceled", intent)
 
 
-def _expire(world: World, account: Account, intent: Json) -> None:
+@job("stripe.hold")
+def _expire(world: World, account: Account, intent_id: str) -> None:
+    intent = account.of("payment_intents")[intent_id]
     if intent["status"] == "requires_capture":
         cancel(world, account, intent, "automatic")

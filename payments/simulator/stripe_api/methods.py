@@ -41,9 +41,9 @@ def delete_customer(call: Call) -> Json:
     """DELETE /customers/{id}: its cards are detached."""
     call.only("delete")
     entity = call.find("customers")
-    for method in call.account.of("payment_methods").values():
-        if method["customer"] == entity["id"]:
-            method["customer"] = None
+    methods = call.account.of("payment_methods")
+    for name in [method["id"] for method in methods.values() if method["customer"] == entity["id"]]:
+        methods[name]["customer"] = None
     gone = {"id": entity["id"], "object": "customer", "deleted": True}
     call.account.of("customers").pop(entity["id"])
     tell(call.world, call.account, "customer.deleted", entity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from payments.simulator import workdays
+from payments.simulator.clock import job
 from payments.simulator.stripe_api import charges, shapes
 from payments.simulator.stripe_api.errors import StripeError
 from payments.simulator.stripe_api.events import tell
@@ -20,13 +21,13 @@ def schedule(world: World, account: Account) -> None:
     """Book the next daily run."""
     today = workdays.start_of(workdays.local_date(world.clock.now, 0), 0)
     due = today + PAYS_AT
-    world.clock.at(due if due > world.clock.now else due + workdays.DAY, lambda: _daily(world, account))
+    world.clock.at(due if due > world.clock.now else due + workdays.DAY, "stripe.pay_out", account.id)
 
 
+@job("stripe.pay_out")
 def _daily(world: World, account: Account) -> None:
-    if world.accounts.get(account.id) is account:
-        run(world, account)
-        schedule(world, account)
+    run(world, account)
+    schedule(world, account)
 
 
 def run(world: World, account: Account) -> list[Json]:
@@ -34,7 +35,8 @@ def run(world: World, account: Account) -> list[Json]:
     now = world.clock.now
     due = [row for row in account.unsettled if row.due <= now]
     for row in due:
-        row.data["status"] = "available"
+        if row.data["status"] != "available":
+            account.of("balance_transactions")[row.data["id"]]["status"] = "available"
     if account.options.settlement_on_hold or not account.is_workday(workdays.local_date(now, 0)):
         return []
     made = []
@@ -46,24 +48,24 @@ def run(world: World, account: Account) -> list[Json]:
 
 
 def _pay(world: World, account: Account, currency: str, rows: list[SettlementRow]) -> Json:
-    taken = {id(row) for row in rows}
-    account.unsettled = [row for row in account.unsettled if id(row) not in taken]
     amount = sum(row.net for row in rows)
     arrival = workdays.start_of(workdays.local_date(world.clock.now, 0), 0)
     entity = shapes.payout(world, amount=amount, currency=currency, arrival=arrival)
     account.of("payouts")[entity["id"]] = entity
-    account.settled[entity["id"]] = rows
+    account.settle(rows, entity["id"])
     txn = charges.move(world, account, parent=entity["id"], amount=-amount, currency=currency, type="payout",
                        reporting_category="payout", source=entity["id"], description="STRIPE PAYOUT")  # fmt: skip
     entity["balance_transaction"] = txn["id"]
     account.truth.settled(at=world.clock.now, ref=entity["id"], currency=currency.upper(), amount=amount,
                           parts=[(row.parent, row.net) for row in rows])  # fmt: skip
     tell(world, account, "payout.created", entity)
-    world.clock.after(BANK_TAKES, lambda: _arrive(world, account, entity))
+    world.clock.after(BANK_TAKES, "stripe.arrive", account.id, entity["id"])
     return entity
 
 
-def _arrive(world: World, account: Account, payout: Json) -> None:
+@job("stripe.arrive")
+def _arrive(world: World, account: Account, payout_id: str) -> None:
+    payout = account.of("payouts")[payout_id]
     if payout["status"] != "in_transit":
         return
     payout.update(status="paid", reconciliation_status="completed",
@@ -85,11 +87,9 @@ def fail(world: World, account: Account, payout: Json) -> None:
                                      f"RETURN OF STRIPE PAYOUT {payout['id']}"))  # fmt: skip
     txn = charges.move(world, account, parent=payout["id"], amount=payout["amount"], currency=payout["currency"],
                        type="payout_failure", reporting_category="payout_reversal", source=payout["id"])  # fmt: skip
-    rows = account.settled[payout["id"]]
+    rows = account.unsettle(payout["id"])
     account.truth.settled(at=world.clock.now, ref=payout["id"], currency=payout["currency"].upper(),
                           amount=-payout["amount"], parts=[(row.parent, -row.net) for row in rows])  # fmt: skip
-    account.unsettled.extend(rows)
-    account.settled[payout["id"]] = []
     payout.update(status="failed", failure_code="account_closed", failure_balance_transaction=txn["id"],
                   failure_message="The bank account has been closed")  # fmt: skip
     tell(world, account, "payout.failed", payout)

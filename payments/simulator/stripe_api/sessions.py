@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from payments.simulator.clock import job
 from payments.simulator.stripe_api import shapes
 from payments.simulator.stripe_api.call import Call
 from payments.simulator.stripe_api.errors import StripeError, missing, no_such, wrong
@@ -38,7 +39,7 @@ def create(call: Call) -> Json:
     call.account.of("sessions")[name] = session
     data = call.params.get(f"{mode if mode == 'setup' else 'payment'}_intent_data") or {}
     call.account.hidden[name] = {"data": data, "line": _line_name(call)}
-    call.world.clock.at(session["expires_at"], lambda: _expire(call.world, call.account, session))
+    call.world.clock.at(session["expires_at"], "stripe.session", call.account.id, name)
     return session
 
 
@@ -113,11 +114,13 @@ def expire(call: Call) -> Json:
     if session["status"] != "open":
         raise StripeError("Only Checkout Sessions with a status in [\"open\"] can be expired. "
                           f"This Checkout Session has a status of {session['status']}.")  # fmt: skip
-    _expire(call.world, call.account, session)
+    _expire(call.world, call.account, session["id"])
     return session
 
 
-def _expire(world: World, account: Account, session: Json) -> None:
+@job("stripe.session")
+def _expire(world: World, account: Account, session_id: str) -> None:
+    session = account.of("sessions")[session_id]
     if session["status"] == "open":
         session.update(status="expired", url=None)
         tell(world, account, "checkout.session.expired", session)
