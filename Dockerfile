@@ -25,7 +25,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MUNIM_VAR_DIR=/srv/munim/var \
     MUNIM_READY_DIR=/tmp/ready
 # Collecting static files needs settings, not secrets: these values exist in this one step only.
-RUN mkdir -p var/media var/static && chown -R munim var \
+RUN mkdir -p var/media var/static var/simulator && chown -R munim var \
     && SECRET_KEY=build FIELD_ENCRYPTION_KEYS=build DATABASE_URL=postgres://build/build \
        REDIS_URL=redis://build ALLOWED_HOSTS=build EMAIL_URL=smtp://build PUBLIC_URL=http://build \
        python manage.py collectstatic --no-input --verbosity 0

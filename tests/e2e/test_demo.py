@@ -1,12 +1,18 @@
 """The demo as a newcomer starts it: everything comes up, a stretch of the year is lived, the books are proved from outside."""
 
 import os
+import re
 import subprocess
 import sys
+import time
+import uuid
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import requests
+
+from tests.config.supervisor import supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 DAYS = 48  # past the first month end: statements, trials, renewals, retries, the first installments
@@ -16,7 +22,7 @@ pytestmark = [pytest.mark.serial, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
-    """Output of `make demo ONCE=1` cut to ``DAYS``, and the folder of the exported ledgers."""
+    """Output of `make demo ONCE=1` cut to ``DAYS``, the folder of the exported ledgers, and that of the data."""
     var, ledgers = tmp_path_factory.mktemp("var"), tmp_path_factory.mktemp("ledgers")
     private = ("DATABASE_URL", "REDIS_URL", "MUNIM_ENV", "DJANGO_SETTINGS_MODULE", "MUNIM_TEST_DB")
     env = {name: value for name, value in os.environ.items() if name not in private}
@@ -30,11 +36,11 @@ def lived(tmp_path_factory):
         timeout=540,
         check=False,
     )
-    return done, ledgers
+    return done, ledgers, var
 
 
 def test_the_year_is_lived_and_the_books_are_sound(lived):
-    done, _ = lived
+    done, _, _ = lived
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Ledger balanced" in done.stdout
@@ -44,7 +50,7 @@ def test_the_year_is_lived_and_the_books_are_sound(lived):
 
 @pytest.mark.parametrize("organisation", ["shanti-vidyalaya", "kranich-software"])
 def test_bean_check_finds_nothing_in_the_exported_ledger(lived, organisation):
-    done, ledgers = lived
+    done, ledgers, _ = lived
     assert done.returncode == 0
 
     ledger = ledgers / f"{organisation}.beancount"
@@ -61,7 +67,7 @@ def test_bean_check_finds_nothing_in_the_exported_ledger(lived, organisation):
 
 
 def test_bean_check_would_find_a_forged_amount(lived, tmp_path):
-    done, ledgers = lived
+    done, ledgers, _ = lived
     assert done.returncode == 0
     lines = (ledgers / "shanti-vidyalaya.beancount").read_text().splitlines()
     index = next(i for i, line in enumerate(lines) if line.startswith("  ") and line.rstrip().endswith(" INR"))
@@ -79,3 +85,49 @@ def test_bean_check_would_find_a_forged_amount(lived, tmp_path):
     )
 
     assert checked.returncode != 0
+
+
+def test_make_up_goes_on_where_the_demo_ended(lived):
+    """A payment of the demo is refunded, and its payer's saved method charged, by a gateway started anew."""
+    done, _, var = lived
+    assert done.returncode == 0
+
+    with supervisor("up", var_dir=var, ready=r"Ctrl-C stops everything") as (_, output):
+        web = re.search(r"console\s+(http\S+)/console/", output)[1] + "/api/v1"
+        gateways = re.search(r"gateways\s+(http\S+)/", output)[1]
+        session = requests.Session()
+        login = {"email": "admin@shanti.example", "password": "munim-demo-2025"}
+        token = session.post(f"{web}/auth/login", json=login, timeout=30).json()["access"]
+        session.headers["Authorization"] = f"Bearer {token}"
+        truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
+        before = next(iter(truth.values()))["totals"]["INR"]
+
+        def write(path, body):
+            headers = {"Idempotency-Key": uuid.uuid4().hex}
+            answer = session.post(f"{web}/{path}", json=body, headers=headers, timeout=60)
+            assert answer.status_code in (200, 201), answer.text
+            return answer.json()
+
+        paid = session.get(f"{web}/payments?status=succeeded", timeout=30).json()["results"]
+        methods = session.get(f"{web}/payment-methods", timeout=30).json()["results"]
+        method = next(one for one in methods if one["status"] == "active" and one["kind"] == "upi")
+        old = next(one for one in paid if one["gateway_payment"] and Decimal(one["amount"]["amount"]) > 10)
+        refund = write(
+            f"payments/{old['id']}/refunds", {"amount": {"amount": "1.50", "currency": "INR"}, "reason": "x"}
+        )
+        asked = {
+            "customer": method["customer"],
+            "amount": {"amount": "7.00", "currency": "INR"},
+            "method": method["id"],
+        }
+        charged = write("payments", {**asked, "reference": "after-the-demo"})
+        deadline = time.monotonic() + 30
+        while session.get(f"{web}/payments/{charged['id']}", timeout=30).json()["status"] != "succeeded":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
+        after = next(iter(truth.values()))["totals"]["INR"]
+
+    assert refund["status"] in ("succeeded", "processing")
+    assert (after["refunded"] - before["refunded"], after["captured"] - before["captured"]) == (150, 700)
+    assert before["captured"] > 1_000_000
