@@ -42,9 +42,9 @@ class ObjectTotals:
         return dict(self.__dict__)
 
 
-def _entry(raw: Any) -> Entry:
-    *plain, postings = raw
-    return Entry(*plain, tuple((account, amount) for account, amount in postings))
+def _entry(raw: list[Any]) -> Entry:
+    at, kind, ref, parent, currency, postings = raw
+    return Entry(at, kind, ref, parent, currency, tuple((account, amount) for account, amount in postings))
 
 
 class TruthLedger:

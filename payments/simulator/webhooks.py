@@ -94,7 +94,8 @@ def _kept_event(event: Event) -> list[Any]:
 
 
 def _taken_up(raw: list[Any]) -> Event:
-    return Event(*raw[:4], b"", *raw[4:])
+    name, account_id, provider, kind, at, secret, since, state, attempts, answers = raw
+    return Event(name, account_id, provider, kind, b"", at, secret, since, state, attempts, answers)
 
 
 def razorpay_headers(*, event: Event, secret: str, body: bytes) -> dict[str, str]:
