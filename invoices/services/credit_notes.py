@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -34,10 +34,12 @@ def issue_credit_note(
     reason: str,
     actor: Actor,
     at: datetime | None = None,
+    unused_from: date | None = None,
 ) -> CreditNote:
     """Credit an invoice: all that is left, or net ``amounts`` by line position; tax follows the invoice's rates.
 
     First it reduces what is due; the rest becomes the customer's credit, to be refunded or applied to other invoices.
+    ``unused_from``: it pays the days from then on back (proration); otherwise it is meant for the whole of each line.
     Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``.
     """
     invoice = settling.lock_invoice(invoice_id)
@@ -47,7 +49,7 @@ def issue_credit_note(
         raise InvalidInput("Say why the credit is given; it is printed on the credit note.", field="reason")
     at = at or clock.now(invoice.organisation_id)
     priced = price(invoice, amounts)
-    note = _write(invoice, priced, reason, at)
+    note = _write(invoice, priced, reason, at, unused_from)
     _post(note, invoice, priced, at)
     if note.reduced_due.amount:
         invoice.credited += note.reduced_due
@@ -136,7 +138,7 @@ def _creditable_taxes(invoice: Invoice, notes: list[CreditNote]) -> list[Credita
     return rows
 
 
-def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime) -> CreditNote:
+def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime, unused_from: date | None) -> CreditNote:
     organisation = invoice.organisation
     issued_on = at.astimezone(clock.zone(organisation)).date()
     total = Money(priced.total, invoice.currency)
@@ -152,7 +154,7 @@ def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime) ->
         rounding=Money(priced.rounding, invoice.currency),
         total=total,
         taxes=[_tax_row(row, invoice.currency) for row in priced.taxes],
-        lines=[_line_row(line, net, tax, invoice.currency) for line, net, tax in priced.lines],
+        lines=[_line_row(line, net, tax, invoice.currency, unused_from) for line, net, tax in priced.lines],
         reduced_due=reduced_due,
         to_credit=total - reduced_due,
         created_at=at,
@@ -186,11 +188,11 @@ def _tax_row(row: CreditedTax, currency: str) -> dict[str, str]:
     }
 
 
-def _line_row(line: Creditable, net: Decimal, tax: Decimal, currency: str) -> dict[str, Any]:
+def _line_row(line: Creditable, net: Decimal, tax: Decimal, currency: str, unused_from: date | None) -> dict[str, Any]:
     return {
         "position": line.position,
         "description": line.description,
         "amount": f"{quantize(net, currency):f}",
         "tax": f"{quantize(tax, currency):f}",
         "tax_rate": f"{line.rate:f}",
-    }
+    } | ({"unused_from": unused_from.isoformat()} if unused_from else {})

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -15,6 +15,7 @@ from moneyed import Money
 from billing import clock, money
 from billing.context import Actor
 from billing.selectors.usage import aggregate_parts
+from invoices.claims import Claim, claimed_from
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.errors import NegativeInvoice
 from invoices.models import CreditNote, Invoice
@@ -35,10 +36,11 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """What is to be issued: at most one invoice, and credits by invoice and line position."""
+    """What is to be issued: at most one invoice, and credits by invoice and line position for days from ``unused_from``."""
 
     draft: InvoiceDraft | None = None
     credits: tuple[tuple[Invoice, dict[int, Money]], ...] = ()
+    unused_from: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,11 @@ def plan(
             return Documents(draft=whole)
     netted = net_by_component(lines)
     return Documents(
-        draft=draft(netted.invoice) if netted.invoice else None, credits=_credits(subscription, netted.credit, first_on)
+        draft=draft(netted.invoice) if netted.invoice else None,
+        credits=_credits(subscription, netted.credit, first_on),
+        unused_from=min(
+            (line.period_start for line in lines if line.amount.amount < 0 and line.period_start), default=None
+        ),
     )
 
 
@@ -90,7 +96,14 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
     if documents.draft is not None:
         invoice = issue_invoice(organisation=subscription.organisation, draft=documents.draft, at=at)
     notes = tuple(
-        credit_notes.issue_credit_note(invoice_id=credited.pk, amounts=amounts, reason=reason, actor=actor, at=at)
+        credit_notes.issue_credit_note(
+            invoice_id=credited.pk,
+            amounts=amounts,
+            reason=reason,
+            actor=actor,
+            at=at,
+            unused_from=documents.unused_from,
+        )
         for credited, amounts in documents.credits
     )
     return Issued(invoice=invoice, credit_notes=notes)
@@ -127,14 +140,24 @@ def usage_due(
 
 
 def still_claimed(*, subscription: Subscription, lines: Sequence[LineInput], from_on: date) -> list[LineInput]:
-    """``lines`` without credits for what no invoice claims any more from ``from_on`` on.
+    """``lines`` with credits no higher than what invoices still claim from ``from_on`` on.
 
-    What was annulled, written off or credited in full by hand is not paid back again.
+    What was annulled, written off, discounted or credited by hand is not paid back again.
     """
     if all(line.amount.amount >= 0 for line in lines):
         return list(lines)
-    claimed = _claimed(subscription, from_on)
-    return [line for line in lines if line.amount.amount >= 0 or claimed.get(line.code, _NOTHING) > 0]
+    claims = claimed_from(organisation=subscription.organisation_id, subscription_ref=subscription.pk, from_on=from_on)
+    return [found for line in lines if (found := _within(line, claims.get(line.code, Claim()))) is not None]
+
+
+def _within(line: LineInput, claim: Claim) -> LineInput | None:
+    """A credit cut to what is claimed; None when nothing is. A component is credited on one line at most."""
+    if line.amount.amount >= 0:
+        return line
+    allowed = claim.at_most(-line.amount)
+    if not allowed.amount:
+        return None
+    return line if allowed == -line.amount else replace(line, amount=-allowed)
 
 
 def payer_of(subscription: Subscription) -> Payer:
@@ -147,25 +170,6 @@ def payer_of(subscription: Subscription) -> Payer:
         collect_automatically=subscription.collect_automatically,
         method_ref=subscription.method_id,
     )
-
-
-def _claimed(subscription: Subscription, from_on: date) -> dict[str, Decimal]:
-    """What invoices that count claim by component, of lines that reach to ``from_on``, less what credit notes took off."""
-    found: dict[str, Decimal] = {}
-    for invoice in _counting_invoices(subscription, from_on).prefetch_related("lines", "credit_notes"):
-        codes = {line.position: line.code for line in invoice.lines.all() if _reaches(line.period_end, from_on)}
-        amounts = [(line.position, line.amount.amount) for line in invoice.lines.all()]
-        amounts += [
-            (row["position"], -Decimal(row["amount"])) for note in invoice.credit_notes.all() for row in note.lines
-        ]
-        for position, amount in amounts:
-            if position in codes:
-                found[codes[position]] = found.get(codes[position], _NOTHING) + amount
-    return found
-
-
-def _reaches(last_on: date | None, day: date) -> bool:
-    return last_on is None or last_on >= day
 
 
 def _counting_invoices(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:

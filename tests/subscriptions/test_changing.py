@@ -1,8 +1,10 @@
 """Changing plan and quantity: what is credited, what is charged, and from when."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
+from moneyed import Money
 
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice
@@ -88,6 +90,58 @@ def test_a_period_credited_by_hand_is_not_credited_again(tenant, customer):
 
     assert amounts([ended.issued.invoice]) == ["900.00"]
     assert len(credit_notes_of(subscription)) == 1
+
+
+def forgive(subscription, amount):
+    """A credit note by hand on the first line of the first invoice."""
+    first = invoices_of(subscription)[0]
+    issue_credit_note(invoice_id=first.pk, amounts={1: Money(amount, "INR")}, reason="Goodwill", actor=CLERK)
+
+
+def net_of(subscription):
+    billed = sum(invoice.net.amount for invoice in invoices_of(subscription))
+    return billed - sum(note.net.amount for note in credit_notes_of(subscription))
+
+
+@pytest.mark.parametrize(
+    ("forgiven", "credited"),
+    [("150.00", "95.00"), ("299.00", "0.63"), ("0.01", "190.00"), ("30.00", "171.00")],
+)
+def test_credit_given_by_hand_is_weighed_when_the_rest_is_credited(tenant, customer, forgiven, credited):
+    """Who paid half of the month is given half of the unused days back: of 30 days 19 are left."""
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00")))
+    run(tenant)
+    turn(tenant, local("2026-04-11 18:00"))
+    forgive(subscription, forgiven)
+
+    ended = lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK, credit="prorated")
+
+    assert amounts(ended.issued.credit_notes) == [credited]
+
+
+def test_credit_given_by_hand_is_weighed_once_however_often_the_terms_change(tenant, customer):
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00")))
+    run(tenant)
+    turn(tenant, local("2026-04-06 18:00"))
+    forgive(subscription, "150.00")
+
+    for day, quantity in ((11, 2), (16, 4), (21, 1)):
+        turn(tenant, local(f"2026-04-{day} 09:00"))
+        changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=quantity)
+
+    # half price for the first ten days (50), then by the day: 2 x 50, 4 x 50, 1 x 100
+    assert net_of(subscription) == Decimal("450.00")
+
+
+def test_fewer_seats_after_credit_by_hand_never_credit_more_than_the_line(tenant, customer):
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00")), quantity=5)
+    run(tenant)
+    forgive(subscription, "1400.00")
+    turn(tenant, local("2026-04-11 18:00"))
+
+    changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=1)
+
+    assert net_of(subscription) == Decimal("233.33")  # 33.33 for ten days of five seats, 200.00 for twenty days of one
 
 
 def test_fewer_seats_now_are_credited_on_the_invoice_of_the_period(tenant, customer):
