@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer, wire
 from invoices.models import CreditNote, Invoice
+from subscriptions.api.price_shapes import AddOnsField
 from subscriptions.models import BilledPeriod, Subscription
 from subscriptions.services import catalog, changing, lifecycle
 
@@ -19,6 +20,7 @@ class SubscriptionInput(StrictSerializer):
     plan = serializers.CharField(max_length=60, help_text="Code or id; the version effective at the start is taken.")
     currency = serializers.CharField(min_length=3, max_length=3, required=False, help_text="Default: the customer's.")
     quantity = serializers.IntegerField(default=1, **QUANTITY)
+    add_ons = AddOnsField(required=False, help_text="Quantities of the plan's add-ons, by component.")
     external_id = serializers.CharField(max_length=100, required=False, help_text="Yours; made up when left out.")
     start_at = serializers.DateTimeField(required=False, help_text="Now, in the future or in the past; default: now.")
     trial_days = serializers.IntegerField(
@@ -85,13 +87,14 @@ class SubscriptionOutput(serializers.ModelSerializer):
     payment_method = serializers.UUIDField(source="method_id", allow_null=True)
     plan = serializers.CharField(source="plan_version.plan.code")
     plan_version = serializers.UUIDField(source="plan_version_id")
+    add_ons = serializers.DictField(child=serializers.IntegerField())
     metadata = serializers.DictField(child=serializers.CharField())
     planned_change = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
         fields = [
-            "id", "external_id", "customer", "beneficiary", "plan", "plan_version", "currency", "quantity", "status",
+            "id", "external_id", "customer", "beneficiary", "plan", "plan_version", "currency", "quantity", "add_ons", "status",
             "payment_method", "collect_automatically", "net_days", "started_at", "trial_ends_at", "anchor_on", "period_start",
             "period_end", "next_billing_at", "ends_at", "cancel_at", "cancelled_at", "cancel_reason", "paused_at", "resume_at",
             "planned_change", "failure", "metadata", "created_at", "version",

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from subscriptions.api import billing_runs, dunning, plans, subscriptions
+from subscriptions.api import add_ons, billing_runs, dunning, plans, quotes, subscriptions
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("plans", plans.PlanViewSet, "plan")
@@ -13,6 +13,7 @@ router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-polic
 router.register("dunning-cases", dunning.DunningCaseViewSet, "dunning-case")
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("prices/quote", plans.QuoteView.as_view(), name="price-quote"),
+    path("prices/quote", quotes.QuoteView.as_view(), name="price-quote"),
+    path("subscriptions/<uuid:pk>/add-ons", add_ons.AddOnsView.as_view(), name="subscription-add-ons"),
     *router.urls,
 ]

@@ -105,6 +105,8 @@ def _check_set(prices: Sequence[PriceInput]) -> None:
                 f"The component '{price.code}' is metered, an add-on or one-off in every currency, or in none.",
                 field="prices",
             )
+    if all(price.kind != RECURRING and not price.meter for price in prices):
+        raise InvalidPlan("A version has a recurring component besides add-ons and one-off charges.", field="prices")
     for code in sorted({price.code for price in prices}):
         for currency in sorted({price.currency for price in prices}):
             if (code, currency) not in seen:

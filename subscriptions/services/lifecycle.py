@@ -6,6 +6,7 @@ usage that is not billed yet; cancelling now may credit the days after today.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -42,6 +43,7 @@ class Agreement:
     plan_id: uuid.UUID
     currency: str = ""
     quantity: int = 1
+    add_ons: Mapping[str, int] = field(default_factory=dict)
     external_id: str = ""
     start_at: datetime | None = None
     trial_days: int | None = None
@@ -118,6 +120,7 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
         plan_version=version,
         currency=agreement.currency or customer.currency,
         quantity=agreement.quantity,
+        add_ons={code: quantity for code, quantity in agreement.add_ons.items() if quantity},
         beneficiary_id=_beneficiary_id(organisation, agreement),
         method_id=_method_id(organisation, agreement),
         collect_automatically=agreement.collect_automatically,
@@ -130,7 +133,7 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
         metadata=agreement.metadata,
         created_at=now,
     )
-    rows.book_of(subscription)  # refuses a plan without a price in the currency
+    rows.book_of(subscription)  # refuses a plan without a price in the currency, and add-ons it does not offer
     rows.refuse_taken_meters(subscription, version, since=start_at)
     if start_at <= now:
         if trial_ends_at is not None and trial_ends_at > now:

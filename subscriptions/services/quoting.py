@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from moneyed import Money
 
@@ -33,6 +34,18 @@ class Measured:
     amount: Decimal | None = None
     values: tuple[Decimal, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def measured(*, component: str, quantity: Decimal, values: Sequence[Decimal] = (), **more: Any) -> Measured:
+    """Usage to be priced; listed events have to add up to the quantity. Raises ``InvalidQuantity``."""
+    events = more.pop("events", None)
+    if values:
+        if sum(values, start=Decimal(0)) != quantity:
+            raise pricing.InvalidQuantity("The values must add up to the quantity.", field="values")
+        if events is not None and events != len(values):
+            raise pricing.InvalidQuantity(f"{len(values)} values are not {events} events.", field="events")
+        events = len(values)
+    return Measured(component=component, quantity=quantity, events=events, values=tuple(values), **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +118,7 @@ def quote_book(
 
 def quote_component(*, component: Component, quantity: Decimal, measured: Measured | None = None) -> Quote:
     """Price one component that is on no plan yet."""
-    if measured is None and component.meter_id is None and pricing.needs_of(component.model).licensed:
-        lines = [_line(component, component.price(quantity))]
-    else:
-        lines = _metered(component, [measured or Measured(component=component.code, quantity=quantity)])
+    lines = _metered(component, [measured or Measured(component=component.code, quantity=quantity)])
     return Quote(currency=component.currency, lines=tuple(lines), minimum=money.zero(component.currency))
 
 

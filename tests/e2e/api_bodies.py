@@ -95,6 +95,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "payments_retry_create": lambda house: {},
     "plans_create": _plan_body,
     "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
+    "subscriptions_add_ons_create": lambda house: {"add_ons": {"storage": 2}},
     "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
     "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
     "reconciliation_run": lambda house: {"dry_run": True},

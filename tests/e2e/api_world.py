@@ -129,6 +129,8 @@ def _catalogue(house: House) -> None:
     prices = [
         catalog.PriceInput(code="seats", name="Seats", currency="INR", model="per_unit", unit_price=Decimal(499),
                            unit="seat", tax_category="saas"),
+        catalog.PriceInput(code="storage", name="Extra storage", currency="INR", model="per_unit", kind="add_on",
+                           unit_price=Decimal(199), unit="GB", tax_category="saas"),
         catalog.PriceInput(code="calls", name="Calls", currency="INR", model="graduated", meter="calls",
                            tiers=[{"up_to": "1000", "unit_price": "0"}, {"up_to": None, "unit_price": "0.02"}]),
     ]  # fmt: skip
@@ -137,7 +139,7 @@ def _catalogue(house: House) -> None:
     )
     house.add("plans", plan, "plan")
     plain = catalog.create_plan(  # a customer's meter is billed by one subscription
-        organisation=organisation, code="club", name="Club", interval="month", prices=prices[:1], actor=ACTOR
+        organisation=organisation, code="club", name="Club", interval="month", prices=prices[:2], actor=ACTOR
     )
     house.add("plans", plain)
     for name in ("subscription", "paused", "ending", "changing"):

@@ -265,6 +265,7 @@ MOVES_MONEY = {
     "invoices_finalize_create", "invoices_void_create", "invoices_write_off_create", "invoices_apply_credit_create",
     "invoices_credit_notes_create", "installment_plans_create", "installment_plans_cancel_create", "subscriptions_create",
     "installment_plans_retry_create",
+    "subscriptions_add_ons_create",
     "subscriptions_change_create", "subscriptions_cancel_create", "subscriptions_resume_create", "billing_runs_create",
     "bank_accounts_statements_create", "reconciliation_exceptions_resolve_create",
 }  # fmt: skip

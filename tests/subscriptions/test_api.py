@@ -78,12 +78,21 @@ def test_a_plan_is_offered_and_read_back(tenant, client):
     assert made.status_code == 201, made.content
     body = made.json()
     assert body["versions"][0]["number"] == 1
+    plain = {
+        "kind": "recurring",
+        "properties": {},
+        "prorated": True,
+        "min_commitment": None,
+        "filters": [],
+        "group_by": [],
+    }
     assert body["versions"][0]["prices"] == [
-        {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "499", "tiers": [],
-         "meter": None, "unit": "", "tax_category": "", "position": 1},
-        {"code": "calls", "name": "Calls", "currency": "INR", "model": "graduated", "unit_price": None,
-         "tiers": [{"up_to": "1000", "unit_price": "0", "flat_fee": "0"}, {"up_to": None, "unit_price": "0.02", "flat_fee": "0"}],
-         "meter": "calls", "unit": "call", "tax_category": "", "position": 2},
+        plain | {"code": "seats", "name": "Seats", "currency": "INR", "model": "per_unit", "unit_price": "499", "tiers": [],
+                 "meter": None, "pay_in_advance": True, "unit": "", "tax_category": "", "position": 1},
+        plain | {"code": "calls", "name": "Calls", "currency": "INR", "model": "graduated", "unit_price": None,
+                 "tiers": [{"up_to": "1000", "unit_price": "0", "flat_fee": "0"},
+                           {"up_to": None, "unit_price": "0.02", "flat_fee": "0"}],
+                 "meter": "calls", "pay_in_advance": False, "unit": "call", "tax_category": "", "position": 2},
     ]  # fmt: skip
     assert listed.json()["results"] == [body]
     assert client.get(f"{API}/plans/{body['id']}").json() == body

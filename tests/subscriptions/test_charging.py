@@ -5,14 +5,15 @@ from decimal import Decimal
 import pytest
 
 from billing.models import UsageEvent
-from subscriptions.models import Subscription
-from subscriptions.services import changing, lifecycle, preview
+from subscriptions import errors
+from subscriptions.services import add_ons, changing, lifecycle, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import FilterInput, PriceInput
 from tests.subscriptions.house import (
     CLERK,
     SEQUENCE,
     amounts,
+    events_of,
     flat,
     fresh,
     invoices_of,
@@ -198,8 +199,7 @@ def test_add_ons_have_a_quantity_of_their_own_and_setup_is_charged_once(tenant):
         flat("500.00", code="setup", name="Setup", kind="one_off"),
     )  # fmt: skip
     customer = make_customer(tenant)
-    subscription = subscribe(customer, plan, quantity=4)
-    Subscription.objects.filter(pk=subscription.pk).update(add_ons={"storage": 3})
+    subscription = subscribe(customer, plan, quantity=4, add_ons={"storage": 3})
     [shown] = preview.preview_change(organisation=tenant, subscription_id=subscription.pk, count=1).invoices
     run(tenant)
     live(tenant, local("2026-05-01 00:00"))
@@ -209,3 +209,45 @@ def test_add_ons_have_a_quantity_of_their_own_and_setup_is_charged_once(tenant):
     assert lines_of(second) == [("Base fee", "100.00"), ("Extra storage", "30.00")]
     assert shown.priced.net == first.net.amount
     assert amounts([first, second]) == ["630.00", "130.00"]
+
+
+def test_another_quantity_of_an_add_on_is_charged_by_the_day(tenant):
+    storage = seats("30.00", code="storage", name="Extra storage", kind="add_on")
+    plan = make_plan(tenant, flat("100.00"), storage)
+    subscription = subscribe(make_customer(tenant), plan, add_ons={"storage": 1})
+    run(tenant)
+    turn(tenant, local("2026-04-16 00:00"))
+    add_ons.set_add_ons(organisation=tenant, subscription_id=subscription.pk, add_ons={"storage": 3}, actor=CLERK)
+    turn(tenant, local("2026-04-21 00:00"))
+    dropped = add_ons.set_add_ons(
+        organisation=tenant, subscription_id=subscription.pk, add_ons={"storage": 0}, actor=CLERK
+    )
+    live(tenant, local("2026-05-01 00:00"))
+
+    first, second, third = invoices_of(subscription)
+    assert lines_of(first) == [("Base fee", "100.00"), ("Extra storage", "30.00")]
+    assert lines_of(second) == [
+        ("Unused: Extra storage (15 of 30 days)", "-15.00"), ("Extra storage (15 of 30 days)", "45.00"),
+    ]  # fmt: skip
+    assert sum(note.net.amount for note in dropped.issued.credit_notes) == 30  # 10 of 30 days of three
+    assert lines_of(third) == [("Base fee", "100.00")]
+    assert [level for news, level in events_of(subscription) if news == "changed"] == ["190.00", "100.00"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refused"),
+    [({"nothing": 1}, errors.AddOnNotOffered), ({"storage": 1}, errors.NothingToChange),
+     ({"storage": -1}, errors.InvalidSubscription), ({"base": 1}, errors.AddOnNotOffered)],
+)  # fmt: skip
+def test_what_no_add_on_can_be_is_refused_and_changes_nothing(tenant, wanted, refused):
+    plan = make_plan(tenant, flat("100.00"), seats("30.00", code="storage", kind="add_on"))
+    subscription = subscribe(make_customer(tenant), plan, add_ons={"storage": 1})
+    run(tenant)
+
+    with pytest.raises(refused):
+        add_ons.set_add_ons(organisation=tenant, subscription_id=subscription.pk, add_ons=wanted, actor=CLERK)
+
+    assert fresh(subscription).add_ons == {"storage": 1}
+    assert len(invoices_of(subscription)) == 1
+    with pytest.raises(errors.AddOnNotOffered):
+        subscribe(make_customer(tenant), plan, add_ons={"more": 1})
