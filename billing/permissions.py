@@ -7,12 +7,12 @@ READ = frozenset(
         "organisation.view", "customer.view", "plan.view", "subscription.view", "usage.view", "invoice.view", "payment.view",
         "payment_method.view", "refund.view", "dispute.view", "settlement.view", "reconciliation.view", "ledger.view",
         "dunning.view", "analytics.view", "event.view", "webhook.view", "mail.view", "test_clock.view", "gateway.view",
-        "billing_run.view",
+        "billing_run.view", "entitlement.view",
     }
 )  # fmt: skip
 CLERK = READ | {
     "customer.edit", "subscription.edit", "invoice.edit", "invoice.send", "payment.collect", "payment_method.edit",
-    "refund.propose", "reconciliation.work", "statement.import", "export.run", "usage.ingest",
+    "refund.propose", "reconciliation.work", "statement.import", "export.run", "usage.ingest", "entitlement.grant",
 }  # fmt: skip
 MANAGER = CLERK | {
     "audit.view", "plan.edit", "refund.issue", "credit_note.issue", "invoice.void", "invoice.write_off", "billing_run.start",
@@ -21,7 +21,7 @@ MANAGER = CLERK | {
 AUDITOR = READ | {"audit.view", "export.run", "customer.unmask"}
 SUPPORT = frozenset(
     {"customer.view", "subscription.view", "invoice.view", "payment.view", "payment_method.view", "refund.propose",
-     "invoice.send", "usage.view", "plan.view"}
+     "invoice.send", "usage.view", "plan.view", "entitlement.view"}
 )  # fmt: skip
 ADMIN = frozenset(
     {"organisation.view", "organisation.edit", "member.edit", "api_key.edit", "gateway.view", "gateway.edit", "webhook.view",

@@ -26,6 +26,7 @@ TASKS: dict[str, Any] = {
     "subscriptions.tasks.apply_changes": 15 * MINUTE,
     "subscriptions.tasks.billing_run": HOUR,
     "subscriptions.tasks.dunning": HOUR,
+    "subscriptions.tasks.entitlements": 15 * MINUTE,
 }
 
 

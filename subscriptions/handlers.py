@@ -7,7 +7,7 @@ from billing.context import Actor
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
-from subscriptions import billing_jobs, dunning_handlers  # noqa: F401 - they register themselves
+from subscriptions import billing_jobs, dunning_handlers, entitlement_jobs  # noqa: F401 - they register themselves
 from subscriptions.services import changes, standing
 
 ACTOR = Actor.system("subscriptions")

@@ -7,6 +7,7 @@ from celery import shared_task
 from billing import clock
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
+from subscriptions import entitlement_jobs
 from subscriptions.services import billing_run as runs
 from subscriptions.services import changes
 from subscriptions.services import dunning as chasing
@@ -69,3 +70,18 @@ def apply_changes_of(organisation_id: str) -> int:
     organisation = Organisation.objects.get(pk=UUID(organisation_id))
     told = changes.announce_trial_ends(organisation=organisation, at=clock.now(organisation))
     return told + changes.apply_due(organisation=organisation)
+
+
+@shared_task
+def entitlements() -> int:
+    """Note exceptions that are over and tell of thresholds, for each organisation that lives on real time."""
+    organisations = list(organisations_on_real_time())
+    for organisation in organisations:
+        watch_entitlements_of.delay(str(organisation.pk))
+    return len(organisations)
+
+
+@shared_task
+def watch_entitlements_of(organisation_id: str) -> int:
+    """Note exceptions that are over and tell of thresholds for one organisation."""
+    return entitlement_jobs.watch(Organisation.objects.get(pk=UUID(organisation_id)))

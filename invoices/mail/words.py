@@ -80,6 +80,13 @@ ENGLISH: Mapping[str, Words] = {
             "You do not have to do anything to go on; your first invoice follows then.",
         ),
     ),
+    "entitlement_threshold": Words(
+        "You have used {threshold} % of {feature}",
+        (
+            "You have used {used} of {limit} of {feature} in the present period.",
+            "If you need more, a bigger plan may suit you better: write to us, and we look at it together.",
+        ),
+    ),
     "action_required": Words(
         "Please confirm your payment of {amount}",
         ("Your bank asks you to confirm the payment of {amount} yourself.", "It takes a minute on this page:"),
@@ -103,6 +110,13 @@ GERMAN: Mapping[str, Words] = {
     "credit_note": Words(
         "Rechnungskorrektur {number} von {seller}",
         ("anbei erhalten Sie die Rechnungskorrektur {number} über {total}.", "Grund: {reason}"),
+    ),
+    "entitlement_threshold": Words(
+        "Sie haben {threshold} % von {feature} verbraucht",
+        (
+            "im laufenden Zeitraum haben Sie {used} von {limit} von {feature} verbraucht.",
+            "Wenn Sie mehr brauchen, passt vielleicht ein größerer Tarif: schreiben Sie uns.",
+        ),
     ),
     "reminder_1": Words(
         "Zahlungserinnerung: Rechnung {number}",

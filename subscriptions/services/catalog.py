@@ -15,6 +15,7 @@ from subscriptions import periods
 from subscriptions.errors import InvalidPlan, PlanCodeTaken, PlanUnavailable, VersionOutOfOrder
 from subscriptions.models import Plan, PlanVersion
 from subscriptions.services.catalog_prices import MAX_PRICES, SLUG, FilterInput, PriceInput, checked_prices
+from subscriptions.services.entitlements.terms import carry_over
 
 __all__ = [
     "MAX_PRICES", "MAX_TRIAL_DAYS", "FilterInput", "PriceInput", "add_version", "archive_plan", "create_plan", "version_at",
@@ -93,6 +94,8 @@ def add_version(
     version = _write_version(
         plan=plan, number=number, prices=prices, min_commitment=min_commitment, effective_from=effective_from, now=now
     )
+    if last is not None:
+        carry_over(source=last, target=version)
     audit.record(
         actor=actor, action="plan.version_added", target=plan,
         after={"number": number, "effective_from": effective_from.isoformat()},
