@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from django.conf import settings
+from redis import Redis
 
 from payments.gateways.base import Gateway
-from payments.gateways.breaker import CircuitBreaker
+from payments.gateways.breaker import CircuitBreaker, Fallback, LocalState, SharedState
 from payments.gateways.offline import OfflineGateway
 from payments.gateways.razorpay import RazorpayGateway
 from payments.gateways.stripe import StripeGateway
@@ -55,13 +56,23 @@ def gateway_for(account: GatewayAccount) -> Gateway:
     with _lock:
         known = _known.get(account.pk)
         if known is None or known[0] != mark:
-            known = (mark, GuardedGateway(_adapter(account), CircuitBreaker()))
+            known = (mark, GuardedGateway(_adapter(account), breaker_of(f"{account.pk}:{mark[:16]}")))
             _known[account.pk] = known
     return cast(Gateway, known[1])
 
 
+def breaker_of(name: str) -> CircuitBreaker:
+    """The breaker that all processes share under ``name``."""
+    return CircuitBreaker(Fallback(SharedState(_redis(settings.REDIS_URL), name), LocalState()))
+
+
+@functools.lru_cache(maxsize=4)
+def _redis(url: str) -> Redis:
+    return Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
+
+
 def forget() -> None:
-    """Drop all adapters and breakers (tests, and after a change of settings)."""
+    """Drop all adapters of this process (tests, and after a change of settings)."""
     with _lock:
         _known.clear()
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import uuid
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from decimal import Decimal
 
 import pytest
 from moneyed import Money
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from billing.context import correlated
 from payments.gateways import registry
@@ -21,7 +24,14 @@ from payments.gateways.base import (
     RefundOutcome,
     SettlementStatus,
 )
-from payments.gateways.breaker import CircuitBreaker
+from payments.gateways.breaker import (
+    PROBE_SECONDS,
+    REDIS_PAUSE_SECONDS,
+    CircuitBreaker,
+    Fallback,
+    LocalState,
+    SharedState,
+)
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount
 from payments.services import attempts, collection, requests
@@ -246,7 +256,10 @@ def test_repeated_silence_opens_the_circuit_of_one_account_only(make_account, be
     with pytest.raises(GatewayUnavailable, match="left alone"):
         gateway.find(request)
     assert not gateway_for(make_account(account.provider)).breaker.is_open
-    registry.forget()
+    registry.forget()  # another process finds the same
+    with pytest.raises(GatewayUnavailable, match="left alone"):
+        gateway_for(account).find(request)
+    account.key_secret = "rotated"
     assert not gateway_for(account).breaker.is_open
 
 
@@ -266,7 +279,7 @@ def fail(error):
 
 def test_the_breaker_probes_with_one_call_and_closes_again():
     clock = Clock()
-    breaker = CircuitBreaker(fail_max=2, rest_seconds=30, clock=clock)
+    breaker = CircuitBreaker(LocalState(fail_max=2, rest_seconds=30, clock=clock))
     for _ in range(2):
         with pytest.raises(GatewayOutcomeUnknown):
             breaker.call(fail(GatewayOutcomeUnknown()))
@@ -282,8 +295,89 @@ def test_the_breaker_probes_with_one_call_and_closes_again():
     assert not breaker.is_open
 
 
+def test_a_probe_that_died_is_not_waited_for():
+    clock = Clock()
+    state = LocalState(fail_max=1, rest_seconds=30, clock=clock)
+    state.failed()
+    clock.now = 31
+    assert [state.enter(), state.enter()] == [True, False]
+    clock.now = 31 + PROBE_SECONDS
+    assert state.enter()
+
+
+@pytest.fixture
+def redis(settings):
+    return Redis.from_url(settings.REDIS_URL)
+
+
+def shared(redis, name, **options):
+    return SharedState(redis, name, **{"fail_max": 2, "rest_seconds": 0.2} | options)
+
+
+def test_processes_share_what_they_know_of_a_gateway(redis):
+    name = uuid.uuid4().hex
+    one, other = shared(redis, name), shared(redis, name)
+    one.failed()
+    assert other.enter()
+    other.failed()
+    assert (one.is_open(), one.enter(), other.enter()) == (True, False, False)
+
+    time.sleep(0.25)
+    assert [one.enter(), other.enter(), one.enter()] == [True, False, False]  # one probe
+    other.failed()
+    assert not one.enter()
+    time.sleep(0.25)
+    assert one.enter()
+    one.answered()
+
+    assert (other.is_open(), other.enter()) == (False, True)
+    other.failed()
+    assert not one.is_open(), "the count begins anew"
+
+
+def test_of_many_processes_one_probes(redis):
+    name = uuid.uuid4().hex
+    shared(redis, name, fail_max=1, rest_seconds=0.01).failed()
+    time.sleep(0.05)
+
+    with ThreadPoolExecutor(8) as pool:
+        allowed = list(pool.map(lambda _: shared(redis, name).enter(), range(16)))
+
+    assert allowed.count(True) == 1
+
+
+def test_without_redis_each_process_goes_by_what_it_sees():
+    clock = Clock()
+    away = Redis.from_url("redis://127.0.0.1:9/0", socket_connect_timeout=0.2)
+    state = Fallback(shared(away, "x"), LocalState(fail_max=2, rest_seconds=30, clock=clock), clock=clock)
+    breaker = CircuitBreaker(state)
+    for _ in range(2):
+        with pytest.raises(GatewayOutcomeUnknown):
+            breaker.call(fail(GatewayOutcomeUnknown()))
+    with pytest.raises(GatewayUnavailable, match="left alone"):
+        breaker.call(lambda: "not called")
+    clock.now = 31
+    assert breaker.call(lambda: "well") == "well"
+
+
+def test_redis_that_comes_back_is_asked_again(redis):
+    clock, name = Clock(), uuid.uuid4().hex
+
+    class Away:
+        def enter(self):
+            raise RedisConnectionError
+
+    state = Fallback(Away(), LocalState(), clock=clock)
+    assert state.enter()
+    state._shared = shared(redis, name, fail_max=1)
+    state._shared.failed()
+    assert state.enter(), "not asked again at once"
+    clock.now = REDIS_PAUSE_SECONDS
+    assert not state.enter()
+
+
 def test_a_refusal_is_an_answer():
-    breaker = CircuitBreaker(fail_max=1)
+    breaker = CircuitBreaker(LocalState(fail_max=1))
     for _ in range(3):
         with pytest.raises(GatewayRejected):
             breaker.call(fail(GatewayRejected(reason="no")))
