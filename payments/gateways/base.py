@@ -329,72 +329,57 @@ class Gateway(Protocol):
 
     def ensure_customer(self, payer: PayerDetails) -> str:
         """Id of the payer at the gateway; the same payer gives the same id."""
-        ...
 
     def charge(self, request: ChargeRequest) -> ChargeResult:
         """Debit ``request.token`` without the customer. Safe to repeat with the same request."""
-        ...
 
     def hosted_page(self, request: ChargeRequest) -> ChargeResult:
         """Open a page where the customer pays or confirms; the result carries its address."""
-        ...
 
     def find(self, request: ChargeRequest) -> ChargeResult | None:
         """What became of a charge or page; None when the gateway has never heard of it."""
-        ...
 
     def fetch(self, *, order_ref: str, charge_ref: str) -> ChargeResult:
         """The present state of a charge known by its ids."""
-        ...
 
     def capture(self, *, order_ref: str, charge_ref: str, amount: Money) -> ChargeResult:
         """Take authorised money. Safe to repeat."""
-        ...
 
     def cancel(self, request: ChargeRequest) -> ChargeResult:
         """Close an open page or intent; tells CAPTURED when the customer was faster."""
-        ...
 
     def refund(self, request: RefundRequest) -> RefundResult:
         """Give money back. Safe to repeat with the same request."""
-        ...
 
     def find_refund(self, request: RefundRequest) -> RefundResult | None:
         """What became of a refund; None when the gateway has never heard of it."""
-        ...
+
+    def is_setup(self, order_ref: str) -> bool:
+        """Whether an order only checked an instrument that was being saved; what it held goes back by itself."""
 
     def start_setup(self, request: SetupRequest) -> SetupSession:
         """Begin to save an instrument."""
-        ...
 
     def finish_setup(self, *, result: Mapping[str, str], gateway_customer_ref: str) -> MethodDetails:
         """Check what the browser brought back (signature!) and return the saved instrument."""
-        ...
 
     def method(self, *, token: str, gateway_customer_ref: str) -> MethodDetails | None:
         """A saved instrument as it stands; None when it is gone or revoked."""
-        ...
 
     def detach(self, *, token: str, gateway_customer_ref: str) -> None:
         """Forget a saved instrument. Safe to repeat."""
-        ...
 
     def dispute(self, dispute_ref: str) -> DisputeRecord:
         """A dispute as it stands."""
-        ...
 
     def parse_webhook(self, *, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         """Verify on the raw body and read; raise ``InvalidSignature`` for any defect."""
-        ...
 
     def read_event(self, body: bytes, event_id: str) -> GatewayEvent:
         """Read a message that was verified when it came."""
-        ...
 
     def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord]:
         """Settlements created in [since, until), oldest first."""
-        ...
 
     def settlement_lines(self, settlement: SettlementRecord) -> Iterator[SettlementLineRecord]:
         """All rows of one settlement."""
-        ...

@@ -94,6 +94,10 @@ class OfflineGateway:
         """Refused: cash is not disputed through a bank."""
         _refuse()
 
+    def is_setup(self, order_ref: str) -> bool:
+        """Nothing is saved offline."""
+        return False
+
     def parse_webhook(self, *, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         """Nobody may speak for an offline account."""
         raise InvalidSignature

@@ -296,6 +296,13 @@ class RazorpayGateway:
             order = self._client.order.create({name: value for name, value in body.items() if value != {}})
         return SetupSession(provider=self.provider, key_id=self._key_id, order_ref=str(order["id"]))
 
+    def is_setup(self, order_ref: str) -> bool:
+        """Whether ``start_setup`` made the order."""
+        if not order_ref.startswith("order_"):
+            return False
+        with _faults():
+            return "setup" in wire.notes(self._client.order.fetch(order_ref))
+
     def finish_setup(self, *, result: Mapping[str, str], gateway_customer_ref: str) -> MethodDetails:
         """Check checkout's signature over ``order_id|payment_id`` and that the payment is this customer's."""
         self._check_checkout(result)
@@ -340,13 +347,7 @@ class RazorpayGateway:
     def parse_webhook(self, *, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         """Verify ``X-Razorpay-Signature`` over the raw body with either secret; the event id is a header."""
         signature, event_id = headers.get("X-Razorpay-Signature", ""), headers.get("X-Razorpay-Event-Id", "")
-        if (
-            not signature
-            or not signature.isascii()
-            or not event_id
-            or not event_id.isprintable()
-            or len(event_id) > 120
-        ):
+        if not signature or not signature.isascii() or not event_id.isprintable() or not 0 < len(event_id) <= 120:
             raise InvalidSignature
         try:
             text = body.decode("utf-8")

@@ -273,6 +273,10 @@ class StripeGateway:
             provider=self.provider, key_id=self._key_id, setup_ref=str(made.id), client_secret=str(made.client_secret)
         )
 
+    def is_setup(self, order_ref: str) -> bool:
+        """Setup intents hold no money, so no charge belongs to one."""
+        return False
+
     def finish_setup(self, *, result: Mapping[str, str], gateway_customer_ref: str) -> MethodDetails:
         """Read the setup intent with our key: it must have succeeded, for this customer."""
         with wire.reading():

@@ -23,6 +23,7 @@ from payments.gateways.base import (
     Gateway,
     GatewayEvent,
     GatewayOutcomeUnknown,
+    GatewayRejected,
     GatewayUnavailable,
     InvalidSignature,
 )
@@ -150,11 +151,7 @@ def _work(webhook: InboundWebhook) -> str:
         case EventKind.CHARGE:
             return _charge(account, gateway, event)
         case EventKind.REFUND:
-            if (
-                refunds.follow_gateway(account=account, refund_ref=event.refund_ref, charge_ref=event.charge_ref)
-                is None
-            ):
-                raise TooEarly("The refunded charge is not one of ours.")
+            return _refund(account, gateway, event)
         case EventKind.DISPUTE:
             if disputes.follow_gateway(account=account, dispute_ref=event.dispute_ref) is None:
                 raise TooEarly("The disputed charge is not one of ours.")
@@ -166,6 +163,21 @@ def _work(webhook: InboundWebhook) -> str:
         case _:
             return "Nothing to do for this type of message."
     return ""
+
+
+def _refund(account: GatewayAccount, gateway: Gateway, event: GatewayEvent) -> str:
+    if refunds.follow_gateway(account=account, refund_ref=event.refund_ref, charge_ref=event.charge_ref) is not None:
+        return ""
+    if event.order_ref and _checked_a_method(gateway, event.order_ref):
+        return "What was held to check a new payment method went back."
+    raise TooEarly("The refunded charge is not one of ours.")
+
+
+def _checked_a_method(gateway: Gateway, order_ref: str) -> bool:
+    try:
+        return gateway.is_setup(order_ref)
+    except GatewayRejected:  # it knows no such order: it may be about something that is not known here yet
+        return False
 
 
 def _charge(account: GatewayAccount, gateway: Gateway, event: GatewayEvent) -> str:

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 
 from payments.models import InboundWebhook, PaymentAttempt, PaymentMethod, Refund
-from payments.services import charging, collection, inbox, refunds
+from payments.services import charging, collection, inbox, methods, refunds
 from tests.payments.conftest import SYSTEM, again
 
 pytestmark = pytest.mark.django_db
@@ -350,3 +350,28 @@ def test_a_refund_message_before_its_payment_is_known_waits(razorpay):
         last = inbox.process(webhook.pk)
     assert last.status == "ignored"
     assert not refunds.unresolved()
+
+
+@pytest.mark.parametrize("event", ["payment.authorized", "payment.captured", "refund.processed", "refund.created"])
+def test_what_a_new_mandate_was_checked_with_is_recognised_at_once(razorpay, customer, organisation, simulator, event):
+    session = methods.start_setup(
+        organisation=organisation, customer=customer, account=razorpay, kind="upi", return_url="http://testserver/back"
+    )
+    paid = simulator.post("checkout", account=razorpay.key_id, order_id=session.order_ref, method="upi", save=True)
+    payment = {"id": paid["razorpay_payment_id"], "order_id": session.order_ref, "amount": 100, "status": "refunded"}
+    entities = {"refund": {"id": "rfnd_1", "payment_id": payment["id"]}} if event.startswith("refund") else {}
+    body = razorpay_body(event, payment=payment, **entities)
+    send(razorpay, body, sign(razorpay, body))
+
+    webhook = inbox.process(InboundWebhook.objects.get().pk)
+
+    assert (webhook.status, webhook.attempts) == ("ignored", 1)
+    assert not Refund.objects.exists()
+
+
+def test_a_refund_of_an_order_nobody_knows_still_waits(razorpay):
+    payment = {"id": "pay_unknown", "order_id": "order_unknown"}
+    body = razorpay_body("refund.processed", refund={"id": "rfnd_1"}, payment=payment)
+    send(razorpay, body, sign(razorpay, body))
+
+    assert inbox.process(InboundWebhook.objects.get().pk).status == "received"
