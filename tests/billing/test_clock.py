@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from billing import clock as house_clock
 from billing import tasks
-from billing.models import AuditRecord, Customer, Organisation, TestClock
+from billing.models import AuditRecord, Customer, Event, EventHandling, Organisation, TestClock
 from billing.services import clock_jobs, customers, outbox, test_clocks
 from billing.services.organisations import SYSTEM
 from tests.billing.conftest import START
@@ -75,6 +75,62 @@ def test_each_step_runs_every_job_and_what_follows_from_it(
     assert ended.now.isoformat() == days[-1]
     assert ended.progress == {"at": days[-1], "steps_done": 3, "steps_total": 3, "jobs": {"first": 6}}
     assert AuditRecord.objects.filter(action="test_clock.advanced").count() == 1
+
+
+def test_within_a_step_back_off_does_not_wait_for_the_wall_clock(
+    organisation: Organisation, jobs: Callable[..., Any], listening: Callable[..., Any]
+) -> None:
+    """Eight attempts take eleven minutes; a step is a day. What heals heals on its day, what does not is a dead letter."""
+    lived: list[tuple[str, str]] = []
+    tries: dict[str, int] = {}
+
+    @jobs(name="daily", order=10)
+    def daily(owner: Organisation) -> int:
+        customers.create_customer(organisation=owner, external_id=f"c-{house_clock.now(owner):%d}", name="Daily")
+        return 1
+
+    @listening("customer.created", consumer="shaky")
+    def shaky(event: Event) -> None:
+        known = Customer.objects.get(pk=event.aggregate_id).external_id
+        tries[known] = tries.get(known, 0) + 1
+        if known == "c-03" or tries[known] < 3:
+            raise RuntimeError("stumbles")
+        lived.append((known, f"{house_clock.now(organisation):%d}"))
+
+    ended = test_clocks.turn(begin(organisation, START + DAY * 3).pk)
+
+    assert (ended.status, ended.now) == ("ready", START + DAY * 3)
+    assert lived == [("c-02", "02"), ("c-04", "04")]
+    assert tries == {"c-02": 3, "c-03": 8, "c-04": 3}
+    assert EventHandling.objects.get(status="dead").event.payload["customer_id"] == str(
+        Customer.objects.get(external_id="c-03").pk
+    )
+
+
+def test_between_two_advances_and_for_calls_outside_back_off_runs_on_the_wall_clock(
+    organisation: Organisation, jobs: Callable[..., Any], listening: Callable[..., Any]
+) -> None:
+    tries: list[str] = []
+
+    def fail(event: Event) -> None:
+        tries.append("x")
+        raise RuntimeError("away")
+
+    listening("customer.created", consumer="inside")(fail)
+    customers.create_customer(organisation=organisation, external_id="c-1", name="C")
+    outbox.dispatch(organisation.pk)
+    outbox.dispatch(organisation.pk)
+    assert len(tries) == 1
+    EventHandling.objects.all().delete()
+    listening("test.outside", consumer="outside", atomic=False)(fail)
+    customer = Customer.objects.get()
+    outbox.publish("test.outside", customer)
+    tries.clear()
+
+    test_clocks.turn(begin(organisation, START + DAY).pk)
+
+    assert len(tries) == 1
+    assert EventHandling.objects.get(consumer="outside").status == "failed"
 
 
 def test_forward_only_one_at_a_time_and_not_for_ever(organisation: Organisation, jobs: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ transaction of its handler.
 
 from billing.services.outbox.consumers import Consumer, consumers_of, handles
 from billing.services.outbox.dispatching import dispatch
-from billing.services.outbox.owing import replay
+from billing.services.outbox.owing import hurry, replay
 from billing.services.outbox.publishing import Fact, publish, publish_many
 from billing.services.outbox.waking import begins, quiet
 
@@ -18,6 +18,7 @@ __all__ = [
     "consumers_of",
     "dispatch",
     "handles",
+    "hurry",
     "publish",
     "publish_many",
     "quiet",
