@@ -96,7 +96,7 @@ def test_make_up_goes_on_where_the_demo_ended(lived):
         web = re.search(r"console\s+(http\S+)/console/", output)[1] + "/api/v1"
         gateways = re.search(r"gateways\s+(http\S+)/", output)[1]
         session = requests.Session()
-        login = {"email": "admin@shanti.example", "password": "munim-demo-2025"}
+        login = {"email": "manager@shanti.example", "password": "munim-demo-2025"}
         token = session.post(f"{web}/auth/login", json=login, timeout=30).json()["access"]
         session.headers["Authorization"] = f"Bearer {token}"
         truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
@@ -108,12 +108,18 @@ def test_make_up_goes_on_where_the_demo_ended(lived):
             assert answer.status_code in (200, 201), answer.text
             return answer.json()
 
-        paid = session.get(f"{web}/payments?status=succeeded", timeout=30).json()["results"]
-        methods = session.get(f"{web}/payment-methods", timeout=30).json()["results"]
+        def listed(path):
+            answer = session.get(f"{web}/{path}", timeout=30)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["results"]
+
+        paid = listed("payments?status=succeeded")
+        methods = listed("payment-methods")
         method = next(one for one in methods if one["status"] == "active" and one["kind"] == "upi")
-        old = next(one for one in paid if one["gateway_payment"] and Decimal(one["amount"]["amount"]) > 10)
+        old = next(one for one in paid if one["gateway_ref"] and Decimal(one["amount"]["amount"]) > 10)
         refund = write(
-            f"payments/{old['id']}/refunds", {"amount": {"amount": "1.50", "currency": "INR"}, "reason": "x"}
+            f"payments/{old['id']}/refunds",
+            {"amount": {"amount": "1.50", "currency": "INR"}, "reason": "Meals not taken"},
         )
         asked = {
             "customer": method["customer"],
