@@ -210,7 +210,7 @@ class PlanEntitlementViewSet(mixins.ListModelMixin, TenantGenericViewSet):
 
     @extend_schema(
         request=PlanEntitlementsInput,
-        responses=PlanEntitlementOutput(many=True),
+        responses={200: PlanEntitlementOutput(many=True)},
         examples=[OpenApiExample("A plan", value=PLAN_TERMS, request_only=True)],
         tags=TAGS,
     )

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from subscriptions.api import add_ons, billing_runs, dunning, plans, quotes, subscriptions
+from subscriptions.api import add_ons, billing_runs, dunning, entitlements, features, plans, quotes, subscriptions
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("plans", plans.PlanViewSet, "plan")
@@ -11,9 +11,18 @@ router.register("subscriptions", subscriptions.SubscriptionViewSet, "subscriptio
 router.register("billing-runs", billing_runs.BillingRunViewSet, "billing-run")
 router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-policy")
 router.register("dunning-cases", dunning.DunningCaseViewSet, "dunning-case")
+router.register("features", features.FeatureViewSet, "feature")
+router.register("plan-entitlements", features.PlanEntitlementViewSet, "plan-entitlement")
+router.register("entitlement-grants", features.GrantViewSet, "entitlement-grant")
+router.register("entitlement-consumptions", entitlements.ConsumptionViewSet, "entitlement-consumption")
+router.register("entitlement-alerts", entitlements.AlertViewSet, "entitlement-alert")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("prices/quote", quotes.QuoteView.as_view(), name="price-quote"),
     path("subscriptions/<uuid:pk>/add-ons", add_ons.AddOnsView.as_view(), name="subscription-add-ons"),
+    path("entitlements", entitlements.EntitlementsView.as_view(), name="entitlements"),
+    path("entitlements/check", entitlements.CheckView.as_view(), name="entitlement-check"),
+    path("entitlements/consume", entitlements.ConsumeView.as_view(), name="entitlement-consume"),
+    path("entitlements/release", entitlements.ReleaseView.as_view(), name="entitlement-release"),
     *router.urls,
 ]

@@ -66,6 +66,16 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "dunning_policies_create": lambda house: {
         "code": f"d-{uuid.uuid4().hex[:8]}", "stages": [{"after_days": 3, "actions": ["mail:reminder_1"]}],
     },
+    "entitlement_grants_create": lambda house: {
+        "kind": "override", "customer": "family-1", "feature": "exports", "limit": "7", "reason": "Agreed with sales",
+    },
+    "entitlement_grants_revoke_create": lambda house: {"reason": "No longer needed"},
+    "entitlements_check_many": lambda house: {"questions": [{"customer": "family-1", "feature": "exports"}]},
+    "entitlements_consume": lambda house: {"customer": "family-1", "feature": "exports", "key": uuid.uuid4().hex},
+    "entitlements_release": lambda house: {"customer": "family-1", "feature": "exports", "key": uuid.uuid4().hex},
+    "features_create": lambda house: {"code": f"f-{uuid.uuid4().hex[:8]}", "name": "F", "kind": "quota"},
+    "features_archive_create": lambda house: {"reason": "Replaced by another"},
+    "features_partial_update": lambda house: {"unit": "report"},
     "gateway_accounts_create": lambda house: {
         "provider": "stripe", "code": f"g-{uuid.uuid4().hex[:8]}", "key_id": "pk", "key_secret": "sk", "webhook_secret": "wh",
     },
@@ -96,6 +106,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "plans_create": _plan_body,
     "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
     "subscriptions_add_ons_create": lambda house: {"add_ons": {"storage": 2}},
+    "plan_entitlements_create": lambda house: {"plan": "club", "entitlements": [{"feature": "exports", "limit": "50"}]},
     "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
     "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
     "reconciliation_run": lambda house: {"dry_run": True},

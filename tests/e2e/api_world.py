@@ -27,6 +27,8 @@ from payments.models import Dispute, GatewayAccount, InboundWebhook, PaymentMeth
 from payments.services import accounts, collection, matching, offline, settlements, statements
 from subscriptions.models import DunningCase
 from subscriptions.services import acting, billing_run, catalog, dunning
+from subscriptions.services.entitlements import consuming, features, grants
+from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 
 NOW = datetime(2026, 6, 15, 6, 30, tzinfo=UTC)
 CLOSED_PORT = "http://127.0.0.1:9"  # nobody listens there: no call of a test leaves the machine
@@ -95,7 +97,17 @@ def build(code: str) -> House:
     house.add("api-keys", organisations.create_api_key(organisation=organisation, name="idle", scopes=["plan.view"])[0])
     house.named["key"] = key
     house.add("test-clocks", organisation.test_clock, "clock")
-    for furnish in (_customers, _catalogue, _money, _invoices, _dunning, _reconciliation, _messages, _books):
+    for furnish in (
+        _customers,
+        _catalogue,
+        _entitlements,
+        _money,
+        _invoices,
+        _dunning,
+        _reconciliation,
+        _messages,
+        _books,
+    ):
         furnish(house)
     return house
 
@@ -152,6 +164,28 @@ def _catalogue(house: House) -> None:
     acting.pause(subscription_id=house.named["paused"].pk, **about)
     acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
     acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)
+
+
+def _entitlements(house: House) -> None:
+    about = {"organisation": house.organisation, "actor": ACTOR}
+    for code, kind in (("exports", "quota"), ("sso", "boolean")):
+        house.add("features", features.create_feature(code=code, name=code.title(), kind=kind, **about), code)
+    set_plan_entitlements(
+        plan_id=house.named["plan"].pk, actor=ACTOR, entitlements=[TermsInput(feature="exports", limit=Decimal(10))]
+    )
+    grant = grants.give(
+        customer_id=house.named["customer"].pk, kind="grant", terms=TermsInput(feature="exports", limit=Decimal(5)),
+        reason="Year-end reports", expires_at=NOW + timedelta(days=30), **about,
+    )  # fmt: skip
+    house.add("entitlement-grants", grant)
+    consuming.consume(
+        organisation=house.organisation,
+        customer="family-1",
+        feature="exports",
+        quantity=Decimal(12),
+        key="seed",
+        at=NOW,
+    )
 
 
 def _money(house: House) -> None:

@@ -82,7 +82,9 @@ def ask(client: APIClient, route: Route, address: str, body: Any, **headers: str
 
 def query(route: Route) -> str:
     """What an address needs besides its path."""
-    return "?from=2026-01-01&to=2026-12-31" if route.path.endswith("reconciliation/summary") else ""
+    needed = {"reconciliation/summary": "?from=2026-01-01&to=2026-12-31", "entitlements": "?customer=family-1",
+              "entitlements/check": "?customer=family-1&feature=exports"}  # fmt: skip
+    return needed.get(route.path.removeprefix(PREFIX), "") if route.method == "get" else ""
 
 
 def test_every_route_is_in_the_schema() -> None:
@@ -177,9 +179,16 @@ READERS = _table(
         OPERATORS,
     ),
     ("customers subscriptions invoices credit-notes installment-plans tax-rates plans prices", EVERYBODY),
+    (
+        "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
+        EVERYBODY,
+    ),
     ("payments payment-methods meters usage-events", EVERYBODY),
 )
 WRITERS = _table(
+    ("entitlement-grants", OFFICE),
+    ("entitlements", OFFICE | {"developer"}),
+    ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events", OFFICE | {"developer"}),
     ("plans meters billing-runs", BOSS | {"developer"}),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
@@ -190,7 +199,7 @@ WRITERS = _table(
     ("webhook-deliveries inbound-webhooks", BOSS | BUILDERS),
     ("gateway-accounts", {"admin"}),
 )
-LOOKING = {"invoices/preview", "subscriptions/preview", "prices/quote"}
+LOOKING = {"entitlements/check", "invoices/preview", "subscriptions/preview", "prices/quote"}
 
 
 def who_may(route: Route) -> set[str]:
