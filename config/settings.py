@@ -212,6 +212,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # Fields of one name with different choices, each in several components: what the set is called in the schema.
+    "ENUM_NAME_OVERRIDES": {
+        "InvoiceStatus": "invoices.models.Invoice.Status",
+        "PaymentStatus": "payments.models.Payment.Status",
+        "SubscriptionStatus": "subscriptions.models.Subscription.Status",
+        "PriceKind": "subscriptions.models.Price.Kind",
+    },
 }
 # Outgoing webhooks to loopback and private addresses: for one machine only, never where strangers name the address.
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", False)
