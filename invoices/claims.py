@@ -54,10 +54,10 @@ def claimed_from(
     for line in lines:
         sums[line.code].append(line.amount.amount * _share(line.period_start, line.period_end, from_on))
     for invoice_id, position, amount, since in _credited({line.invoice_id for line in lines}):
-        line = by_place.get((invoice_id, position))
-        if line is not None:
-            first_on = max(line.period_start or since, since) if since else line.period_start
-            sums[line.code].append(-amount * _share(first_on, line.period_end, from_on))
+        credited = by_place.get((invoice_id, position))
+        if credited is not None:
+            first_on = max(credited.period_start or since, since) if since else credited.period_start
+            sums[credited.code].append(-amount * _share(first_on, credited.period_end, from_on))
     return {code: Claim(sum(amounts, ZERO), len(amounts)) for code, amounts in sums.items()}
 
 

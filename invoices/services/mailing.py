@@ -100,7 +100,7 @@ def queue_mails(*, organisation: Organisation, letters: Sequence[Letter], at: da
 def _must_own(
     organisation: Organisation, model: type[Invoice] | type[CreditNote], ids: set[uuid.UUID | None], field: str
 ) -> None:
-    wanted = ids - {None}
+    wanted = {one for one in ids if one is not None}
     if wanted and model.objects.of(organisation).filter(pk__in=wanted).count() != len(wanted):
         raise NotFound(f"No such {field.replace('_', ' ')} in this organisation.", field=field)
 
