@@ -63,6 +63,11 @@ GROUPS: dict[str, list[Page]] = {
     "Subscriptions": [
         Page("Subscriptions", "autorenew", model="subscriptions.subscription", hint="Who is subscribed to what, and until when"),
         Page("Plans", "sell", model="subscriptions.plan", hint="Prices, versions, add-ons"),
+        Page("Features", "toggle_on", model="subscriptions.feature", hint="What plans give, and to whom more"),
+        Page("Features by plan", "grid_on", url="admin:subscriptions_feature_matrix", permission="entitlement.view",
+             hint="Which plan gives how much of what"),
+        Page("Exceptions", "card_giftcard", model="subscriptions.entitlementgrant", hint="Overrides and temporary grants, with reasons"),
+        Page("Limit alerts", "notifications", model="subscriptions.entitlementalert", hint="Who reached 75, 90 or 100 % of a limit"),
         Page("Billing runs", "receipt_long", model="subscriptions.billingrun", hint="What was billed when, and what was set aside"),
         Page("Dunning", "notification_important", model="subscriptions.dunningcase", hint="Who is reminded, and how far it has gone"),
         Page("Dunning policies", "rule", model="subscriptions.dunningpolicy", hint="Which step comes after how many days"),

@@ -187,6 +187,12 @@ class PlanEntitlementOutput(TermsOutput):
         fields = ["id", "plan", "version", "feature", "enabled", "limit", "value", "is_soft", "per_unit"]
 
 
+class VersionEntitlementsOutput(serializers.Serializer):
+    plan = serializers.CharField()
+    version = serializers.IntegerField()
+    entitlements = PlanEntitlementOutput(many=True, help_text="All that the version gives now.")
+
+
 class PlanEntitlementFilter(filters.FilterSet):
     plan = filters.CharFilter(field_name="version__plan__code", max_length=60)
     version = filters.NumberFilter(field_name="version__number", min_value=1, max_value=32767)
@@ -210,7 +216,7 @@ class PlanEntitlementViewSet(mixins.ListModelMixin, TenantGenericViewSet):
 
     @extend_schema(
         request=PlanEntitlementsInput,
-        responses={200: PlanEntitlementOutput(many=True)},
+        responses={200: VersionEntitlementsOutput},
         examples=[OpenApiExample("A plan", value=PLAN_TERMS, request_only=True)],
         tags=TAGS,
     )
@@ -229,7 +235,8 @@ class PlanEntitlementViewSet(mixins.ListModelMixin, TenantGenericViewSet):
             reason=given.get("reason", ""),
         )
         rows = self.get_queryset().filter(version=version).order_by("feature__code")
-        return Response(self.get_serializer(rows, many=True).data)
+        answer = {"plan": given["plan"], "version": version.number, "entitlements": rows}
+        return Response(VersionEntitlementsOutput(answer).data)
 
 
 class GrantInput(TermsFields):

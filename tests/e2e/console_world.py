@@ -27,9 +27,12 @@ from payments.gateways.base import LineKind as Kind
 from payments.models import GatewayAccount, InboundWebhook, Payment, PaymentAttempt, PaymentMethod
 from payments.services import accounts, disputes, offline, refunds, settlements, statements
 from payments.services.matching import run_matching
+from subscriptions.models import Plan
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import PriceInput, create_plan
 from subscriptions.services.dunning import run_dunning
+from subscriptions.services.entitlements import consuming, features, grants
+from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 from subscriptions.services.lifecycle import create_subscription
 from tests.subscriptions.house import CLERK
 
@@ -85,6 +88,7 @@ def build(code: str = "school", *, name: str = "St. Xavier School") -> World:
     world = World(organisation=organisation, customers=people, invoices=[])
     _platform(world)
     _subscriptions(world)
+    _entitlements(world)
     _invoices(world)
     _payments(world)
     _reconciliation(world)
@@ -117,6 +121,26 @@ def _subscriptions(world: World) -> None:
     for customer in world.customers:
         create_subscription(organisation=world.organisation, actor=CLERK, customer_id=customer.pk, plan_id=plan.pk)
     run_billing(organisation=world.organisation)
+
+
+def _entitlements(world: World) -> None:
+    about = {"organisation": world.organisation, "actor": CLERK}
+    for code, kind in (("exports", "quota"), ("sso", "boolean")):
+        features.create_feature(code=code, name=code.title(), kind=kind, **about)
+    plan = Plan.objects.of(world.organisation).get(code="basic")
+    set_plan_entitlements(
+        plan_id=plan.pk,
+        actor=CLERK,
+        entitlements=[TermsInput(feature="exports", limit=Decimal(10)), TermsInput(feature="sso")],
+    )
+    asha = world.customers[0]
+    grants.give(
+        customer_id=asha.pk, kind="grant", terms=TermsInput(feature="exports", limit=Decimal(2)), reason="Year-end reports",
+        expires_at=NOON + timedelta(days=90), **about,
+    )  # fmt: skip
+    consuming.consume(
+        organisation=world.organisation, customer=asha.external_id, feature="exports", quantity=Decimal(10), key="seed"
+    )
 
 
 def draft(world: World, customer: Customer, *amounts: str) -> Invoice:

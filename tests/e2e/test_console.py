@@ -38,7 +38,8 @@ SCHEDULE = [
 SUPPORT = {
     "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "invoices.creditnote",
     "invoices.installmentplan", "invoices.invoice", "invoices.numberseries", "invoices.taxrate", "payments.payment",
-    "payments.paymentmethod", "subscriptions.plan", "subscriptions.subscription",
+    "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant", "subscriptions.feature",
+    "subscriptions.plan", "subscriptions.subscription",
 }  # fmt: skip
 ADMIN = {
     "billing.apikey", "billing.auditrecord", "billing.event", "billing.eventhandling", "billing.membership",

@@ -17,7 +17,7 @@ from billing.context import Actor
 from billing.errors import NotFound
 from billing.models import Organisation
 from billing.services import audit, outbox
-from subscriptions.entitlements import rules
+from subscriptions.entitlements import rules, words
 from subscriptions.entitlements.errors import InvalidTerms, VersionSold
 from subscriptions.entitlements.policy import ANY, NEVER, policy_of
 from subscriptions.entitlements.rules import Rule, Terms
@@ -122,16 +122,19 @@ def row_of(row: Row, feature: Feature, given: TermsInput) -> Row:
 
 
 def in_words(row: EntitlementTerms | None, feature: Feature) -> str:
-    """What is given, for the audit trail and the console: ``1000 per unit, soft``."""
-    if row is None or not row.enabled:
-        return "not included"
-    if feature.kind == Feature.Kind.BOOLEAN:
-        return "included"
-    if feature.kind == Feature.Kind.STATIC:
-        return row.value
-    soft = feature.is_soft if row.is_soft is None else row.is_soft
-    limit = "unlimited" if row.limit is None else f"{Decimal(row.limit).normalize() + 0:,f}"
-    return limit + (" per unit" if row.per_unit else "") + (", soft" if soft and row.limit is not None else "")
+    """What is given, for the audit trail and the console: ``1,000 per unit, soft``."""
+    return words.say(feature.kind, terms_of_row(row, feature))
+
+
+def from_words(feature: Feature, text: str) -> TermsInput:
+    """What a person wrote about a feature in the console. Raises ``InvalidTerms``."""
+    said = words.read(feature.kind, text)
+    if said.terms is None:
+        return TermsInput(feature=feature.code, remove=True)
+    terms = said.terms
+    return TermsInput(
+        feature=feature.code, limit=terms.limit, value=terms.value, is_soft=said.soft, per_unit=terms.per_unit
+    )
 
 
 def rule_of(feature: Feature) -> Rule:
