@@ -6,7 +6,16 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.models import TestClock
-from billing.services import housekeeping, outbox, test_clocks, webhooks
+from billing.services import (
+    housekeeping,
+    outbox,
+    test_clocks,
+    unparking,
+    usage_imports,
+    usage_partitions,
+    usage_retention,
+    webhooks,
+)
 
 
 @shared_task
@@ -49,3 +58,36 @@ def tidy() -> dict[str, int]:
 def deliver_webhooks() -> int:
     """Send outgoing webhooks that are due: woken by events, and by the clock for retries."""
     return webhooks.deliver_due()
+
+
+@shared_task
+def read_usage_import(import_id: str) -> int:
+    """Read a file of measurements to its end; returns the lines read."""
+    return usage_imports.read_on(import_id=UUID(import_id)).lines
+
+
+@shared_task
+def sweep_usage_imports() -> int:
+    """Take up imports whose worker died or whose wake-up call was lost."""
+    found = usage_imports.abandoned()
+    for import_id in found:
+        usage_imports.wake(import_id)
+    return len(found)
+
+
+@shared_task
+def retry_parked_usage() -> int:
+    """Try parked events again, for every organisation that has some."""
+    return sum(unparking.retry_parked(organisation_id=one) for one in unparking.organisations_waiting())
+
+
+@shared_task
+def prepare_usage_partitions() -> list[str]:
+    """Make the coming months of the table of events."""
+    return usage_partitions.prepare()
+
+
+@shared_task
+def let_usage_go() -> list[str]:
+    """Drop months of usage that have served their time."""
+    return usage_retention.let_go()

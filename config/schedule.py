@@ -13,6 +13,10 @@ TASKS: dict[str, Any] = {
     "billing.tasks.sweep_outbox": MINUTE,
     "billing.tasks.sweep_test_clocks": MINUTE,
     "billing.tasks.deliver_webhooks": MINUTE,
+    "billing.tasks.sweep_usage_imports": MINUTE,
+    "billing.tasks.retry_parked_usage": HOUR,
+    "billing.tasks.prepare_usage_partitions": crontab(hour=1, minute=20),
+    "billing.tasks.let_usage_go": crontab(hour=1, minute=40),
     "billing.tasks.tidy": crontab(hour=2, minute=10),
     "payments.tasks.process_stuck_webhooks": 5 * MINUTE,
     "payments.tasks.resolve_unknown": 5 * MINUTE,
@@ -25,7 +29,6 @@ TASKS: dict[str, Any] = {
     "invoices.tasks.mark_overdue": HOUR,
     "subscriptions.tasks.apply_changes": 15 * MINUTE,
     "subscriptions.tasks.billing_run": HOUR,
-    "subscriptions.tasks.after_billing": 15 * MINUTE,
     "subscriptions.tasks.dunning": HOUR,
     "subscriptions.tasks.entitlements": 15 * MINUTE,
 }

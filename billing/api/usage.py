@@ -1,5 +1,6 @@
-"""Meters, and the measurements sent to them."""
+"""Measurements: sent one by one or in batches, corrected, parked."""
 
+import uuid
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -10,46 +11,16 @@ from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
-from billing.api.base import StrictSerializer, TenantGenericViewSet, TenantViewSet
+from billing.api.base import StrictSerializer, TenantGenericViewSet, TenantViewMixin, TenantViewSet
+from billing.api.idempotency import idempotent
 from billing.errors import InvalidInput
-from billing.models import Meter, UsageEvent
-from billing.services import meters, usage
+from billing.models import ParkedUsage, UsageEvent, UsageRevision
+from billing.services import parking, unparking, usage, usage_policy, usage_revisions
 
 MAX_BATCH = 1000
-
-
-class MeterInput(StrictSerializer):
-    code = serializers.SlugField(max_length=60)
-    name = serializers.CharField(max_length=120)
-    aggregation = serializers.ChoiceField(choices=Meter.Aggregation.choices)
-    unit = serializers.CharField(max_length=40, required=False, allow_blank=True)
-
-
-class MeterOutput(serializers.ModelSerializer):
-    class Meta:
-        model = Meter
-        fields = ["id", "code", "name", "aggregation", "unit", "recorded_at"]
-
-
-METER_EXAMPLE = OpenApiExample(
-    "Calls", value={"code": "api-calls", "name": "API calls", "aggregation": "sum", "unit": "call"}, request_only=True
-)
-
-
-@extend_schema_view(list=extend_schema(tags=["usage"]), retrieve=extend_schema(tags=["usage"]))
-class MeterViewSet(TenantViewSet):
-    """What is counted, and how."""
-
-    queryset = Meter.objects.all()
-    serializer_class = MeterOutput
-    required_permissions = {"list": "usage.view", "retrieve": "usage.view", "create": "plan.edit"}
-
-    @extend_schema(request=MeterInput, responses={201: MeterOutput}, examples=[METER_EXAMPLE], tags=["usage"])
-    def create(self, request: Request) -> Response:
-        """Begin to count something."""
-        meter = meters.create_meter(organisation=self.organisation, actor=self.actor, **self.valid(MeterInput))
-        return Response(MeterOutput(meter).data, status=status.HTTP_201_CREATED)
+TAGS = ["usage"]
 
 
 class UsageEventShape(serializers.Serializer):
@@ -58,7 +29,13 @@ class UsageEventShape(serializers.Serializer):
     event_id = serializers.CharField(max_length=100, help_text="Your key: the same id counts once.")
     meter = serializers.CharField(max_length=60, help_text="Code of the meter.")
     customer = serializers.CharField(max_length=100, help_text="Id or external id.")
-    quantity = serializers.DecimalField(max_digits=30, decimal_places=12, min_value=Decimal(0), default=Decimal(1))
+    subscription = serializers.CharField(
+        max_length=100, required=False, help_text="Id or external id; needed where a customer has several on the meter."
+    )
+    quantity = serializers.DecimalField(max_digits=30, decimal_places=12, default=Decimal(1))
+    amount = serializers.DecimalField(
+        max_digits=30, decimal_places=12, min_value=Decimal(0), required=False, help_text="Price, for dynamic charges."
+    )
     occurred_at = serializers.DateTimeField()
     properties = serializers.DictField(required=False)
 
@@ -69,7 +46,7 @@ class BatchShape(serializers.Serializer):
 
 class VerdictOutput(serializers.Serializer):
     event_id = serializers.CharField(allow_blank=True)
-    status = serializers.ChoiceField(choices=["accepted", "duplicate", "rejected"])
+    status = serializers.ChoiceField(choices=["accepted", "duplicate", "parked", "rejected"])
     field = serializers.CharField(allow_blank=True, help_text="Which field was not accepted.")
     reason = serializers.CharField(allow_blank=True)
 
@@ -77,6 +54,7 @@ class VerdictOutput(serializers.Serializer):
 class BatchOutput(serializers.Serializer):
     accepted = serializers.IntegerField()
     duplicates = serializers.IntegerField()
+    parked = serializers.IntegerField()
     rejected = serializers.IntegerField()
     verdicts = VerdictOutput(many=True)
 
@@ -84,16 +62,23 @@ class BatchOutput(serializers.Serializer):
 class UsageEventOutput(serializers.ModelSerializer):
     meter = serializers.CharField(source="meter.code")
     quantity = serializers.DecimalField(max_digits=30, decimal_places=12)
+    subscription = serializers.SerializerMethodField()
     properties = serializers.DictField()
 
     class Meta:
         model = UsageEvent
-        fields = ["event_id", "meter", "customer", "quantity", "properties", "occurred_at", "recorded_at"]
+        fields = [
+            "event_id", "meter", "customer", "subscription", "quantity", "amount", "properties", "occurred_at", "recorded_at",
+        ]  # fmt: skip
+
+    def get_subscription(self, event: UsageEvent) -> uuid.UUID | None:
+        return event.subscription_ref if event.subscription_ref.int else None
 
 
 class UsageFilter(filters.FilterSet):
     customer = filters.UUIDFilter(field_name="customer_id")
     meter = filters.CharFilter(field_name="meter__code", max_length=60)
+    subscription = filters.UUIDFilter(field_name="subscription_ref")
     since = filters.IsoDateTimeFilter(field_name="occurred_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="occurred_at", lookup_expr="lt")
 
@@ -114,7 +99,7 @@ class NotAccepted(InvalidInput):
     code = "usage_event_rejected"
 
 
-@extend_schema_view(list=extend_schema(tags=["usage"]))
+@extend_schema_view(list=extend_schema(tags=TAGS))
 class UsageEventViewSet(mixins.ListModelMixin, TenantGenericViewSet):
     """Immutable measurements. Sending one again is safe: the same event id counts once."""
 
@@ -126,31 +111,32 @@ class UsageEventViewSet(mixins.ListModelMixin, TenantGenericViewSet):
 
     @extend_schema(
         request=UsageEventShape,
-        responses={200: VerdictOutput, 201: VerdictOutput},
+        responses={200: VerdictOutput, 201: VerdictOutput, 202: VerdictOutput},
         examples=[EVENT_EXAMPLE],
-        tags=["usage"],
+        tags=TAGS,
     )
     def create(self, request: Request) -> Response:
-        """Take in one measurement: 201 when it is new, 200 when it was known."""
+        """Take in one measurement: 201 when it is new, 200 when it was known, 202 when it is parked."""
         (verdict,) = usage.ingest(organisation=self.organisation, events=[request.data])
-        if verdict.status == "rejected":
+        if verdict.status == usage.REJECTED:
             raise NotAccepted(verdict.reason, field=verdict.field)
-        return Response(asdict(verdict), status=201 if verdict.status == "accepted" else 200)
+        return Response(asdict(verdict), status={usage.ACCEPTED: 201, usage.PARKED: 202}.get(verdict.status, 200))
 
-    @extend_schema(request=BatchShape, responses=BatchOutput, examples=[BATCH_EXAMPLE], tags=["usage"])
+    @extend_schema(request=BatchShape, responses=BatchOutput, examples=[BATCH_EXAMPLE], tags=TAGS)
     @action(detail=False, methods=["post"])
     def batch(self, request: Request) -> Response:
         """Take in up to 1000 measurements, each with its own verdict; a bad one does not stop the others."""
         events = _events_of(request.data)
         verdicts = usage.ingest(organisation=self.organisation, events=events)
-        counts = dict.fromkeys(("accepted", "duplicate", "rejected"), 0)
+        counts = dict.fromkeys((usage.ACCEPTED, usage.DUPLICATE, usage.PARKED, usage.REJECTED), 0)
         for verdict in verdicts:
             counts[verdict.status] += 1
         return Response(
             {
-                "accepted": counts["accepted"],
-                "duplicates": counts["duplicate"],
-                "rejected": counts["rejected"],
+                "accepted": counts[usage.ACCEPTED],
+                "duplicates": counts[usage.DUPLICATE],
+                "parked": counts[usage.PARKED],
+                "rejected": counts[usage.REJECTED],
                 "verdicts": [vars(verdict) for verdict in verdicts],
             }
         )
@@ -162,3 +148,168 @@ def _events_of(data: Any) -> list[Any]:
     if not 1 <= len(data["events"]) <= MAX_BATCH:
         raise InvalidInput(f"Expected 1 to {MAX_BATCH} events.", field="events")
     return data["events"]
+
+
+class RevisionInput(StrictSerializer):
+    event_id = serializers.CharField(max_length=100)
+    kind = serializers.ChoiceField(choices=UsageRevision.Kind.choices)
+    quantity = serializers.DecimalField(
+        max_digits=30, decimal_places=12, required=False, help_text="With `replace`: the quantity that counts."
+    )
+    reason = serializers.CharField(min_length=3, max_length=300)
+
+
+class RevisionOutput(serializers.ModelSerializer):
+    meter = serializers.CharField(source="meter.code")
+
+    class Meta:
+        model = UsageRevision
+        fields = [
+            "id", "event_id", "meter", "customer", "kind", "quantity", "number", "is_current", "reason", "made_by", "made_at",
+            "occurred_at",
+        ]  # fmt: skip
+
+
+class RevisionFilter(filters.FilterSet):
+    customer = filters.UUIDFilter(field_name="customer_id")
+    event_id = filters.CharFilter(max_length=100)
+
+
+REVISIONS = [
+    OpenApiExample(
+        "A correction",
+        value={"event_id": "calls-1-1", "kind": "replace", "quantity": "205", "reason": "Counted twice by the proxy"},
+        request_only=True,
+    ),
+    OpenApiExample(
+        "A void", value={"event_id": "calls-1-2", "kind": "void", "reason": "A test of ours"}, request_only=True
+    ),
+]
+
+
+@extend_schema_view(list=extend_schema(tags=TAGS), retrieve=extend_schema(tags=TAGS))
+class UsageRevisionViewSet(TenantViewSet):
+    """Corrections and voids of measurements. The measurement stays; what was billed of it is settled on the next invoice."""
+
+    queryset = UsageRevision.objects.select_related("meter")
+    serializer_class = RevisionOutput
+    filterset_class = RevisionFilter
+    required_permissions = {"list": "usage.view", "retrieve": "usage.view", "create": "usage.ingest"}
+
+    @extend_schema(request=RevisionInput, responses={201: RevisionOutput}, examples=REVISIONS, tags=TAGS)
+    @idempotent(atomic=True)
+    def create(self, request: Request) -> Response:
+        """Correct or void a measurement."""
+        given = self.valid(RevisionInput)
+        who = {"organisation": self.organisation, "actor": self.actor}
+        told = {"event_id": given["event_id"], "reason": given["reason"]}
+        if given["kind"] == UsageRevision.Kind.VOID:
+            if "quantity" in given:
+                raise InvalidInput("A void has no quantity.", field="quantity")
+            revision = usage_revisions.void_event(**who, **told)
+        elif "quantity" not in given:
+            raise InvalidInput("Say which quantity counts.", field="quantity")
+        else:
+            revision = usage_revisions.replace_quantity(**who, **told, quantity=f"{given['quantity']:f}")
+        return Response(RevisionOutput(revision).data, status=status.HTTP_201_CREATED)
+
+
+class ParkedOutput(serializers.ModelSerializer):
+    payload = serializers.DictField()
+
+    class Meta:
+        model = ParkedUsage
+        fields = ["id", "event_id", "payload", "field", "reason", "status", "tries", "parked_at", "settled_at"]
+
+
+class ParkedFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=ParkedUsage.Status.choices)
+    event_id = filters.CharFilter(max_length=100)
+
+
+class DismissInput(StrictSerializer):
+    reason = serializers.CharField(min_length=3, max_length=300)
+
+
+class RetriedOutput(serializers.Serializer):
+    accepted = serializers.IntegerField()
+
+
+DISMISS = OpenApiExample("Not wanted", value={"reason": "Sent by a test system"}, request_only=True)
+
+
+@extend_schema_view(list=extend_schema(tags=TAGS), retrieve=extend_schema(tags=TAGS))
+class ParkedUsageViewSet(TenantViewSet):
+    """Events that could not be taken in yet. They are tried again when what they name appears, or when asked for."""
+
+    queryset = ParkedUsage.objects.all()
+    serializer_class = ParkedOutput
+    filterset_class = ParkedFilter
+    required_permissions = {
+        "list": "usage.view", "retrieve": "usage.view", "retry": "usage.ingest", "dismiss": "usage.ingest",
+    }  # fmt: skip
+
+    @extend_schema(request=None, responses=RetriedOutput, tags=TAGS)
+    @action(detail=False, methods=["post"])
+    def retry(self, request: Request) -> Response:
+        """Try all that wait again now."""
+        return Response({"accepted": unparking.retry_parked(organisation_id=self.organisation.pk)})
+
+    @extend_schema(request=DismissInput, responses=ParkedOutput, examples=[DISMISS], tags=TAGS)
+    @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
+    def dismiss(self, request: Request, pk: Any = None) -> Response:
+        """Decide that the event is not wanted."""
+        row = parking.dismiss(
+            organisation=self.organisation, parked_id=self.get_object().pk, actor=self.actor, **self.valid(DismissInput)
+        )
+        return Response(ParkedOutput(row).data)
+
+
+class PolicyOutput(serializers.Serializer):
+    unknown = serializers.ChoiceField(choices=["refuse", "park"])
+    too_late = serializers.ChoiceField(choices=["refuse", "park"])
+    late_days = serializers.IntegerField()
+    retention_months = serializers.IntegerField()
+
+
+class PolicyInput(StrictSerializer):
+    unknown = serializers.ChoiceField(
+        choices=["refuse", "park"], required=False, help_text="Events whose meter, customer or property is unknown."
+    )
+    too_late = serializers.ChoiceField(
+        choices=["refuse", "park"], required=False, help_text="Events whose billed window is closed."
+    )
+    late_days = serializers.IntegerField(
+        min_value=0,
+        max_value=366,
+        required=False,
+        help_text="How long after its end a billed window takes in late usage.",
+    )
+    retention_months = serializers.IntegerField(
+        min_value=0, max_value=usage_policy.MAX_MONTHS, required=False, help_text="0 keeps everything."
+    )
+
+
+POLICY = OpenApiExample("Park what is unknown", value={"unknown": "park", "late_days": 45}, request_only=True)
+
+
+class UsagePolicyView(TenantViewMixin, APIView):
+    """What the organisation does with usage that is unknown, late or old."""
+
+    required_permissions = {"get": "usage.view", "patch": "plan.edit"}
+
+    @extend_schema(operation_id="usage_policy_retrieve", responses=PolicyOutput, tags=TAGS)
+    def get(self, request: Request) -> Response:
+        """The choices that hold."""
+        return Response(asdict(usage_policy.policy_of(self.organisation)))
+
+    @extend_schema(
+        operation_id="usage_policy_update", request=PolicyInput, responses=PolicyOutput, examples=[POLICY], tags=TAGS
+    )
+    def patch(self, request: Request) -> Response:
+        """Change some of them."""
+        given = PolicyInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        policy = usage_policy.change_policy(organisation=self.organisation, actor=self.actor, **given.validated_data)
+        return Response(asdict(policy))

@@ -60,7 +60,10 @@ class Meter(TenantModel):
 
 
 class UsageEvent(models.Model):
-    """One measurement. ``event_id`` is the sender's key: the same id counts once. Partitioned by month of occurrence."""
+    """One measurement. ``event_id`` is the sender's key: the same id counts once (``UsageKey``).
+
+    Partitioned by month of occurrence in UTC; a month without a partition of its own rests in the default one.
+    """
 
     id = models.BigAutoField(primary_key=True)
     organisation = models.ForeignKey("billing.Organisation", on_delete=models.PROTECT, related_name="+")
@@ -84,11 +87,41 @@ class UsageEvent(models.Model):
     objects = TenantQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organisation", "event_id"], name="usage_event_once")]
         indexes = [models.Index(fields=["customer", "meter", "occurred_at"], name="usage_window", include=["quantity"])]
 
     def __str__(self) -> str:
         return self.event_id
+
+
+class UsageKey(models.Model):
+    """That an event id is taken, in whichever month it occurred: what makes the same id count once."""
+
+    key = models.UUIDField(primary_key=True, help_text="First 128 bits of SHA-256 over organisation and event id.")
+    event_ref = models.BigIntegerField()
+    occurred_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class UsageHour(models.Model):
+    """Measurements of one hour (UTC) added up. Kept by triggers of the database, so that it always equals the raw sum."""
+
+    pk = models.CompositePrimaryKey("customer_id", "meter_id", "hour", "subscription_ref")
+    customer = models.ForeignKey(
+        "billing.Customer", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False)
+    hour = models.DateTimeField()
+    subscription_ref = models.UUIDField()
+    events = models.BigIntegerField()
+    total = models.DecimalField(max_digits=38, decimal_places=12)
+    greatest = models.DecimalField(max_digits=30, decimal_places=12)
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    changes = models.BigIntegerField(help_text="Events and revisions that made it what it is; only grows.")
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}"
 
 
 class UsageRevision(TenantModel):

@@ -1,57 +1,99 @@
-"""What was used: many windows of customer, meter and time, in one query."""
+"""What was used: many windows of customer, meter and time, in one statement."""
 
 import json
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from billing.metering import MeterRule, Reading, Segment, Used, Window, parts, quantity_of
+from billing.models import Meter
 
-__all__ = ["Segment", "Used", "Window", "aggregate", "aggregate_parts"]
+__all__ = ["Segment", "Used", "Window", "aggregate", "aggregate_parts", "changes_of"]
 
-# Each event is read once. Where the split needs no single events they are added up here, else they come one by one:
-# a weighted meter needs their times, ``with_values`` their quantities, unique and latest the last one.
-READINGS = """
-WITH asked AS MATERIALIZED (
-    SELECT a.*, m.aggregation, m.recurring, m.rounding, m.rounding_decimals, naming.first_ref,
-           CASE WHEN m.recurring THEN '-infinity' ELSE a.starts_at END AS reads_from
-    FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::uuid[], %s::text[], %s::boolean[])
-         WITH ORDINALITY AS a (customer_id, meter_id, starts_at, ends_at, subscription_ref, split_by, one_by_one, n)
-    JOIN billing_meter m ON m.id = a.meter_id
-    LEFT JOIN billing_usagenaming naming ON naming.customer_id = a.customer_id AND naming.meter_id = a.meter_id
-)
-SELECT w.n, w.aggregation, w.recurring, w.rounding, w.rounding_decimals, u.*
-FROM asked w
+ADDED_UP = frozenset({"count", "sum", "max"})
+"""Aggregations that whole hours are kept for."""
+HOUR = timedelta(hours=1)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_ZERO = Decimal(0)
+
+OF_THE_WINDOW = """(w.subscription_ref IS NULL OR row.subscription_ref = w.subscription_ref
+              OR (row.subscription_ref = '00000000-0000-0000-0000-000000000000'
+                  AND coalesce(naming.first_ref, w.subscription_ref) = w.subscription_ref))"""
+ASKED = """unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+     AS w (n, customer_id, meter_id, subscription_ref, starts_at, since, until)
+LEFT JOIN billing_usagenaming naming ON naming.customer_id = w.customer_id AND naming.meter_id = w.meter_id"""
+
+# Whole hours, added up when their events came in.
+HOURS = f"""
+SELECT w.n, u.*
+FROM {ASKED}
 CROSS JOIN LATERAL (
-    SELECT e.split, e.subject, e.earlier, count(*), sum(e.quantity), max(e.quantity),
-           (array_agg(e.quantity ORDER BY e.occurred_at DESC, e.id DESC) FILTER (WHERE w.aggregation IN ('unique', 'latest')))[1],
-           max(e.occurred_at),
-           (array_agg(e.id ORDER BY e.occurred_at DESC, e.id DESC) FILTER (WHERE w.aggregation IN ('unique', 'latest')
-                                                                      OR e.single IS NOT NULL))[1],
-           coalesce(sum(e.amount), 0)
+    SELECT '{{}}'::text[] AS split, '' AS subject, row.hour < w.starts_at AS earlier, sum(row.events)::bigint AS events,
+           sum(row.total) AS total, max(row.greatest) AS greatest, NULL::numeric AS last, max(row.hour) AS last_at,
+           NULL::bigint AS last_id, sum(row.amount) AS amount
+    FROM billing_usagehour row
+    WHERE row.customer_id = w.customer_id AND row.meter_id = w.meter_id AND row.hour >= w.since AND row.hour < w.until
+      AND row.events > 0 AND {OF_THE_WINDOW}
+    GROUP BY 3
+) u
+"""  # noqa: S608 - words of this module
+
+# The events themselves, each read once: added up by what splits them, or one by one where times or values are asked for.
+EVENTS = f"""
+SELECT w.n, u.*
+FROM {ASKED}
+JOIN unnest(%s::int[], %s::text[], %s::text[], %s::boolean[]) AS way (n, aggregation, split_by, one_by_one) USING (n)
+CROSS JOIN LATERAL (
+    SELECT e.split, e.subject, e.earlier, count(*) AS events, sum(e.quantity) AS total, max(e.quantity) AS greatest,
+           (array_agg(e.quantity ORDER BY e.occurred_at DESC, e.id DESC)
+            FILTER (WHERE way.aggregation IN ('unique', 'latest')))[1] AS last,
+           max(e.occurred_at) AS last_at,
+           (array_agg(e.id ORDER BY e.occurred_at DESC, e.id DESC)
+            FILTER (WHERE way.aggregation IN ('unique', 'latest') OR e.single IS NOT NULL))[1] AS last_id,
+           coalesce(sum(e.amount), 0) AS amount
     FROM (
-        SELECT e.id, e.occurred_at, e.amount, coalesce(r.quantity, e.quantity) AS quantity,
-               e.occurred_at < w.starts_at AS earlier,
-               CASE WHEN w.split_by = '[]' THEN '{}'
-                    ELSE ARRAY(SELECT coalesce(e.properties ->> name, '')
-                               FROM jsonb_array_elements_text(w.split_by::jsonb) AS name) END AS split,
-               CASE WHEN w.aggregation = 'unique' THEN e.subject ELSE '' END AS subject,
-               CASE WHEN (w.one_by_one OR w.aggregation = 'weighted') AND e.occurred_at >= w.starts_at THEN e.id END AS single
-        FROM billing_usageevent e
-        LEFT JOIN billing_usagerevision r ON r.event_ref = e.id AND r.is_current
-        WHERE e.customer_id = w.customer_id AND e.meter_id = w.meter_id
-          AND e.occurred_at >= w.reads_from AND e.occurred_at < w.ends_at
-          AND r.kind IS DISTINCT FROM 'void'
-          AND (w.subscription_ref IS NULL OR e.subscription_ref = w.subscription_ref
-               OR (e.subscription_ref = '00000000-0000-0000-0000-000000000000'
-                   AND coalesce(w.first_ref, w.subscription_ref) = w.subscription_ref))
+        SELECT row.id, row.occurred_at, row.amount, coalesce(r.quantity, row.quantity) AS quantity,
+               row.occurred_at < w.starts_at AS earlier,
+               CASE WHEN way.split_by = '[]' THEN '{{}}'
+                    ELSE ARRAY(SELECT coalesce(row.properties ->> name, '')
+                               FROM jsonb_array_elements_text(way.split_by::jsonb) AS name) END AS split,
+               CASE WHEN way.aggregation = 'unique' THEN row.subject ELSE '' END AS subject,
+               CASE WHEN way.one_by_one AND row.occurred_at >= w.starts_at THEN row.id END AS single
+        FROM billing_usageevent row
+        LEFT JOIN billing_usagerevision r ON r.event_ref = row.id AND r.is_current
+        WHERE row.customer_id = w.customer_id AND row.meter_id = w.meter_id
+          AND row.occurred_at >= w.since AND row.occurred_at < w.until
+          AND row.occurred_at >= %s AND row.occurred_at < %s
+          AND r.kind IS DISTINCT FROM 'void' AND {OF_THE_WINDOW}
     ) e
     GROUP BY e.split, e.subject, e.earlier, e.single
 ) u
-"""
-_ZERO = Decimal(0)
+"""  # noqa: S608 - words of this module
+
+# How often anything in the window changed: hours count their own changes, edges are counted by row.
+CHANGES = f"""
+SELECT w.n, coalesce(sum(u.changes), 0)
+FROM {ASKED}
+CROSS JOIN LATERAL (
+    SELECT sum(row.changes) AS changes FROM billing_usagehour row
+    WHERE row.customer_id = w.customer_id AND row.meter_id = w.meter_id AND row.hour >= w.since AND row.hour < w.until
+      AND {OF_THE_WINDOW}
+) u
+GROUP BY w.n
+"""  # noqa: S608 - words of this module
+
+
+class Span(NamedTuple):
+    """A part [since, until) of the time of window ``n`` that is read in one way."""
+
+    n: int
+    window: Window
+    since: datetime
+    until: datetime
 
 
 def aggregate(windows: Iterable[Window]) -> dict[Window, Decimal]:
@@ -63,8 +105,8 @@ def aggregate(windows: Iterable[Window]) -> dict[Window, Decimal]:
     found = _readings(list(dict.fromkeys(whole.values())))
     quantities = {}
     for window, plain in whole.items():
-        rule, readings = found.get(plain, (None, []))
-        if rule is not None:
+        if plain in found:
+            rule, readings = found[plain]
             quantity = quantity_of(plain, rule, readings)
             if quantity or any(not reading.earlier for reading in readings):
                 quantities[window] = quantity
@@ -78,43 +120,110 @@ def aggregate_parts(windows: Iterable[Window]) -> dict[Window, tuple[Used, ...]]
     return {window: used for window, used in split.items() if used}
 
 
+def changes_of(windows: Iterable[Window]) -> dict[Window, int]:
+    """How often the usage of each window changed, by events and revisions: only grows, and stands still when nothing changed.
+
+    Hours that a window shares with its neighbours count whole: a change there may be the neighbour's.
+    """
+    asked = list(dict.fromkeys(windows))
+    if not asked:
+        return {}
+    rules = _rules(asked)
+    spans = [
+        Span(n, window, BEGINNING if rules[window.meter_id].recurring else _floor(window.start), _ceil(window.end))
+        for n, window in enumerate(asked)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(CHANGES, _columns(spans))
+        return {asked[n]: int(changes) for n, changes in cursor.fetchall()}
+
+
 def _readings(asked: Sequence[Window]) -> dict[Window, tuple[MeterRule, list[Reading]]]:
     if not asked:
         return {}
+    rules = _rules(asked)
+    hours: list[Span] = []
+    events: list[Span] = []
+    for n, window in enumerate(asked):
+        rule = rules[window.meter_id]
+        if rule.aggregation in ADDED_UP and not window.split_by and not window.with_values:
+            _by_hours(n, window, rule, hours, events)
+        else:
+            events.append(Span(n, window, BEGINNING if rule.recurring else window.start, window.end))
     found: dict[Window, tuple[MeterRule, list[Reading]]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(READINGS, _columns(asked))
-        for n, aggregation, recurring, rounding, decimals, *values in cursor.fetchall():
-            window = asked[n - 1]
-            if window not in found:
-                found[window] = MeterRule(aggregation, recurring, rounding, decimals), []
-            found[window][1].append(_reading(values))
+    for n, *values in _read(hours, events, rules):
+        window = asked[n]
+        found.setdefault(window, (rules[window.meter_id], []))[1].append(_reading(values))
     return found
 
 
-def _columns(asked: Sequence[Window]) -> list[list[Any]]:
+def _by_hours(n: int, window: Window, rule: MeterRule, hours: list[Span], events: list[Span]) -> None:
+    """Whole hours from the table of hours, the rest of the window from its events."""
+    first, last = _ceil(window.start), _floor(window.end)
+    begin = _floor(window.start) if rule.recurring else window.start
+    if rule.recurring:
+        hours.append(Span(n, window, BEGINNING, begin))
+    if first < last:
+        hours.append(Span(n, window, first, last))
+    if begin < first:
+        events.append(Span(n, window, begin, min(first, window.end)))
+    if max(first, last) < window.end:
+        events.append(Span(n, window, max(first, last), window.end))
+
+
+def _read(hours: Sequence[Span], events: Sequence[Span], rules: Mapping[uuid.UUID, MeterRule]) -> list[Any]:
+    statements, values = [], []
+    if hours:
+        statements.append(HOURS)
+        values += _columns(hours)
+    if events:
+        statements.append(EVENTS)
+        ways = {span.n: span.window for span in events}
+        values += _columns(events)
+        values += [
+            list(ways),
+            [rules[window.meter_id].aggregation for window in ways.values()],
+            [json.dumps(window.split_by) for window in ways.values()],
+            [window.with_values or rules[window.meter_id].aggregation == "weighted" for window in ways.values()],
+            min(
+                span.since for span in events
+            ),  # said once more as constants, so that other partitions are not planned for
+            max(span.until for span in events),
+        ]
+    if not statements:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(statements), values)
+        return cursor.fetchall()
+
+
+def _rules(asked: Sequence[Window]) -> dict[uuid.UUID, MeterRule]:
+    rows = Meter.objects.filter(pk__in={window.meter_id for window in asked})
+    return {pk: MeterRule(*rule) for pk, *rule in rows.values_list("pk", *MeterRule._fields)}
+
+
+def _columns(spans: Sequence[Span]) -> list[list[Any]]:
     return [
-        [window.customer_id for window in asked],
-        [window.meter_id for window in asked],
-        [window.start for window in asked],
-        [window.end for window in asked],
-        [window.subscription_id for window in asked],
-        [json.dumps(window.split_by) for window in asked],
-        [window.with_values for window in asked],
+        [span.n for span in spans],
+        [span.window.customer_id for span in spans],
+        [span.window.meter_id for span in spans],
+        [span.window.subscription_id for span in spans],
+        [span.window.start for span in spans],
+        [span.since for span in spans],
+        [span.until for span in spans],
     ]
 
 
 def _reading(values: Sequence[Any]) -> Reading:
     split, subject, earlier, events, total, greatest, last, last_at, last_id, amount = values
-    return Reading(
-        tuple(split),
-        subject,
-        earlier,
-        events,
-        total,
-        greatest,
-        total if last is None else last,
-        last_at,
-        last_id or 0,
-        amount,
-    )
+    last = total if last is None else last
+    return Reading(tuple(split), subject, earlier, events, total, greatest, last, last_at, last_id or 0, amount)
+
+
+def _floor(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _ceil(moment: datetime) -> datetime:
+    whole = _floor(moment)
+    return whole if whole == moment else whole + HOUR

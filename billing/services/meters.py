@@ -1,12 +1,24 @@
-"""What is counted."""
+"""What is counted, and how."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from billing import parties
+from billing import expressions, parties
 from billing.context import Actor
-from billing.errors import Conflict
+from billing.errors import Conflict, InvalidInput, NotFound
 from billing.models import Meter, Organisation
-from billing.services import audit
+from billing.services import audit, outbox
+
+MAX_PROPERTIES = 30
+PROPERTY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,59}")
+RECURRING = frozenset(
+    {Meter.Aggregation.SUM, Meter.Aggregation.UNIQUE, Meter.Aggregation.LATEST, Meter.Aggregation.WEIGHTED}
+)
+MAX_COST = Decimal(10) ** 9
 
 
 class MeterExists(Conflict):
@@ -16,20 +28,119 @@ class MeterExists(Conflict):
 
 @transaction.atomic
 def create_meter(
-    *, organisation: Organisation, code: str, name: str, aggregation: str, unit: str = "", actor: Actor
+    *,
+    organisation: Organisation,
+    code: str,
+    name: str,
+    aggregation: str,
+    actor: Actor,
+    unit: str = "",
+    recurring: bool = False,
+    expression: str = "",
+    unique_property: str = "",
+    rounding: str = "",
+    rounding_decimals: int = 0,
+    properties: Sequence[Mapping[str, Any]] = (),
+    service: str = "",
+    unit_cost: Decimal | None = None,
 ) -> Meter:
-    """Begin to count something: the number of events, or the sum or maximum of their quantities."""
+    """Begin to count something. Raises ``InvalidInput`` (``InvalidExpression``) naming the field, ``MeterExists``."""
     meter = Meter(
         organisation=organisation,
         code=code,
         name=parties.clean_text(name, field="name", limit=120, required=True),
         aggregation=Meter.Aggregation(aggregation),
         unit=parties.clean_text(unit, field="unit", limit=40),
+        recurring=recurring,
+        expression=parties.clean_text(expression, field="expression", limit=expressions.MAX_LENGTH),
+        unique_property=unique_property,
+        rounding=rounding,
+        rounding_decimals=rounding_decimals,
+        properties=[_declared(one) for one in properties],
+        service=parties.clean_text(service, field="service", limit=60),
+        unit_cost=unit_cost,
     )
+    _check(meter)
     try:
         with transaction.atomic():
             meter.save(force_insert=True)
     except IntegrityError as exc:
         raise MeterExists(meter=code, field="code") from exc
-    audit.record(actor=actor, action="meter.created", target=meter, after={"code": code, "aggregation": aggregation})
+    audit.record(actor=actor, action="meter.created", target=meter, after=_choices(meter))
+    outbox.publish("meter.created", meter, meter_id=str(meter.pk), code=code)
     return meter
+
+
+@transaction.atomic
+def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, **changes: Any) -> Meter:
+    """Change what does not alter counted quantities: name, unit, declared properties, service, unit cost.
+
+    The way of counting stays: begin a new meter for another one. Raises ``NotFound``, ``InvalidInput``.
+    """
+    meter = Meter.objects.of(organisation).select_for_update().filter(pk=meter_id).first()
+    if meter is None:
+        raise NotFound("No such meter in this organisation.", field="id")
+    before = _choices(meter)
+    if "name" in changes:
+        meter.name = parties.clean_text(changes["name"], field="name", limit=120, required=True)
+    for field, limit in (("unit", 40), ("service", 60)):
+        if field in changes:
+            setattr(meter, field, parties.clean_text(changes[field], field=field, limit=limit))
+    if "properties" in changes:
+        meter.properties = [_declared(one) for one in changes["properties"]]
+    if "unit_cost" in changes:
+        meter.unit_cost = changes["unit_cost"]
+    _check(meter)
+    meter.save()
+    audit.record(actor=actor, action="meter.updated", target=meter, before=before, after=_choices(meter))
+    outbox.publish("meter.updated", meter, meter_id=str(meter.pk), code=meter.code)
+    return meter
+
+
+def _check(meter: Meter) -> None:
+    if meter.recurring and meter.aggregation not in RECURRING:
+        raise InvalidInput(
+            f"A {meter.aggregation} begins anew in every window; it cannot be recurring.", field="recurring"
+        )
+    if (meter.aggregation == Meter.Aggregation.UNIQUE) != bool(meter.unique_property):
+        raise InvalidInput("A unique count, and only that, names the property it counts.", field="unique_property")
+    if meter.unique_property and not PROPERTY.fullmatch(meter.unique_property):
+        raise InvalidInput("Expected the name of a property: letters, digits, _ and dots.", field="unique_property")
+    if meter.expression and meter.aggregation in (Meter.Aggregation.COUNT, Meter.Aggregation.UNIQUE):
+        raise InvalidInput(f"A {meter.aggregation} counts events; it needs no expression.", field="expression")
+    if meter.unit_cost is not None and not 0 <= meter.unit_cost < MAX_COST:
+        raise InvalidInput(f"Expected a cost from 0 to below {MAX_COST}.", field="unit_cost")
+    if meter.rounding not in Meter.Rounding.values:
+        raise InvalidInput("Expected round, ceil, floor or nothing.", field="rounding")
+    if not -6 <= meter.rounding_decimals <= 12:
+        raise InvalidInput("Expected -6 to 12 decimals.", field="rounding_decimals")
+    _check_names(meter)
+
+
+def _check_names(meter: Meter) -> None:
+    names = [one["name"] for one in meter.properties]
+    if len(names) > MAX_PROPERTIES or len(set(names)) != len(names):
+        raise InvalidInput(f"Expected at most {MAX_PROPERTIES} different properties.", field="properties")
+    read = {meter.unique_property} if meter.unique_property else set()
+    if meter.expression:
+        read = set(expressions.names(expressions.parse(meter.expression))) - {"quantity"}
+    if names and (missing := sorted(read - set(names))):
+        raise InvalidInput(f"Declare the property '{missing[0]}' too: it is what is counted.", field="properties")
+
+
+def _declared(one: Mapping[str, Any]) -> dict[str, Any]:
+    name, kind = one.get("name"), one.get("kind", "text")
+    if not isinstance(name, str) or not PROPERTY.fullmatch(name):
+        raise InvalidInput("Expected the name of a property: letters, digits, _ and dots.", field="properties")
+    if kind not in ("text", "number"):
+        raise InvalidInput("Expected the kind text or number.", field="properties")
+    return {"name": name, "required": bool(one.get("required", False)), "kind": kind}
+
+
+def _choices(meter: Meter) -> dict[str, Any]:
+    fields = (
+        "code", "name", "aggregation", "unit", "recurring", "expression", "unique_property", "rounding", "rounding_decimals",
+        "properties", "service",
+    )  # fmt: skip
+    cost = None if meter.unit_cost is None else f"{meter.unit_cost:f}"
+    return {field: getattr(meter, field) for field in fields} | {"unit_cost": cost}

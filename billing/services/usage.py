@@ -1,42 +1,74 @@
 """Taking in measurements: many at once, each with its own verdict, each event id once."""
 
-import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.utils.dateparse import parse_datetime
+from django.db.backends.utils import CursorWrapper
 
-from billing import clock
-from billing.models import Customer, Meter, Organisation
+from billing import clock, measurements
+from billing.expressions import InvalidExpression, parse
+from billing.measurements import Declared, Known, MeterSpec, Rejected, Row
+from billing.models import Customer, Meter, Organisation, UsageNaming
+from billing.services import parking
+from billing.services.usage_policy import PARK, UsagePolicy, policy_of
 
-MAX_QUANTITY = Decimal(10) ** 17
-MAX_PROPERTIES = 2000
-EARLIEST_YEAR = 2000
-AHEAD = timedelta(hours=1)
-"""How far a sender's clock may be ahead of the organisation's."""
+ACCEPTED, DUPLICATE, REJECTED, PARKED = "accepted", "duplicate", "rejected", "parked"
 
-FIELDS = frozenset({"event_id", "meter", "customer", "quantity", "occurred_at", "properties"})
-
-INSERT = """
-INSERT INTO billing_usageevent
-       (organisation_id, event_id, meter_id, customer_id, quantity, properties, occurred_at, recorded_at)
-SELECT %s, row.event_id, row.meter_id, row.customer_id, row.quantity, coalesce(row.properties, '{}'), row.occurred_at, now()
-FROM jsonb_to_recordset(%s::jsonb) AS row (event_id text, meter_id uuid, customer_id uuid, quantity numeric,
-                                    properties jsonb, occurred_at timestamptz)
-ORDER BY row.event_id  -- senders who repeat each other's events wait in one order, and never for each other
-ON CONFLICT (organisation_id, event_id) DO NOTHING
-RETURNING event_id
+# Where the rows of a batch wait for the statement below; emptied by every commit.
+STAGE = """
+CREATE TEMPORARY TABLE IF NOT EXISTS usage_staged (
+    n integer, key uuid, event_id text, meter_id uuid, customer_id uuid, subscription_ref uuid, quantity numeric,
+    amount numeric, subject text, properties jsonb, occurred_at timestamptz
+) ON COMMIT DELETE ROWS;
+DELETE FROM usage_staged
 """
+COPY = "COPY usage_staged FROM STDIN"
+
+# Keys come first and in order: senders who repeat each other's events wait in one order, and never for each other. An event
+# whose key is taken is left out, whatever month it is of. A trigger adds the new ones to their hours.
+INSERT = """
+WITH incoming AS MATERIALIZED (
+    SELECT nextval('billing_usageevent_ref') AS id, s.* FROM usage_staged s
+), fresh AS (
+    INSERT INTO billing_usagekey (key, event_ref, occurred_at)
+    SELECT key, id, occurred_at FROM incoming ORDER BY key
+    ON CONFLICT DO NOTHING RETURNING event_ref
+), added AS (
+    INSERT INTO billing_usageevent (id, organisation_id, event_id, meter_id, customer_id, subscription_ref, quantity, amount,
+                                    subject, properties, occurred_at, recorded_at)
+    SELECT id, %s, event_id, meter_id, customer_id, subscription_ref, quantity, amount, subject, properties, occurred_at, now()
+    FROM incoming JOIN fresh ON event_ref = id
+)
+SELECT n FROM incoming JOIN fresh ON event_ref = id
+"""
+
+# An event is too late when every billed window that it falls into has been closed for late usage.
+TOO_LATE = """
+SELECT asked.n
+FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[])
+     AS asked (n, customer_id, meter_id, subscription_ref, occurred_at)
+JOIN billing_usagewindow w ON w.customer_id = asked.customer_id AND w.meter_id = asked.meter_id
+     AND w.ends_at > asked.occurred_at AND w.starts_at <= asked.occurred_at
+     AND asked.subscription_ref IN (w.subscription_ref, '00000000-0000-0000-0000-000000000000')
+GROUP BY asked.n
+HAVING bool_and(w.closed_at IS NOT NULL OR w.ends_at < %s)
+"""
+
+Finder = Callable[[Organisation, Collection[str]], Mapping[str, tuple[uuid.UUID, uuid.UUID]]]
+_finders: list[Finder] = []
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one event: ``accepted``, ``duplicate`` (known already, counted once), or ``rejected`` and why."""
+    """What became of one event.
+
+    ``accepted``, ``duplicate`` (known already, counted once), ``parked`` (kept until what it names appears), or ``rejected``
+    and why.
+    """
 
     event_id: str
     status: str
@@ -44,158 +76,202 @@ class Verdict:
     reason: str = ""
 
 
-class Rejected(Exception):
-    """An event that is not taken in; the others of its batch are."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        self.field, self.reason = field, reason
-        super().__init__(reason)
+def find_subscriptions_with(finder: Finder) -> None:
+    """Register how names of subscriptions are looked up: (organisation, names) to {name: (subscription, customer)}."""
+    _finders.append(finder)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the events of one batch refer to."""
+def ingest(*, organisation: Organisation, events: Sequence[Any], park: bool | None = None) -> list[Verdict]:
+    """Take in ``{event_id, meter, customer, quantity, occurred_at, properties, subscription, amount}``; verdicts in order.
 
-    meters: Mapping[str, uuid.UUID]
-    customers: Mapping[str, uuid.UUID]
-    latest: datetime
-
-
-def ingest(*, organisation: Organisation, events: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Take in ``{event_id, meter, customer, quantity, occurred_at, properties}``; one verdict per event, in order.
-
-    ``meter`` is a code, ``customer`` an external id or id, ``quantity`` a decimal string or whole number (1 if left
-    out), ``occurred_at`` an ISO 8601 time with offset. The same event id counts once, under any concurrency.
+    ``meter`` is a code, ``customer`` and ``subscription`` an external id or id, ``quantity`` a decimal string or whole number
+    (1 if left out), ``occurred_at`` an ISO 8601 time with offset. The same event id counts once, under any concurrency.
+    ``park``: whether what cannot be taken in yet is kept; by default the organisation's choice.
     """
-    known = _known(organisation, events)
-    rows: list[dict[str, Any]] = []
+    policy = policy_of(organisation)
+    now = clock.now(organisation)
+    rows, problems = examine(organisation=organisation, events=events, policy=policy, now=now)
+    with transaction.atomic():
+        fresh = _insert(organisation.pk, rows)
+        parked = _park(organisation, events, problems, policy, now, park=park)
+    return [_verdict(n, event, problems, fresh, parked) for n, event in enumerate(events)]
+
+
+def examine(
+    *, organisation: Organisation, events: Sequence[Any], policy: UsagePolicy, now: datetime
+) -> tuple[dict[int, Row], dict[int, Rejected]]:
+    """The rows of the events that can be taken in and the refusals of the others, by position. Writes nothing."""
+    known = _known(organisation, events, policy, now)
+    rows: dict[int, Row] = {}
     problems: dict[int, Rejected] = {}
-    for index, event in enumerate(events):
+    row_of = measurements.row_of
+    for n, event in enumerate(events):
         try:
-            rows.append(_row(event, known))
+            rows[n] = row_of(event, known)
         except Rejected as exc:
-            problems[index] = exc
-    fresh = _insert(organisation.pk, rows)
-    return list(_verdicts(events, problems, fresh))
+            problems[n] = exc
+    for n in _too_late(rows, policy, now):
+        del rows[n]
+        problems[n] = Rejected(
+            "occurred_at", "Its time was billed, and late usage is not taken in any more.", waits=True
+        )
+    return rows, problems
 
 
-def _known(organisation: Organisation, events: Iterable[Any]) -> Known:
-    wanted = [event.get("customer") for event in events if isinstance(event, Mapping)]
-    texts = {value for value in wanted if isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()}
-    ids = {found for found in map(_uuid, texts) if found}
-    customers = Customer.objects.of(organisation)
-    found = dict(customers.filter(external_id__in=texts).values_list("external_id", "pk"))
-    if ids:
-        found |= {str(pk): pk for pk in customers.filter(pk__in=ids).values_list("pk", flat=True)}
-    meters = dict(Meter.objects.of(organisation).values_list("code", "pk"))
-    return Known(meters, found, clock.now(organisation) + AHEAD)
-
-
-def _row(event: Any, known: Known) -> dict[str, Any]:
-    if not isinstance(event, Mapping):
-        raise Rejected("event", "Expected an object.")
-    unknown = event.keys() - FIELDS
-    if unknown:
-        raise Rejected(min(map(str, unknown))[:60], "This field is not known here.")
-    customer = _text(event, "customer", 100)
-    meter = known.meters.get(_text(event, "meter", 60))
-    customer_id = known.customers.get(customer) or known.customers.get(str(_uuid(customer)))
-    if meter is None:
-        raise Rejected("meter", "There is no meter with this code.")
-    if customer_id is None:
-        raise Rejected("customer", "There is no customer with this id or external id.")
-    return {
-        "event_id": _text(event, "event_id", 100),
-        "meter_id": str(meter),
-        "customer_id": str(customer_id),
-        "quantity": _quantity(event.get("quantity", 1)),
-        "properties": _properties(event.get("properties")),
-        "occurred_at": _moment(event.get("occurred_at"), known.latest),
-    }
-
-
-def _text(event: Mapping[str, Any], field: str, limit: int) -> str:
-    value = event.get(field)
-    if not isinstance(value, str) or not 1 <= len(value) <= limit:
-        raise Rejected(field, f"Expected a text of 1 to {limit} characters.")
-    if not value.isprintable():
-        raise Rejected(field, "Control characters are not accepted.")
-    return value
-
-
-def _quantity(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Rejected("quantity", "Give the quantity as a decimal string such as '12.5'.")
-    try:
-        number = Decimal(value)
-    except InvalidOperation as exc:
-        raise Rejected("quantity", "This is not a decimal number.") from exc
-    if not number.is_finite() or not 0 <= number < MAX_QUANTITY:
-        raise Rejected("quantity", f"Expected a number from 0 to below {MAX_QUANTITY:f}.")
-    if -number.as_tuple().exponent > 12 and number != round(number, 12):  # type: ignore[operator]
-        raise Rejected("quantity", "At most 12 decimals.")
-    return f"{number:f}"
-
-
-def _properties(value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise Rejected("properties", "Expected an object.")
-    text = json.dumps(value)
-    if len(text) > MAX_PROPERTIES:
-        raise Rejected("properties", f"At most {MAX_PROPERTIES} characters of JSON.")
-    if "\\u0000" in text or "\\ud" in text.lower() or "NaN" in text or "Infinity" in text:
-        _must_be_storable(value)
-    return value
-
-
-def _must_be_storable(value: Any) -> None:
-    """PostgreSQL keeps neither NUL nor half characters nor NaN in JSON."""
-    try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (ValueError, UnicodeEncodeError) as exc:
-        raise Rejected("properties", "Numbers must be finite and texts valid Unicode.") from exc
-    if "\\u0000" in text:
-        raise Rejected("properties", "Control characters are not accepted.")
-
-
-def _moment(value: Any, latest: datetime) -> str:
-    try:
-        moment = parse_datetime(value) if isinstance(value, str) and len(value) <= 40 else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.utcoffset() is None:
-        raise Rejected("occurred_at", "Expected a time with offset such as 2026-04-01T12:00:00Z.")
-    if moment.year < EARLIEST_YEAR or moment.year > 9000:
-        raise Rejected("occurred_at", f"Expected a time since {EARLIEST_YEAR}.")
-    if moment > latest:
-        raise Rejected("occurred_at", "This is in the future.")
-    return moment.isoformat()
-
-
-@transaction.atomic
-def _insert(organisation_id: uuid.UUID, rows: list[dict[str, Any]]) -> set[str]:
+def known_keys(rows: Mapping[int, Row]) -> set[str]:
+    """Keys of ``rows`` that are taken already."""
     if not rows:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [organisation_id, json.dumps(rows)])
-        return {event_id for (event_id,) in cursor.fetchall()}
+        cursor.execute(
+            "SELECT replace(key::text, '-', '') FROM billing_usagekey WHERE key = ANY(%s::uuid[])",
+            [[row.key for row in rows.values()]],
+        )
+        return {key for (key,) in cursor.fetchall()}
 
 
-def _verdicts(events: Sequence[Any], problems: Mapping[int, Rejected], fresh: set[str]) -> Iterable[Verdict]:
-    for index, event in enumerate(events):
-        problem = problems.get(index)
-        event_id: Any = event.get("event_id") if isinstance(event, Mapping) else ""
-        if problem:
-            name = event_id if isinstance(event_id, str) else ""
-            yield Verdict(name[:100], "rejected", problem.field, problem.reason)
-        elif event_id in fresh:
-            fresh.discard(event_id)
-            yield Verdict(event_id, "accepted")
-        else:
-            yield Verdict(event_id, "duplicate")
+def spec_of(meter: Meter) -> MeterSpec:
+    """What ingestion knows of a meter."""
+    try:
+        expression = parse(meter.expression) if meter.expression else None
+    except InvalidExpression:  # was checked when it was written
+        expression = None
+    declared = {one["name"]: Declared(one["name"], one.get("required", False), one.get("kind", "text"))
+                for one in meter.properties}  # fmt: skip
+    return MeterSpec(
+        id=str(meter.pk),
+        aggregation=meter.aggregation,
+        recurring=meter.recurring,
+        expression=expression,
+        unique_property=meter.unique_property,
+        declared=declared,
+    )
+
+
+def _known(organisation: Organisation, events: Iterable[Any], policy: UsagePolicy, now: datetime) -> Known:
+    whole = [event for event in events if isinstance(event, Mapping)]
+    customers = _customers(organisation, _names(whole, "customer"))
+    subscriptions: dict[str, tuple[str, str]] = {}
+    if named := _names(whole, "subscription"):
+        for find in _finders:
+            found = find(organisation, named)
+            subscriptions |= {name: (str(one), str(customer)) for name, (one, customer) in found.items()}
+    naming = UsageNaming.objects.of(organisation).filter(customer__in=set(customers.values()))
+    return Known(
+        organisation_id=organisation.pk,
+        meters={meter.code: spec_of(meter) for meter in Meter.objects.of(organisation)},
+        customers=customers,
+        subscriptions=subscriptions,
+        naming=frozenset((str(customer), str(meter)) for customer, meter in naming.values_list("customer", "meter")),
+        earliest=policy.earliest(now),
+        latest=now + measurements.AHEAD,
+    )
+
+
+def _names(events: Iterable[Mapping[str, Any]], field: str) -> set[str]:
+    wanted = {value for event in events if isinstance(value := event.get(field), str)}
+    return {value for value in wanted if 0 < len(value) <= 100 and value.isprintable()}
+
+
+def _customers(organisation: Organisation, names: set[str]) -> dict[str, str]:
+    """Ids by external id and by id as it was written; an external id wins."""
+    rows = Customer.objects.of(organisation)
+    ids = {name: found for name in names if (found := _uuid(name))}
+    named: dict[str, str] = {}
+    if ids:
+        there = set(rows.filter(pk__in=ids.values()).values_list("pk", flat=True))
+        named = {name: str(pk) for name, pk in ids.items() if pk in there}
+    by_external = rows.filter(external_id__in=names).values_list("external_id", "pk")
+    return named | {external_id: str(pk) for external_id, pk in by_external}
+
+
+def _too_late(rows: Mapping[int, Row], policy: UsagePolicy, now: datetime) -> list[int]:
+    """Positions of the events whose window is closed. Only what is older than the lateness can be: no query for the rest."""
+    bound = now - policy.lateness
+    old = [(n, row) for n, row in rows.items() if row.occurred_at < bound]
+    if not old:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            TOO_LATE,
+            [
+                [n for n, _ in old],
+                [row.customer_id for _, row in old],
+                [row.meter_id for _, row in old],
+                [row.subscription_id for _, row in old],
+                [row.occurred_at for _, row in old],
+                bound,
+            ],
+        )
+        return [n for (n,) in cursor.fetchall()]
+
+
+def _insert(organisation_id: uuid.UUID, rows: Mapping[int, Row]) -> set[int]:
+    """Positions of the rows that were new."""
+    if not rows:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(STAGE)
+        _copy(cursor, rows)
+        cursor.execute(INSERT, [organisation_id])
+        return {n for (n,) in cursor.fetchall()}
+
+
+def _copy(cursor: CursorWrapper, rows: Mapping[int, Row]) -> None:
+    lines = []
+    for n, row in rows.items():
+        key, event_id, meter, customer, subscription, quantity, amount, subject, properties, at = row
+        if "\\" in event_id or "\\" in properties or "\\" in subject:
+            event_id, subject, properties = _escaped(event_id), _escaped(subject), _escaped(properties)
+        fields = (
+            str(n),
+            key,
+            event_id,
+            meter,
+            customer,
+            subscription,
+            quantity,
+            amount or r"\N",
+            subject,
+            properties,
+            at.isoformat(),
+        )
+        lines.append("\t".join(fields))
+    with connection.wrap_database_errors, cursor.copy(COPY) as copy:
+        copy.write("\n".join(lines))
+
+
+def _escaped(text: str) -> str:
+    """Backslashes as COPY reads them; tabs and line ends cannot occur."""
+    return text.replace("\\", "\\\\")
+
+
+def _park(
+    organisation: Organisation,
+    events: Sequence[Any],
+    problems: Mapping[int, Rejected],
+    policy: UsagePolicy,
+    now: datetime,
+    *,
+    park: bool | None,
+) -> set[int]:
+    def keeps(problem: Rejected) -> bool:
+        chosen = policy.too_late if problem.field == "occurred_at" else policy.unknown
+        return problem.waits and (chosen == PARK if park is None else park)
+
+    waiting = {n: problem for n, problem in problems.items() if keeps(problem)}
+    return parking.park(organisation=organisation, events=events, waiting=waiting, now=now) if waiting else set()
+
+
+def _verdict(n: int, event: Any, problems: Mapping[int, Rejected], fresh: set[int], parked: set[int]) -> Verdict:
+    if n in fresh:
+        return Verdict(event["event_id"], ACCEPTED)
+    problem = problems.get(n)
+    if problem is None:
+        return Verdict(event["event_id"], DUPLICATE)
+    name = event.get("event_id") if isinstance(event, Mapping) else ""
+    name = name[:100] if isinstance(name, str) else ""
+    return Verdict(name, PARKED if n in parked else REJECTED, problem.field, problem.reason)
 
 
 def _uuid(value: str) -> uuid.UUID | None:

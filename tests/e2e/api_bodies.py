@@ -52,6 +52,10 @@ def _statement_body(house: House) -> dict[str, Any]:
     return {"file_name": "june.csv", "format": "csv", "content": base64.b64encode(text.encode()).decode()}
 
 
+USAGE_FILE = base64.b64encode(
+    b"event_id,meter,customer,occurred_at\nf-1,calls,family-1,2026-06-01T00:00:00Z\n"
+).decode()
+
 BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "api_keys_create": lambda house: {"name": "another", "scopes": ["api_key.edit"]},
     "auth_login": lambda house: {"email": "nobody@example.com", "password": "wrong"},
@@ -91,6 +95,12 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "invoices_void_create": lambda house: {"reason": "Written in error"},
     "invoices_write_off_create": lambda house: {"reason": "Gone away"},
     "invoices_credit_notes_create": lambda house: {"reason": "One day less"},
+    "meters_evaluate_create": lambda house: {"expression": "bytes / 4", "properties": {"bytes": 10}},
+    "meters_partial_update": lambda house: {"service": "voice", "unit_cost": "0.01"},
+    "parked_usage_dismiss_create": lambda house: {"reason": "Sent by a test system"},
+    "usage_imports_create": lambda house: {"file_name": "june.csv", "content": USAGE_FILE, "dry_run": True},
+    "usage_policy_update": lambda house: {"late_days": 45},
+    "usage_revisions_create": lambda house: {"event_id": "u-1", "kind": "void", "reason": "A test of ours"},
     "meters_create": lambda house: {"code": f"m-{uuid.uuid4().hex[:8]}", "name": "M", "aggregation": "sum"},
     "payment_methods_create": lambda house: {
         "customer": _of(house, "customer"), "gateway_account": _of(house, "account"),

@@ -16,9 +16,9 @@ from rest_framework.test import APIClient
 from billing import permissions
 from billing.clock import wall_now
 from billing.context import Actor
-from billing.models import Event, Organisation, TestClock, WebhookDelivery
+from billing.models import Event, Organisation, ParkedUsage, TestClock, WebhookDelivery
 from billing.models.fields import lookup_hash
-from billing.services import customers, meters, organisations, usage, webhooks
+from billing.services import customers, meters, organisations, usage, usage_imports, usage_revisions, webhooks
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates
 from invoices.services.settling import allocate_payment
@@ -137,7 +137,18 @@ def _catalogue(house: House) -> None:
     )
     house.add("meters", meter, "meter")
     measured = {"event_id": "u-1", "meter": "calls", "customer": "family-1", "quantity": "5"}
-    usage.ingest(organisation=organisation, events=[measured | {"occurred_at": "2026-04-20T00:00:00Z"}])
+    usage.ingest(organisation=organisation, events=[
+        measured | {"occurred_at": "2026-04-11T00:00:00Z"},
+        measured | {"event_id": "u-2", "occurred_at": "2026-04-10T00:00:00Z"},
+    ])  # fmt: skip
+    unknown = measured | {"event_id": "u-3", "meter": "nowhere", "occurred_at": "2026-04-10T00:00:00Z"}
+    usage.ingest(organisation=organisation, events=[unknown], park=True)
+    house.add("parked-usage", ParkedUsage.objects.of(organisation).get())
+    told = {"organisation": organisation, "actor": ACTOR}
+    house.add("usage-revisions", usage_revisions.void_event(event_id="u-2", reason="Never happened", **told))
+    file = b"event_id,meter,customer,occurred_at\nu-1,calls,family-1,2026-04-11T00:00:00Z\nu-4,calls,nobody,x\n"
+    imported = usage_imports.begin_import(file_name="april.csv", content=file, **told)
+    house.add("usage-imports", usage_imports.read_on(import_id=imported.pk))
     prices = [
         catalog.PriceInput(code="seats", name="Seats", currency="INR", model="per_unit", unit_price=Decimal(499),
                            unit="seat", tax_category="saas"),

@@ -183,14 +183,14 @@ READERS = _table(
         "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
         EVERYBODY,
     ),
-    ("payments payment-methods meters usage-events", EVERYBODY),
+    ("payments payment-methods meters usage-events usage-revisions parked-usage usage-imports usage-policy", EVERYBODY),
 )
 WRITERS = _table(
     ("entitlement-grants", OFFICE),
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
-    ("customers subscriptions usage-events", OFFICE | {"developer"}),
-    ("plans meters billing-runs", BOSS | {"developer"}),
+    ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
+    ("plans meters usage-policy billing-runs", BOSS | {"developer"}),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
     ("tax-rates dunning-policies reconciliation-exceptions", BOSS),
     ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
@@ -199,7 +199,7 @@ WRITERS = _table(
     ("webhook-deliveries inbound-webhooks", BOSS | BUILDERS),
     ("gateway-accounts", {"admin"}),
 )
-LOOKING = {"entitlements/check", "invoices/preview", "subscriptions/preview", "prices/quote"}
+LOOKING = {"entitlements/check", "meters/evaluate", "invoices/preview", "subscriptions/preview", "prices/quote"}
 
 
 def who_may(route: Route) -> set[str]:

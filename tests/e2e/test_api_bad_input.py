@@ -88,6 +88,8 @@ TEXTS = ["a\x00b", "a\ud800b"]  # a null character, and half of one
     ("invoices/{open}/void", "invoices_void_create", "reason"), ("plans", "plans_create", "name"),
     ("subscriptions", "subscriptions_create", "customer"), ("subscriptions", "subscriptions_create", "external_id"),
     ("bank-accounts", "bank_accounts_create", "name"), ("meters", "meters_create", "name"),
+    ("meters", "meters_create", "service"), ("meters/evaluate", "meters_evaluate_create", "expression"),
+    ("usage-revisions", "usage_revisions_create", "event_id"), ("usage-imports", "usage_imports_create", "file_name"),
     ("gateway-accounts", "gateway_accounts_create", "key_id"), ("api-keys", "api_keys_create", "name"),
     ("usage-events", "usage_events_create", "event_id"), ("webhook-endpoints", "webhook_endpoints_create", "url"),
     ("prices/quote", "prices_quote", "plan"), ("auth/login", "auth_login", "password"),
