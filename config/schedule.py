@@ -29,6 +29,7 @@ TASKS: dict[str, Any] = {
     "invoices.tasks.mark_overdue": HOUR,
     "subscriptions.tasks.apply_changes": 15 * MINUTE,
     "subscriptions.tasks.billing_run": HOUR,
+    "subscriptions.tasks.after_billing": 15 * MINUTE,
     "subscriptions.tasks.dunning": HOUR,
     "subscriptions.tasks.entitlements": 15 * MINUTE,
 }

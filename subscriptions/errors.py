@@ -78,3 +78,17 @@ class ChangePlanned(Conflict):
 class AddOnNotOffered(InvalidInput):
     code = "add_on_not_offered"
     message = "The plan offers no add-on '{add_on}'; leave it out, or choose a plan that has it."
+
+
+class DraftNotPriced(Conflict):
+    """A draft of the billing run cannot be priced anew."""
+
+    code = "draft_not_priced"
+    message = "The draft cannot be priced now: {reason}"
+
+
+class NotADraftOfTheRun(Conflict):
+    """Only drafts of the billing run are edited this way; and only before they are finalised."""
+
+    code = "not_a_draft_of_the_run"
+    message = "The invoice is {status} and not a draft of the billing run; edit drafts while their grace lasts."

@@ -9,8 +9,9 @@ from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
 from subscriptions import entitlement_jobs
 from subscriptions.services import billing_run as runs
-from subscriptions.services import changes
+from subscriptions.services import changes, draft_finalizing, interim
 from subscriptions.services import dunning as chasing
+from subscriptions.services.billing_run_records import waiting_runs
 
 
 @shared_task
@@ -21,7 +22,7 @@ def billing_run() -> int:
         for _ in range(runs.workers_wanted(organisation=organisation)):
             bill_organisation.delay(str(organisation.pk))
             started += 1
-    for run_id in runs.waiting_runs():
+    for run_id in waiting_runs():
         work_on_run.delay(str(run_id))
         started += 1
     return started
@@ -37,6 +38,23 @@ def bill_organisation(organisation_id: str) -> int:
 def work_on_run(run_id: str) -> int:
     """Do a run that a person asked for."""
     return runs.work_on(run_id=UUID(run_id)).billed
+
+
+@shared_task
+def after_billing() -> int:
+    """Invoice usage that passed a threshold, and finalise drafts, for each organisation that lives on real time."""
+    organisations = list(organisations_on_real_time())
+    for organisation in organisations:
+        after_billing_of.delay(str(organisation.pk))
+    return len(organisations)
+
+
+@shared_task
+def after_billing_of(organisation_id: str) -> int:
+    """Invoice usage that passed a threshold, and finalise the drafts whose grace is over, for one organisation."""
+    organisation = Organisation.objects.get(pk=UUID(organisation_id))
+    issued = interim.invoice_passed(organisation=organisation)
+    return issued + draft_finalizing.finalize_due(organisation=organisation)
 
 
 @shared_task

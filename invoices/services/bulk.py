@@ -146,6 +146,31 @@ class Issuer:
         figures = self._figures_of(draft, self._context(party_id, place, issued_on))
         return PreparedInvoice(uuid7(), draft, figures, party_id, issued_on, net_days_of(self.organisation, draft))
 
+    def write_drafts(self, invoices: Sequence[PreparedInvoice]) -> None:
+        """Write prepared invoices as drafts, in the caller's transaction: no number, no posting, no event, no day of issue."""
+        if not invoices:
+            return
+        self._write_rows(invoices)
+        recorded_at = clock.wall_now()
+        copy_rows(Invoice, INVOICE, (self._draft_row(one, recorded_at) for one in invoices))
+
+    def issue_drafts(self, invoices: Sequence[PreparedInvoice]) -> list[IssuedInvoice]:
+        """Finalise drafts as they are prepared now, under the ids they have; the caller holds their rows locked.
+
+        The draft's rows make place for the finalised ones; foreign keys are looked at when the transaction ends.
+        """
+        self.delete_drafts([one.id for one in invoices])
+        return self.issue(invoices)
+
+    @staticmethod
+    def delete_drafts(invoice_ids: Sequence[uuid.UUID]) -> None:
+        """Take drafts away; the database refuses it for what is finalised."""
+        with connection.cursor() as cursor:
+            for table in (InvoiceTax, InvoiceLine):
+                name = table._meta.db_table
+                cursor.execute(f"DELETE FROM {name} WHERE invoice_id = ANY(%s)", [list(invoice_ids)])  # noqa: S608
+            cursor.execute("DELETE FROM invoices_invoice WHERE id = ANY(%s)", [list(invoice_ids)])
+
     def issue(self, invoices: Sequence[PreparedInvoice]) -> list[IssuedInvoice]:
         """Write prepared invoices, finalised, with their entries and events, in the caller's transaction."""
         if not invoices:
@@ -153,8 +178,7 @@ class Issuer:
         if not connection.in_atomic_block:
             raise transaction.TransactionManagementError("Invoices are issued inside a transaction.")
         owner = self.organisation.pk
-        copy_rows(InvoiceLine, LINE, ((owner, one.id, *row) for one in invoices for row in one.figures.lines))
-        copy_rows(InvoiceTax, TAX, ((owner, one.id, *row) for one in invoices for row in one.figures.taxes))
+        self._write_rows(invoices)
         accounts = self._accounts_for(invoices)
         numbers = self._take_numbers(invoices)
         recorded_at = clock.wall_now()
@@ -168,6 +192,11 @@ class Issuer:
         )
         publish_fresh(organisation_id=owner, events=self._events(invoices, numbers), at=self.at)
         return [IssuedInvoice(one.id, numbers[one.id], one.draft, one.figures.priced, one.due_on) for one in invoices]
+
+    def _write_rows(self, invoices: Sequence[PreparedInvoice]) -> None:
+        owner = self.organisation.pk
+        copy_rows(InvoiceLine, LINE, ((owner, one.id, *row) for one in invoices for row in one.figures.lines))
+        copy_rows(InvoiceTax, TAX, ((owner, one.id, *row) for one in invoices for row in one.figures.taxes))
 
     def _context(self, party_id: uuid.UUID | None, place: Any, on: date) -> TaxContext:
         """The tax context of a place on a day, shared by all who buy there."""
@@ -224,6 +253,12 @@ class Issuer:
             draft.memo, json.dumps(dict(draft.custom_fields)), draft.subscription_ref, draft.collect_automatically,
             draft.method_ref, self.at, self.at, self.at if settled else None, 1,
         )  # fmt: skip
+
+    def _draft_row(self, one: PreparedInvoice, recorded_at: datetime) -> tuple[Any, ...]:
+        """The row of a draft: what the finalised one has, but for what finalising gives it."""
+        row = dict(zip(INVOICE, self._row(one, "", recorded_at), strict=True))
+        draft = {"status": Invoice.Status.DRAFT.value, "issued_on": None, "due_on": None}
+        return tuple((row | draft | {"finalized_at": None, "paid_at": None}).values())
 
     def _events(self, invoices: Sequence[PreparedInvoice], numbers: dict[uuid.UUID, str]) -> list[FreshEvent]:
         events = []

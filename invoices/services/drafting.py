@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from billing.models import BillingParty, Customer, Organisation
 from billing.money import currency_of, zero
 from invoices import selectors
 from invoices.drafts import InvoiceDraft, LineInput, PricedInvoice, TaxContext
+from invoices.errors import InvoiceNotDraft
 from invoices.models import Invoice, InvoiceLine, InvoiceTax
 from invoices.totals import price_invoice
 
@@ -88,6 +90,22 @@ def write_draft(*, organisation: Organisation, draft: InvoiceDraft, at: datetime
     invoice.save(force_insert=True)
     write_rows(invoice, priced)
     return invoice
+
+
+@transaction.atomic
+def rewrite_draft(*, invoice: Invoice, lines: Sequence[LineInput], at: datetime) -> None:
+    """Give a locked draft other lines, priced for today. Raises what pricing refuses; then nothing has changed."""
+    if invoice.status != Invoice.Status.DRAFT:
+        raise InvoiceNotDraft(status=invoice.status)
+    draft = replace(draft_of(invoice), lines=lines)
+    day = issue_day(invoice.organisation, draft, at)
+    priced = price_invoice(draft, context_for(invoice.organisation, invoice.customer.party, day))
+    InvoiceTax.objects.filter(invoice=invoice).delete()
+    InvoiceLine.objects.filter(invoice=invoice).delete()
+    write_rows(invoice, priced)
+    apply_prices(invoice, priced)
+    invoice.version += 1
+    invoice.save()
 
 
 @transaction.atomic

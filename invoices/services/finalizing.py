@@ -1,6 +1,8 @@
 """Finalising: price for the day of issue, post, take the number last, tell the house; all of it or nothing."""
 
 import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -10,13 +12,26 @@ from billing.context import Actor
 from billing.models import Organisation
 from billing.services import audit, ledger, outbox
 from invoices import postings
-from invoices.drafts import InvoiceDraft, PricedInvoice
+from invoices.drafts import InvoiceDraft, LineInput, PricedInvoice
 from invoices.errors import InvoiceNotDraft
 from invoices.events import invoice_payload
 from invoices.models import Invoice, InvoiceLine, InvoiceTax, NumberSeries
 from invoices.services.drafting import apply_prices, context_for, draft_of, issue_day, write_draft, write_rows
 from invoices.services.numbering import take_numbers
 from invoices.totals import price_invoice
+
+Refresher = Callable[[Invoice, datetime], Sequence[LineInput] | None]
+_refreshers: dict[str, Refresher] = {}
+
+
+def refreshes(origin: str) -> Callable[[Refresher], Refresher]:
+    """Let the decorated function of a higher app say what the lines of a draft of ``origin`` are now; None: as they stand."""
+
+    def register(function: Refresher) -> Refresher:
+        _refreshers[origin] = function
+        return function
+
+    return register
 
 
 @transaction.atomic
@@ -63,6 +78,10 @@ def post_invoice(invoice: Invoice, priced: PricedInvoice, at: datetime) -> None:
 def _price_again(invoice: Invoice, organisation: Organisation, at: datetime) -> PricedInvoice:
     """The tax of the day of issue counts, and the buyer as he is known then."""
     draft = draft_of(invoice)
+    refresh = _refreshers.get(invoice.origin)
+    lines = refresh(invoice, at) if refresh else None
+    if lines is not None:
+        draft = replace(draft, lines=lines)
     invoice.issued_on = issue_day(organisation, draft, at)
     invoice.buyer, invoice.seller = invoice.customer.party, organisation.party
     priced = price_invoice(draft, context_for(organisation, invoice.buyer, invoice.issued_on))

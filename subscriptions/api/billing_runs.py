@@ -15,7 +15,7 @@ from billing.money import quantize
 from subscriptions.models import BillingRun
 from subscriptions.services import billing_run
 from subscriptions.services.billing_run import BillingRunReport
-from subscriptions.services.billing_run_writing import KEPT_FAILURES
+from subscriptions.services.billing_run_records import KEPT_FAILURES
 
 
 class FailureOutput(serializers.Serializer):

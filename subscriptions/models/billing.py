@@ -109,10 +109,18 @@ class DraftCycle(TenantModel):
     """A billed period whose invoice is still a draft. ``terms`` are what it was priced from, to price it again."""
 
     period = models.OneToOneField(BilledPeriod, on_delete=models.PROTECT, related_name="draft_cycle")
-    invoice = models.ForeignKey("invoices.Invoice", on_delete=models.PROTECT, related_name="draft_cycles")
+    invoice = models.ForeignKey(
+        "invoices.Invoice",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="draft_cycles",
+        help_text="Empty: nothing to invoice so far.",
+    )
     terms = models.JSONField(help_text="The subscription's columns as the run read them.")
     finalize_at = models.DateTimeField(help_text="When the grace ends.")
     finalized_at = models.DateTimeField(null=True, blank=True)
+    failure = models.CharField(max_length=300, blank=True, help_text="Why it could not be finalised.")
 
     class Meta:
         indexes = [
@@ -122,6 +130,9 @@ class DraftCycle(TenantModel):
                 condition=models.Q(finalized_at__isnull=True),
             )
         ]
+
+    def __str__(self) -> str:
+        return f"{self.period_id} until {self.finalize_at:%Y-%m-%d}"
 
 
 class DraftEdit(TenantModel):
@@ -148,6 +159,9 @@ class DraftEdit(TenantModel):
 
     class Meta:
         ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code}"
 
 
 class FailedCycle(TenantModel):

@@ -15,6 +15,7 @@ from subscriptions.selectors import subscriptions_of
 from subscriptions.services import changes, changing, lifecycle, rows
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.changing import Changed
+from subscriptions.services.draft_finalizing import finalize_for
 from subscriptions.services.lifecycle import Ended
 
 
@@ -36,7 +37,7 @@ def change(
     reason: str = "",
 ) -> Changed:
     """``change_subscription`` on an up-to-date row."""
-    bill_now(organisation=organisation, subscription_id=subscription_id)
+    _settle(organisation=organisation, subscription_id=subscription_id)
     return changing.change_subscription(
         subscription_id=subscription_id,
         actor=actor,
@@ -57,7 +58,7 @@ def pause(
     reason: str = "",
 ) -> Ended:
     """``lifecycle.pause`` on an up-to-date row."""
-    bill_now(organisation=organisation, subscription_id=subscription_id)
+    _settle(organisation=organisation, subscription_id=subscription_id)
     return lifecycle.pause(subscription_id=subscription_id, actor=actor, resume_at=resume_at, reason=reason)
 
 
@@ -77,7 +78,7 @@ def cancel(
     reason: str = "",
 ) -> Ended:
     """``lifecycle.cancel`` on an up-to-date row."""
-    bill_now(organisation=organisation, subscription_id=subscription_id)
+    _settle(organisation=organisation, subscription_id=subscription_id)
     return lifecycle.cancel(subscription_id=subscription_id, actor=actor, when=when, credit=credit, reason=reason)
 
 
@@ -90,6 +91,12 @@ def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subsc
         if not done:
             break
     return found.get(pk=subscription_id)
+
+
+def _settle(*, organisation: Organisation, subscription_id: uuid.UUID) -> None:
+    """Bring the subscription up to the present, and end the grace of its drafts: a change is weighed against invoices."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    finalize_for(organisation=organisation, subscription_id=subscription_id)
 
 
 def _is_behind(organisation: Organisation, subscription: Subscription) -> bool:

@@ -1,9 +1,11 @@
-"""The reading half of a billing run: what is due, and what each billing moment comes to. Writes nothing."""
+"""The reading half of a billing run: what is due, what each billing moment comes to, which share an invoice. Writes nothing."""
 
+import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,14 +17,17 @@ from billing import clock
 from billing.errors import Conflict, DomainError
 from billing.models import Organisation
 from billing.selectors.usage import Used, Window, aggregate_parts
-from invoices.drafts import LineInput
+from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services.bulk import Issuer, PreparedInvoice
-from subscriptions import recurring
-from subscriptions.arrears import arrears_lines, elapsed
+from subscriptions import progressive, recurring
+from subscriptions.arrears import Elapsed, arrears_lines, elapsed
 from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_in_advance
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
+from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
+from subscriptions.services.billing_terms import TermsBook
+from subscriptions.services.interim_lines import lines_to_take_off
 
 log = structlog.get_logger(__name__)
 BILLED_STATUSES = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
@@ -63,9 +68,11 @@ class Due(NamedTuple):
 
 @dataclass(slots=True)
 class Cycle:
-    """One billing moment of one subscription; ``invoice`` is None when there is nothing to invoice.
+    """One billing moment of one subscription: its lines, and the invoice they are on; None when there is nothing to invoice.
 
     ``usage_book`` prices what is charged afterwards, ``windows`` is what it asks of the meters.
+    ``excess`` is what interim invoices billed beyond what the usage costs now; ``grace_days`` how long the invoice stays a
+    draft.
     """
 
     row: Due
@@ -73,7 +80,15 @@ class Cycle:
     book: PriceBook
     usage_book: PriceBook
     windows: dict[str, Window] = field(default_factory=dict)
+    lines: Sequence[LineInput] = ()
+    excess: dict[str, Decimal] = field(default_factory=dict)
     invoice: PreparedInvoice | None = None
+    grace_days: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is looked at again when the grace ends: it has a draft, or late usage may make one."""
+        return self.grace_days > 0 and (self.invoice is not None or bool(self.windows))
 
     def after(self) -> Due:
         """The row as billing this moment leaves it."""
@@ -94,6 +109,12 @@ class Refusal(NamedTuple):
     subscription_id: uuid.UUID
     external_id: str
     reason: str
+    moment: datetime | None = None
+
+    @property
+    def code(self) -> str:
+        """Name of the error."""
+        return self.reason.partition(":")[0][:60]
 
 
 def due_subscriptions(organisation: Organisation, due_at: datetime) -> "QuerySet[Subscription]":
@@ -114,12 +135,25 @@ class Cycles:
         self.zone = clock.zone(organisation)
         self.today = at.astimezone(self.zone).date()
         self.issuer = Issuer(organisation=organisation, at=at)
+        self.terms = TermsBook(organisation)
         self._books: dict[uuid.UUID, PriceBooks] = {}
 
     def price(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
-        """What each row owes at its billing moment. A row that cannot be priced is refused by itself."""
-        self._read_books(rows)
+        """What each row owes at its billing moment, on the invoices they make. What cannot be priced is refused by itself.
+
+        Of a consolidated customer only the earliest day is billed; the other rows wait for the next call.
+        """
+        self.terms.meet(row.customer_id for row in rows)
         self.issuer.meet(row.customer_id for row in rows)
+        priced, refusals = self.lines(self.in_turn(rows))
+        cycles: list[Cycle] = []
+        for group in self._groups(priced):
+            cycles += self._invoice(group, refusals)
+        return cycles, refusals
+
+    def lines(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
+        """Each row's billing moment with its lines, without invoices."""
+        self._read_books(rows)
         cycles: list[Cycle] = []
         refusals: list[Refusal] = []
         for row in rows:
@@ -127,15 +161,114 @@ class Cycles:
                 cycles.append(self._cycle(row))
             except Exception as exc:  # one broken subscription does not stop the others
                 refusals.append(refusal(row, exc))
-        used = aggregate_parts(window for cycle in cycles for window in cycle.windows.values())
+        used = self._used(cycles)
+        earlier = lines_to_take_off((cycle.row.id, cycle.row.usage_from) for cycle in cycles)
         priced = []
         for cycle in cycles:
             try:
-                cycle.invoice = self._invoice(cycle, used)
+                cycle.lines = self._lines(cycle, used)
+                if billed := earlier.get(cycle.row.id):
+                    taken = progressive.take_off(cycle.lines, billed)
+                    cycle.lines, cycle.excess = taken.lines, dict(taken.excess)
                 priced.append(cycle)
             except Exception as exc:
                 refusals.append(refusal(cycle.row, exc))
         return priced, refusals
+
+    def usage_so_far(self, rows: Sequence[Due]) -> list[tuple[Cycle, list[LineInput]]]:
+        """The lines for what each row has used in its open window, without minimums; rows without any are left out."""
+        self._read_books(rows)
+        cycles: list[Cycle] = []
+        for row in rows:
+            with contextlib.suppress(DomainError):
+                cycles.append(self._cycle(row, used_until=self.at))
+        used, found = self._used(cycles), []
+        for cycle in cycles:
+            assert cycle.row.usage_from is not None
+            so_far = Elapsed(local_date(cycle.row.usage_from, self.zone), self.today)
+            with contextlib.suppress(DomainError):
+                lines = arrears_lines(elapsed=so_far, book=cycle.usage_book, used=by_component(cycle.windows, used))
+                if lines:
+                    found.append((cycle, lines))
+        return found
+
+    def in_turn(self, rows: Sequence[Due]) -> list[Due]:
+        """Without the rows of consolidated customers that are due on a later day than another of theirs."""
+        if not self.terms.may_consolidate:
+            return list(rows)
+        first: dict[uuid.UUID, date] = {}
+        for row in rows:
+            day = self._day(row)
+            first[row.customer_id] = min(first.get(row.customer_id, day), day)
+        return [
+            row
+            for row in rows
+            if self._day(row) == first[row.customer_id] or not self.terms.of(row.customer_id).consolidate
+        ]
+
+    def _day(self, row: Due) -> date:
+        return local_date(row.next_billing_at, self.zone)
+
+    def _groups(self, cycles: Sequence[Cycle]) -> list[list[Cycle]]:
+        """Cycles that share an invoice: of one consolidated customer, on one day, on the same payer's terms."""
+        if not self.terms.may_consolidate:
+            return [[cycle] for cycle in cycles]
+        groups: dict[Any, list[Cycle]] = {}
+        for cycle in cycles:
+            row = cycle.row
+            shared = (
+                row.customer_id,
+                self._day(row),
+                row.currency,
+                row.method_id,
+                row.collect_automatically,
+                row.net_days,
+            )
+            together = self.terms.of(row.customer_id).consolidate
+            groups.setdefault(shared if together else row.id, []).append(cycle)
+        return [sorted(group, key=lambda cycle: cycle.row.external_id) for group in groups.values()]
+
+    def _invoice(self, group: Sequence[Cycle], refusals: list[Refusal]) -> list[Cycle]:
+        """Put the cycles of a group on one invoice, without those that cannot be priced alone: they are refused."""
+        for cycle in group:
+            cycle.grace_days = self.terms.of(cycle.row.customer_id).grace_days
+        billable = [cycle for cycle in group if any(line.amount.amount for line in cycle.lines)]
+        if not billable:
+            return list(group)
+        try:
+            invoice = self.issuer.prepare(self.draft(billable, shown_lines(billable)))
+        except Exception as exc:
+            if len(group) == 1:
+                refusals.append(refusal(group[0].row, exc))
+                return []
+            good = [cycle for cycle in group if self._stands_alone(cycle, refusals)]
+            if len(good) < len(group):
+                return self._invoice(good, refusals) if good else []
+            return [done for cycle in group for done in self._invoice([cycle], refusals)]
+        for cycle in billable:
+            cycle.invoice = invoice
+        return list(group)
+
+    def _stands_alone(self, cycle: Cycle, refusals: list[Refusal]) -> bool:
+        """Whether the cycle can be invoiced by itself; notes why not."""
+        try:
+            if any(line.amount.amount for line in cycle.lines):
+                self.issuer.prepare(self.draft([cycle], cycle.lines))
+        except Exception as exc:
+            refusals.append(refusal(cycle.row, exc))
+            return False
+        return True
+
+    def draft(self, cycles: Sequence[Cycle], lines: Sequence[LineInput]) -> InvoiceDraft:
+        """The invoice of one or several cycles, from ``lines``."""
+        draft = draft_of(
+            payer=_payer(cycles[0].row),
+            lines=lines,
+            period_start=min(cycle.moment.first_on for cycle in cycles),
+            period_end=max(cycle.moment.last_on for cycle in cycles),
+            issued_on=self.today,
+        )
+        return draft if len(cycles) == 1 else replace(draft, subscription_ref=None)
 
     def _read_books(self, rows: Sequence[Due]) -> None:
         wanted = {row.plan_version_id for row in rows} | {row.usage_version_id for row in rows if row.usage_version_id}
@@ -146,7 +279,8 @@ class Cycles:
     def _book(self, version_id: uuid.UUID, currency: str, add_ons: Mapping[str, int] | None = None) -> PriceBook:
         return self._books[version_id].get(version_id, currency, add_ons)
 
-    def _cycle(self, row: Due) -> Cycle:
+    def _cycle(self, row: Due, *, used_until: datetime | None = None) -> Cycle:
+        """The row's billing moment; its usage window ends there, or where ``used_until`` says."""
         book = self._book(row.plan_version_id, row.currency, row.add_ons)
         moment = billing_moment(
             anchor_on=row.anchor_on,
@@ -165,30 +299,21 @@ class Cycles:
         if moment.usage_start is not None and moment.usage_end is not None:
             cycle.windows = windows_of(
                 book=cycle.usage_book, customer_id=row.customer_id, subscription_id=row.id, start=moment.usage_start,
-                end=moment.usage_end,
+                end=used_until or moment.usage_end,
             )  # fmt: skip
         return cycle
 
-    def _invoice(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> PreparedInvoice | None:
-        row, moment = cycle.row, cycle.moment
-        lines = lines_in_advance(
-            moment=moment, book=cycle.book, quantity=row.quantity, is_first=row.period_start is None
+    @staticmethod
+    def _used(cycles: Iterable[Cycle]) -> Mapping[Window, Sequence[Used]]:
+        """Everything the cycles ask of the meters, in one query."""
+        return aggregate_parts(window for cycle in cycles for window in cycle.windows.values())
+
+    def _lines(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> list[LineInput]:
+        row = cycle.row
+        ahead = lines_in_advance(
+            moment=cycle.moment, book=cycle.book, quantity=row.quantity, is_first=row.period_start is None
         )
-        lines += self._arrears(cycle, used)
-        if not any(line.amount.amount for line in lines):
-            return None
-        payer = Payer(
-            subscription_id=row.id,
-            customer_id=row.customer_id,
-            currency=row.currency,
-            net_days=row.net_days,
-            collect_automatically=row.collect_automatically,
-            method_ref=row.method_id,
-        )
-        draft = draft_of(
-            payer=payer, lines=lines, period_start=moment.first_on, period_end=moment.last_on, issued_on=self.today
-        )
-        return self.issuer.prepare(draft)
+        return ahead + self._arrears(cycle, used)
 
     def _arrears(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> list[LineInput]:
         """What is charged afterwards: usage, components in arrears, minimums."""
@@ -205,12 +330,34 @@ class Cycles:
         return arrears_lines(elapsed=past, book=book, used=by_component(cycle.windows, used))
 
 
+def shown_lines(cycles: Sequence[Cycle], *, named: bool | None = None) -> Sequence[LineInput]:
+    """The cycles' lines as their invoice shows them: where there are several, each line names its subscription."""
+    if len(cycles) == 1 and not named:
+        return cycles[0].lines
+    return [
+        replace(line, description=f"{cycle.row.external_id}: {line.description}"[:300], subscription_ref=cycle.row.id)
+        for cycle in cycles
+        for line in cycle.lines
+    ]
+
+
+def _payer(row: Due) -> Payer:
+    return Payer(
+        subscription_id=row.id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        net_days=row.net_days,
+        collect_automatically=row.collect_automatically,
+        method_ref=row.method_id,
+    )
+
+
 def refusal(row: Due, exc: Exception) -> Refusal:
     """Why ``row`` was not billed; what nobody foresaw is logged with its trace."""
     if isinstance(exc, DomainError):
-        return Refusal(row.id, row.external_id, f"{exc.code}: {exc}"[:300])
+        return Refusal(row.id, row.external_id, f"{exc.code}: {exc}"[:300], row.next_billing_at)
     log.error("billing_run.unexpected", subscription=str(row.id), exc_info=exc)
-    return Refusal(row.id, row.external_id, f"unexpected: {type(exc).__name__}: {exc}"[:300])
+    return Refusal(row.id, row.external_id, f"unexpected: {type(exc).__name__}: {exc}"[:300], row.next_billing_at)
 
 
 @lru_cache(maxsize=4096)

@@ -14,12 +14,14 @@ from billing.models import Organisation
 from billing.money import quantize
 from billing.services.bulk import FreshEvent, publish_fresh
 from billing.services.copying import copy_rows
+from invoices.services.bulk import PreparedInvoice
 from subscriptions.events import subscription_payload
-from subscriptions.models import BilledPeriod, BillingRun
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due, Refusal, due_subscriptions, mrr_of
+from subscriptions.models import BilledPeriod, BillingRun, FailedCycle
+from subscriptions.services import draft_cycles, excess_credits
+from subscriptions.services.billing_run_claims import claim
+from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due, Refusal, mrr_of
 
 AGGREGATE_TYPE = "subscriptions.subscription"
-KEPT_FAILURES = 50
 PERIOD = (
     "id", "recorded_at", "organisation_id", "subscription_id", "starts_at", "ends_at", "kind", "invoice_id", "run_id", "billed_at",
 )  # fmt: skip
@@ -35,27 +37,33 @@ WHERE s.id = u.id
 
 @dataclass(slots=True)
 class Tally:
-    """What was billed: periods, invoices, totals per currency, and what was set aside."""
+    """What was billed: periods, invoices (``drafts`` of them are drafts), totals per currency, and what was set aside."""
 
     billed: int = 0
     invoices: int = 0
+    drafts: int = 0
     totals: dict[str, Decimal] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
-    def count(self, cycles: Iterable[Cycle], refusals: Iterable[Refusal] = ()) -> None:
-        """Add priced cycles and refusals."""
+    def count(self, cycles: Sequence[Cycle], refusals: Iterable[Refusal] = ()) -> None:
+        """Add priced cycles and refusals; an invoice of several cycles counts once."""
         self.refusals += refusals
+        self.billed += len(cycles)
+        counted: set[uuid.UUID] = set()
         for cycle in cycles:
-            self.billed += 1
-            if cycle.invoice is not None:
-                self.invoices += 1
+            invoice = cycle.invoice
+            if invoice is not None and invoice.id not in counted:
+                counted.add(invoice.id)
+                self.drafts += cycle.grace_days > 0
                 currency = cycle.row.currency
-                self.totals[currency] = self.totals.get(currency, Decimal(0)) + cycle.invoice.total
+                self.totals[currency] = self.totals.get(currency, Decimal(0)) + invoice.total
+        self.invoices += len(counted)
 
     def add(self, other: "Tally") -> None:
         """Add what another part of the run has done."""
         self.billed += other.billed
         self.invoices += other.invoices
+        self.drafts += other.drafts
         self.refusals += other.refusals
         for currency, total in other.totals.items():
             self.totals[currency] = self.totals.get(currency, Decimal(0)) + total
@@ -63,62 +71,6 @@ class Tally:
     def texts(self) -> dict[str, str]:
         """Totals as decimal strings, for JSON."""
         return {currency: f"{quantize(total, currency):f}" for currency, total in sorted(self.totals.items())}
-
-
-def claim(
-    *, organisation: Organisation, due_at: datetime, size: int, only: Sequence[uuid.UUID] | None = None
-) -> list[Due]:
-    """Lock the next due subscriptions that no other worker holds, oldest first."""
-    due = due_subscriptions(organisation, due_at)
-    if only is not None:
-        due = due.filter(pk__in=only)
-    locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",)).order_by("next_billing_at", "id")
-    return [Due(*row) for row in locked.values_list(*Due._fields)[:size]]
-
-
-def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], run: BillingRun | None) -> Tally:
-    """Bill claimed rows in the caller's transaction."""
-    priced, refusals = cycles.price(rows)
-    tally = Tally()
-    tally.count(priced, refusals)
-    set_aside(refusals)
-    if priced:
-        _advance(priced)
-        _write_periods(organisation, priced, run, cycles.at)
-        publish_fresh(
-            organisation_id=organisation.pk,
-            events=[_renewed(cycle) for cycle in priced if cycle.row.period_start is not None],
-            at=cycles.at,
-        )
-        cycles.issuer.issue([cycle.invoice for cycle in priced if cycle.invoice is not None])
-    return tally
-
-
-def set_aside(refusals: Sequence[Refusal]) -> None:
-    """Note on each subscription why it was not billed; the run leaves it out until somebody clears the note."""
-    if not refusals:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE subscriptions_subscription s SET failure = u.reason, version = s.version + 1 "
-            "FROM unnest(%s::uuid[], %s::text[]) AS u (id, reason) WHERE s.id = u.id",
-            [[one.subscription_id for one in refusals], [one.reason for one in refusals]],
-        )
-
-
-def record(run_id: uuid.UUID, tally: Tally) -> None:
-    """Add what a chunk did to its run, so that progress is seen as it is made. Last, because workers share the row."""
-    run = BillingRun.objects.select_for_update().get(pk=run_id)
-    run.billed_count += tally.billed
-    run.invoice_count += tally.invoices
-    run.failed_count += len(tally.refusals)
-    sums = Tally(totals={currency: Decimal(total) for currency, total in run.totals.items()})
-    sums.add(Tally(totals=tally.totals))
-    run.totals = sums.texts()
-    noted = [{"subscription": one.external_id, "reason": one.reason} for one in tally.refusals]
-    run.failures = [*run.failures, *noted][:KEPT_FAILURES]
-    run.heartbeat_at = clock.wall_now()
-    run.save(update_fields=["billed_count", "invoice_count", "failed_count", "totals", "failures", "heartbeat_at"])
 
 
 def bill_chunk(
@@ -136,13 +88,64 @@ def bill_chunk(
     ``claimed`` is told the rows, so that the caller knows which they were when the database refuses them.
     """
     with transaction.atomic():
-        claimed[:] = claim(organisation=organisation, due_at=due_at, size=size, only=only)
+        claimed[:] = claim(organisation=organisation, due_at=due_at, size=size, only=only, terms=cycles.terms)
         if not claimed:
             return None
-        tally = write(organisation=organisation, cycles=cycles, rows=claimed, run=run)
-        if run is not None:
-            record(run.pk, tally)
-        return tally
+        return write(organisation=organisation, cycles=cycles, rows=claimed, run=run)
+
+
+def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], run: BillingRun | None) -> Tally:
+    """Bill claimed rows in the caller's transaction."""
+    priced, refusals = cycles.price(rows)
+    tally = Tally()
+    tally.count(priced, refusals)
+    set_aside(organisation, refusals, run, cycles.at)
+    if priced:
+        _advance(priced)
+        drafts = [cycle for cycle in priced if cycle.waits]
+        cycles.issuer.write_drafts(_invoices(drafts))
+        periods = _write_periods(organisation, priced, run, cycles.at)
+        draft_cycles.note(organisation=organisation, cycles=drafts, periods=periods, at=cycles.at)
+        publish_fresh(
+            organisation_id=organisation.pk,
+            events=[_renewed(cycle) for cycle in priced if cycle.row.period_start is not None],
+            at=cycles.at,
+        )
+        over = [cycle for cycle in priced if cycle.excess and not cycle.grace_days]
+        excess_credits.lock(cycle.row.customer_id for cycle in over)
+        cycles.issuer.issue(_invoices(cycle for cycle in priced if not cycle.grace_days))
+        for cycle in over:
+            excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
+    return tally
+
+
+def _invoices(cycles: Iterable[Cycle]) -> list[PreparedInvoice]:
+    """The invoices of the cycles, each once."""
+    return list({cycle.invoice.id: cycle.invoice for cycle in cycles if cycle.invoice is not None}.values())
+
+
+def set_aside(organisation: Organisation, refusals: Sequence[Refusal], run: BillingRun | None, at: datetime) -> None:
+    """Note on each subscription, and as a failed cycle, why it was not billed; runs leave it out until the note is cleared."""
+    if not refusals:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE subscriptions_subscription s SET failure = u.reason, version = s.version + 1 "
+            "FROM unnest(%s::uuid[], %s::text[]) AS u (id, reason) WHERE s.id = u.id",
+            [[one.subscription_id for one in refusals], [one.reason for one in refusals]],
+        )
+    FailedCycle.objects.bulk_create(
+        FailedCycle(
+            organisation=organisation,
+            subscription_id=one.subscription_id,
+            run=run,
+            starts_at=one.moment or at,
+            code=one.code,
+            reason=one.reason,
+            failed_at=at,
+        )
+        for one in refusals
+    )
 
 
 def _advance(cycles: Sequence[Cycle]) -> None:
@@ -164,18 +167,20 @@ def _advance(cycles: Sequence[Cycle]) -> None:
 
 def _write_periods(
     organisation: Organisation, cycles: Sequence[Cycle], run: BillingRun | None, billed_at: datetime
-) -> None:
-    """Say that each period was billed; the table refuses to hear it twice."""
+) -> dict[uuid.UUID, uuid.UUID]:
+    """Say that each period was billed; the table refuses to hear it twice. Returns their ids by subscription."""
     recorded_at, run_id = clock.wall_now(), run.pk if run is not None else None
+    ids = {cycle.row.id: uuid7() for cycle in cycles}
     copy_rows(
         BilledPeriod,
         PERIOD,
         (
-            (uuid7(), recorded_at, organisation.pk, cycle.row.id, cycle.moment.at, cycle.moment.end, "cycle",
+            (ids[cycle.row.id], recorded_at, organisation.pk, cycle.row.id, cycle.moment.at, cycle.moment.end, "cycle",
              cycle.invoice.id if cycle.invoice is not None else None, run_id, billed_at)
             for cycle in cycles
         ),
     )  # fmt: skip
+    return ids
 
 
 def _renewed(cycle: Cycle) -> FreshEvent:

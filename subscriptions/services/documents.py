@@ -28,7 +28,9 @@ from subscriptions.lines import Payer, draft_of
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import end_day, local_date
+from subscriptions.progressive import take_off_whole
 from subscriptions.selectors import price_books
+from subscriptions.services.interim_lines import lines_to_take_off
 from subscriptions.switching import net_by_component
 
 _NOTHING = Decimal(0)
@@ -136,7 +138,9 @@ def usage_due(
     windows = windows_of(
         book=book, customer_id=subscription.customer_id, subscription_id=subscription.pk, start=since, end=until
     )
-    return arrears_lines(elapsed=past, book=book, used=by_component(windows, aggregate_parts(windows.values())))
+    lines = arrears_lines(elapsed=past, book=book, used=by_component(windows, aggregate_parts(windows.values())))
+    earlier = lines_to_take_off([(subscription.pk, since)])
+    return take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
 
 
 def still_claimed(*, subscription: Subscription, lines: Sequence[LineInput], from_on: date) -> list[LineInput]:

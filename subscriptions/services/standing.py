@@ -4,11 +4,12 @@ import uuid
 from collections.abc import Collection
 
 from django.db import transaction
+from django.db.models import Q
 
 from billing.context import Actor
 from invoices.models import Invoice
 from subscriptions.dunning_rules import WRITE_OFF
-from subscriptions.models import DunningCase, Subscription
+from subscriptions.models import BilledPeriod, DunningCase, Subscription
 from subscriptions.services import lifecycle, rows
 from subscriptions.services.rows import Status
 
@@ -20,15 +21,20 @@ TROUBLED = (Status.PAST_DUE, Status.SUSPENDED)
 def note_overdue(*, organisation_id: uuid.UUID, invoice_id: uuid.UUID) -> Subscription | None:
     """Past due, if the invoice is a subscription's and still unpaid. Safe to repeat, and in any order with payments.
 
-    The invoice stays locked until the commit: who settles it afterwards finds the subscription past due.
+    The invoice stays locked until the commit: who settles it afterwards finds the subscription past due. An invoice of
+    several subscriptions makes all of them past due; the first that changed is returned.
     """
     invoice = Invoice.objects.of(organisation_id).filter(pk=invoice_id, status__in=UNPAID).first()
-    subscription = _subscription_of(organisation_id, invoice)
-    if subscription is None:
+    billed = _subscriptions_of(organisation_id, invoice)
+    for pk in billed:
+        rows.lock(pk)
+    if (
+        not billed
+        or not Invoice.objects.select_for_update(no_key=True).filter(pk=invoice_id, status__in=UNPAID).exists()
+    ):
         return None
-    rows.lock(subscription.pk)
-    unpaid = Invoice.objects.select_for_update(no_key=True).filter(pk=invoice_id, status__in=UNPAID).first()
-    return lifecycle.fall_behind(subscription_id=subscription.pk) if unpaid else None
+    changed = [lifecycle.fall_behind(subscription_id=pk) for pk in billed]
+    return next((one for one in changed if one is not None), None)
 
 
 @transaction.atomic
@@ -37,12 +43,14 @@ def note_settled(*, organisation_id: uuid.UUID, invoice_id: uuid.UUID, actor: Ac
 
     Nobody pays what was annulled, credited or written off by hand, so that counts as settled. A write-off with which
     dunning ended its chase does not take a suspended subscription up again: that waits for money or for a person.
+    Of an invoice of several subscriptions, each is looked at; the first that changed is returned.
     """
     invoice = Invoice.objects.of(organisation_id).filter(pk=invoice_id).first()
-    subscription = _subscription_of(organisation_id, invoice)
-    if subscription is None:
-        return None
-    locked = rows.lock(subscription.pk)
+    changed = [_settled(rows.lock(pk), invoice_id, actor) for pk in _subscriptions_of(organisation_id, invoice)]
+    return next((one for one in changed if one is not None), None)
+
+
+def _settled(locked: Subscription, invoice_id: uuid.UUID, actor: Actor) -> Subscription | None:
     if locked.status not in TROUBLED or has_overdue(locked):
         return None
     if locked.status == Status.SUSPENDED and was_given_up(invoice_id=invoice_id):
@@ -51,12 +59,14 @@ def note_settled(*, organisation_id: uuid.UUID, invoice_id: uuid.UUID, actor: Ac
 
 
 def troubled(*, invoice_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Which of these invoices belong to a subscription that is past due or suspended. Two queries."""
+    """Which of these invoices belong to a subscription that is past due or suspended. Three queries."""
     invoices = Invoice.objects.filter(pk__in=invoice_ids, subscription_ref__isnull=False)
-    subscription_of = dict(invoices.order_by().values_list("pk", "subscription_ref"))
-    found = Subscription.objects.filter(pk__in=set(subscription_of.values()), status__in=TROUBLED)
+    pairs = list(invoices.order_by().values_list("pk", "subscription_ref"))
+    shared = BilledPeriod.objects.filter(invoice__in=invoice_ids, invoice__subscription_ref=None)
+    pairs += shared.order_by().values_list("invoice_id", "subscription_id")
+    found = Subscription.objects.filter(pk__in={pk for _, pk in pairs}, status__in=TROUBLED)
     in_trouble = set(found.order_by().values_list("pk", flat=True))
-    return {invoice_id for invoice_id, subscription_id in subscription_of.items() if subscription_id in in_trouble}
+    return {invoice_id for invoice_id, subscription_id in pairs if subscription_id in in_trouble}
 
 
 def was_given_up(*, invoice_id: uuid.UUID) -> bool:
@@ -69,12 +79,17 @@ def has_overdue(subscription: Subscription) -> bool:
     """Whether an invoice of the subscription is overdue and unpaid."""
     return (
         Invoice.objects.of(subscription.organisation_id)
-        .filter(subscription_ref=subscription.pk, status__in=UNPAID, overdue_at__isnull=False)
+        .filter(Q(subscription_ref=subscription.pk) | Q(billed_periods__subscription=subscription.pk))
+        .filter(status__in=UNPAID, overdue_at__isnull=False)
         .exists()
     )
 
 
-def _subscription_of(organisation_id: uuid.UUID, invoice: Invoice | None) -> Subscription | None:
-    if invoice is None or invoice.subscription_ref is None:
-        return None
-    return Subscription.objects.of(organisation_id).filter(pk=invoice.subscription_ref).first()
+def _subscriptions_of(organisation_id: uuid.UUID, invoice: Invoice | None) -> list[uuid.UUID]:
+    """The subscriptions that the invoice bills, in the order in which they are locked."""
+    if invoice is None:
+        return []
+    billed = Q(pk=invoice.subscription_ref)
+    if invoice.subscription_ref is None:
+        billed = Q(pk__in=BilledPeriod.objects.filter(invoice=invoice).values("subscription"))
+    return list(Subscription.objects.of(organisation_id).filter(billed).order_by("pk").values_list("pk", flat=True))

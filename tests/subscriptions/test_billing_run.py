@@ -16,7 +16,7 @@ from billing.context import Actor
 from billing.models import Event, JournalEntry, Posting, TestClock
 from invoices.models import Invoice
 from subscriptions.models import BilledPeriod, BillingRun, PlanVersion, Price, Subscription
-from subscriptions.services import billing_run
+from subscriptions.services import billing_run, billing_run_records, billing_run_worker
 from subscriptions.services.acting import take_up_again
 from subscriptions.services.billing_run import DueInFuture, run_billing
 
@@ -235,14 +235,14 @@ class TestSetAside:
             organisation=works, subscription=broken, starts_at=broken.next_billing_at,
             ends_at=broken.next_billing_at, billed_at=broken.next_billing_at,
         )  # fmt: skip
-        real = billing_run.refusal
+        real = billing_run_worker.refusal
 
         def mend(row, exc):
             blocking.delete()
             Subscription.objects.filter(pk=row.id).update(quantity=row.quantity + 1)
             return real(row, exc)
 
-        monkeypatch.setattr(billing_run, "refusal", mend)
+        monkeypatch.setattr(billing_run_worker, "refusal", mend)
 
         report = run_billing(organisation=works)
 
@@ -346,9 +346,9 @@ def test_a_run_that_was_asked_for_is_done_once(works):
 
 def test_a_dead_workers_run_is_closed_by_the_next(works):
     dead = billing_run.start_run(organisation=works, actor=Actor.system())
-    dead.begin(heartbeat_at=clock.wall_now() - billing_run.STALE_AFTER * 2)
+    dead.begin(heartbeat_at=clock.wall_now() - billing_run_records.STALE_AFTER * 2)
     dead.save()
-    assert billing_run.waiting_runs() == [dead.pk]
+    assert billing_run_records.waiting_runs() == [dead.pk]
 
     report = run_billing(organisation=works)
 
@@ -359,7 +359,7 @@ def test_a_dead_workers_run_is_closed_by_the_next(works):
 
 
 def test_a_run_that_breaks_says_so(works, monkeypatch):
-    monkeypatch.setattr(billing_run, "bill_chunk", lambda **_: 1 / 0)
+    monkeypatch.setattr(billing_run_worker, "bill_chunk", lambda **_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         run_billing(organisation=works)

@@ -1,0 +1,208 @@
+"""The end of the grace: drafts of the run are priced anew, with what was measured since and the edits by hand, and issued."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.db import transaction
+
+from billing import clock
+from billing.models import Organisation
+from invoices.drafts import LineInput
+from invoices.models import Invoice
+from invoices.services import finalizing
+from invoices.services.bulk import PreparedInvoice
+from subscriptions.draft_edits import Edit, edited
+from subscriptions.errors import DraftNotPriced
+from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
+from subscriptions.services import excess_credits
+from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, refusal, shown_lines
+from subscriptions.services.draft_cycles import read_terms
+
+log = structlog.get_logger(__name__)
+CHUNK = 200
+
+
+def finalize_due(*, organisation: Organisation, due_at: datetime | None = None) -> int:
+    """Finalise the drafts whose grace is over, priced anew; returns how many periods were settled.
+
+    What cannot be priced keeps its reason in ``DraftCycle.failure`` and does not stop the others.
+    """
+    at = clock.now(organisation)
+    due = DraftCycle.objects.of(organisation).filter(finalize_at__lte=due_at or at, finalized_at=None, failure="")
+    cycles, settled = Cycles(organisation=organisation, at=at), 0
+    while due.exists() and (done := _settle(organisation, cycles, due)):
+        settled += done
+    return settled
+
+
+def finalize_for(*, organisation: Organisation, subscription_id: uuid.UUID) -> int:
+    """End the grace of one subscription's drafts now: what they bill is about to be weighed against a change."""
+    waiting = DraftCycle.objects.of(organisation).filter(
+        period__subscription=subscription_id, finalized_at=None, failure=""
+    )
+    if not waiting.exists():
+        return 0
+    return _settle(organisation, Cycles(organisation=organisation, at=clock.now(organisation)), waiting)
+
+
+@transaction.atomic
+def _settle(organisation: Organisation, cycles: Cycles, waiting: Any) -> int:
+    """Finalise some of the waiting cycles; returns how many were looked at."""
+    locked = _locked(waiting)
+    drafts, held = _still_drafts(locked)
+    locked = [one for one in locked if one.invoice_id not in held]
+    open_ones = [one for one in locked if one.invoice_id is None or one.invoice_id in drafts]
+    _price_and_issue(organisation, cycles, open_ones, drafts)
+    settled = [one.pk for one in locked if not one.failure]
+    DraftCycle.objects.filter(pk__in=settled).update(finalized_at=cycles.at)
+    return len(locked)
+
+
+def _locked(waiting: Any) -> list[DraftCycle]:
+    """Lock the next waiting cycles with the others of their invoices; an invoice of which somebody holds one is left out.
+
+    Then their customers: these come before invoices, in one order everywhere.
+    """
+    rows = waiting.select_for_update(skip_locked=True, of=("self",)).select_related("period__subscription")
+    first = list(rows.order_by("finalize_at", "id")[:CHUNK])
+    invoices = {one.invoice_id for one in first if one.invoice_id is not None}
+    siblings = DraftCycle.objects.filter(invoice__in=invoices, finalized_at=None).exclude(
+        pk__in=[one.pk for one in first]
+    )
+    more = list(siblings.select_for_update(skip_locked=True, of=("self",)).select_related("period__subscription"))
+    taken = {one.pk for one in [*first, *more]}
+    held = set(siblings.exclude(pk__in=taken).values_list("invoice_id", flat=True))
+    found = [one for one in [*first, *more] if one.invoice_id is None or one.invoice_id not in held]
+    excess_credits.lock(one.period.subscription.customer_id for one in found)
+    return found
+
+
+def _still_drafts(locked: Sequence[DraftCycle]) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
+    """The invoices that are drafts, locked, and the drafts that somebody holds: he may be finalising them by hand.
+
+    Nobody is waited for here: who finalises by hand has the invoice, and comes for its cycles.
+    """
+    wanted = {one.invoice_id for one in locked if one.invoice_id is not None}
+    rows = Invoice.objects.filter(pk__in=wanted, status=Invoice.Status.DRAFT).order_by("pk")
+    mine = set(rows.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
+    return mine, set(rows.values_list("pk", flat=True)) - mine
+
+
+def _price_and_issue(
+    organisation: Organisation, cycles: Cycles, waiting: Sequence[DraftCycle], drafts: Iterable[uuid.UUID]
+) -> None:
+    rows = [read_terms(one.terms) for one in waiting]
+    cycles.issuer.meet(row.customer_id for row in rows)
+    priced, refusals = cycles.lines(rows)
+    by_moment = {(cycle.row.id, cycle.row.next_billing_at): cycle for cycle in priced}
+    groups: dict[Any, list[tuple[DraftCycle, Cycle]]] = defaultdict(list)
+    _note_failures(waiting, refusals)
+    failed = {one.invoice_id for one in waiting if one.failure and one.invoice_id}
+    for one in waiting:
+        cycle = by_moment.get((one.period.subscription_id, one.period.starts_at))
+        if cycle is None or one.invoice_id in failed:
+            one.failure = one.failure or "Another subscription of the invoice cannot be priced."
+        else:
+            groups[one.invoice_id or one.pk].append((one, cycle))
+    for group in groups.values():
+        group.sort(key=lambda pair: pair[1].row.external_id)
+    edits = edits_of(drafts)
+    ready: list[PreparedInvoice] = []
+    for group in groups.values():
+        ready += _prepared(cycles, group, edits)
+    DraftCycle.objects.bulk_update([one for one in waiting if one.failure], ["failure"])
+    known = {one.invoice_id for one in waiting}
+    cycles.issuer.issue_drafts([one for one in ready if one.id in known])
+    cycles.issuer.issue([one for one in ready if one.id not in known])
+    for group in groups.values():
+        for one, cycle in group:
+            if cycle.excess and not one.failure:
+                excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
+
+
+def _prepared(
+    cycles: Cycles, group: Sequence[tuple[DraftCycle, Cycle]], edits: dict[uuid.UUID, list[Edit]]
+) -> list[PreparedInvoice]:
+    """The invoice of a group as it stands now, under its draft's id; without anything to bill, the draft goes."""
+    invoice_id = group[0][0].invoice_id
+    together = [cycle for _, cycle in group]
+    lines = edited(shown_lines(together), edits.get(invoice_id, ())) if invoice_id else together[0].lines
+    if not any(line.amount.amount for line in lines):
+        _withdraw(cycles, [one for one, _ in group], invoice_id)
+        return []
+    try:
+        found = cycles.issuer.prepare(cycles.draft(together, lines))
+    except Exception as exc:
+        for one, cycle in group:
+            one.failure = refusal(cycle.row, exc).reason
+        return []
+    if invoice_id is not None:
+        return [replace(found, id=invoice_id)]
+    BilledPeriod.objects.filter(pk=group[0][0].period_id).update(invoice=found.id)
+    group[0][0].invoice_id = found.id
+    DraftCycle.objects.filter(pk=group[0][0].pk).update(invoice=found.id)
+    return [found]
+
+
+def _withdraw(cycles: Cycles, waiting: Sequence[DraftCycle], invoice_id: uuid.UUID | None) -> None:
+    """Nothing is left to bill: the draft is taken away, and the periods say that there was nothing to invoice."""
+    if invoice_id is None:
+        return
+    BilledPeriod.objects.filter(pk__in=[one.period_id for one in waiting]).update(invoice=None)
+    DraftCycle.objects.filter(pk__in=[one.pk for one in waiting]).update(invoice=None)
+    DraftEdit.objects.filter(invoice=invoice_id).delete()
+    cycles.issuer.delete_drafts([invoice_id])
+
+
+def _note_failures(waiting: Sequence[DraftCycle], refusals: Iterable[Refusal]) -> None:
+    reasons = {(one.subscription_id, one.moment): one.reason for one in refusals}
+    for one in waiting:
+        reason = reasons.get((one.period.subscription_id, one.period.starts_at))
+        if reason is not None:
+            one.failure = reason
+
+
+def edits_of(invoice_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Edit]]:
+    """The edits by hand of drafts, in the order in which they were made."""
+    found: dict[uuid.UUID, list[Edit]] = defaultdict(list)
+    for one in DraftEdit.objects.filter(invoice__in=list(invoice_ids)).order_by("id"):
+        found[one.invoice_id].append(
+            Edit(
+                kind=one.kind, code=one.code, subscription_id=one.subscription_id, description=one.description,
+                amount=one.amount, tax_category=one.tax_category,
+            )
+        )  # fmt: skip
+    return found
+
+
+@finalizing.refreshes(Invoice.Origin.SUBSCRIPTION)
+def lines_now(invoice: Invoice, at: datetime) -> Sequence[LineInput] | None:
+    """The lines of a draft of the run that somebody finalises by hand before its grace ends; None for any other draft."""
+    waiting = list(
+        DraftCycle.objects.filter(invoice=invoice, finalized_at=None).select_related("period").order_by("id")
+    )
+    if not waiting:
+        return None
+    cycles = Cycles(organisation=invoice.organisation, at=at)
+    lines, priced = fresh_lines(cycles, waiting, edits_of([invoice.pk]).get(invoice.pk, []))
+    for one in priced:
+        if one.excess:
+            excess_credits.issue(row=one.row, excess=one.excess, at=at)
+    DraftCycle.objects.filter(pk__in=[one.pk for one in waiting]).update(finalized_at=at, failure="")
+    return lines
+
+
+def fresh_lines(
+    cycles: Cycles, waiting: Sequence[DraftCycle], edits: Sequence[Edit]
+) -> tuple[list[LineInput], list[Cycle]]:
+    """What a draft's lines are now. Raises what pricing raises, for the first of its subscriptions that has no price."""
+    priced, refusals = cycles.lines([read_terms(one.terms) for one in waiting])
+    if refusals:
+        raise DraftNotPriced(reason=refusals[0].reason)
+    priced.sort(key=lambda cycle: cycle.row.external_id)
+    return edited(shown_lines(priced), edits), priced
