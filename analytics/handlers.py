@@ -10,6 +10,7 @@ MRR_EVENTS = (
     "subscription.paused",
     "subscription.resumed",
     "subscription.recovered",
+    "subscription.reactivated",
     "subscription.cancelled",
     "subscription.expired",
 )

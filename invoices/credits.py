@@ -4,15 +4,17 @@ Section 34 of the CGST Act: the credit bears the rate of its invoice; the last c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
+from invoices.drafts import PricedInvoice
 from invoices.errors import CreditExceedsInvoice, NothingToCredit
 from invoices.totals import spread
 
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 HALVES = frozenset({"CGST", "SGST", "UTGST"})
+BY_LINE = frozenset({"CGST", "IGST", "GST"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,84 @@ class PricedCredit:
     tax: Decimal
     rounding: Decimal
     total: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An invoice as earlier credit notes left it."""
+
+    lines: tuple[Creditable, ...]
+    taxes: tuple[CreditableTax, ...]
+    left_rounding: Decimal
+    left_total: Decimal
+    quantum: Decimal
+
+    def price(self, asked: Mapping[int, Decimal] | None) -> PricedCredit:
+        """What a credit note over ``asked`` net amounts would say. Raises what ``price_credit`` raises."""
+        priced = price_credit(
+            lines=self.lines,
+            taxes=self.taxes,
+            asked=asked,
+            left_rounding=self.left_rounding,
+            quantum=self.quantum,
+            by_line=any(row.component in BY_LINE for row in self.taxes),
+        )
+        if priced.total > self.left_total:
+            left = f"{self.left_total.normalize():f}"
+            raise CreditExceedsInvoice(left=left, position="s together", asked=f"{priced.total:f}")
+        if priced.total <= 0:
+            raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
+        return priced
+
+    def after(self, priced: PricedCredit) -> "Standing":
+        """What is left after that note."""
+        nets = {line.position: net for line, net, _ in priced.lines}
+        taxes = {(row.component, row.category, row.rate): row for row in priced.taxes}
+        return replace(
+            self,
+            lines=tuple(replace(line, left=line.left - nets.get(line.position, ZERO)) for line in self.lines),
+            taxes=tuple(_tax_after(row, taxes.get((row.component, row.category, row.rate))) for row in self.taxes),
+            left_rounding=self.left_rounding - priced.rounding,
+            left_total=self.left_total - priced.total,
+        )
+
+
+def standing_of(priced: PricedInvoice, *, quantum: Decimal) -> Standing:
+    """An invoice as it will stand when it is issued and nothing was credited yet."""
+    return Standing(
+        lines=tuple(
+            Creditable(
+                position=line.position,
+                description=line.given.description,
+                amount=line.amount,
+                left=line.amount,
+                letter=line.tax_letter,
+                rate=line.tax_rate,
+                revenue_account=line.revenue_account,
+            )
+            for line in priced.lines
+        ),
+        taxes=tuple(
+            CreditableTax(
+                component=row.component,
+                category=row.category,
+                rate=row.rate,
+                left_base=row.base,
+                left_tax=row.tax,
+                reverse_charged=priced.reverse_charge and row.category == "AE",
+            )
+            for row in priced.taxes
+        ),
+        left_rounding=priced.rounding,
+        left_total=priced.total,
+        quantum=quantum,
+    )
+
+
+def _tax_after(row: CreditableTax, credited: CreditedTax | None) -> CreditableTax:
+    if credited is None:
+        return row
+    return replace(row, left_base=row.left_base - credited.base, left_tax=row.left_tax - credited.tax)
 
 
 def price_credit(

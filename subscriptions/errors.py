@@ -92,3 +92,27 @@ class NotADraftOfTheRun(Conflict):
 
     code = "not_a_draft_of_the_run"
     message = "The invoice is {status} and not a draft of the billing run; edit drafts while their grace lasts."
+
+
+class ProrationOff(Conflict):
+    code = "proration_off"
+    message = (
+        "The subscription is charged by whole periods and gives nothing back; write a credit note by hand instead."
+    )
+
+
+class PeriodOver(Conflict):
+    code = "period_over"
+    message = "Nothing that was paid for is left; begin a new subscription."
+
+
+class QuantityBelowUse(Conflict):
+    code = "quantity_below_use"
+    message = "{used} are in use; the quantity cannot go below that."
+
+
+class TaxBasisDiffers(Conflict):
+    code = "tax_basis_differs"
+    message = (
+        "The prices of one plan include tax and those of the other do not; end this subscription and begin another one."
+    )

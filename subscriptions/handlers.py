@@ -1,5 +1,6 @@
 """What this app does when it hears an event or the clock."""
 
+import uuid
 from collections.abc import Sequence
 
 from billing import clock
@@ -7,8 +8,9 @@ from billing.context import Actor
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
-from subscriptions import billing_jobs, dunning_handlers, entitlement_jobs  # noqa: F401 - they register themselves
-from subscriptions.services import changes, standing
+from invoices.services.refunding import refund_credit
+from subscriptions import billing_jobs, dunning_handlers  # noqa: F401 - they register themselves
+from subscriptions.services import activation, changes, standing
 
 ACTOR = Actor.system("subscriptions")
 
@@ -35,6 +37,24 @@ def _of_troubled(events: Sequence[Event]) -> set[int]:
 def recover(event: Event) -> None:
     """Once no invoice of the subscription is overdue any more, it is in good standing again."""
     standing.note_settled(organisation_id=event.organisation_id, invoice_id=event.aggregate_id, actor=ACTOR)
+
+
+def _of_waiting(events: Sequence[Event]) -> set[int]:
+    waiting = activation.waiting_for(invoice_ids=[event.aggregate_id for event in events])
+    return {event.pk for event in events if event.aggregate_id in waiting}
+
+
+@handles("invoice.paid", consumer="subscriptions.activate", alone=True, concerns=_of_waiting)
+def activate(event: Event) -> None:
+    """The first invoice is paid: a subscription that waited for it is active."""
+    activation.note_paid(organisation_id=event.organisation_id, invoice_id=event.aggregate_id, actor=ACTOR)
+
+
+@handles("subscription.refund_due", consumer="subscriptions.refund", atomic=False)
+def refund(event: Event) -> None:
+    """A subscription ended with the money back: what its credit notes gave is refunded."""
+    note_id = uuid.UUID(event.payload["credit_note_id"])
+    refund_credit(organisation_id=event.organisation_id, credit_note_id=note_id, actor=ACTOR)
 
 
 @clock_jobs.register(name="subscriptions.apply_changes", order=5)

@@ -4,8 +4,9 @@ How a subscription is billed
 ----------------------------
 * ``next_billing_at`` is the next *billing moment*. Then the period of the anchor that contains it is charged **in advance**
   (every component without a meter), and the usage since ``usage_from`` is charged **in arrears** (components with a meter).
-* A moment in the middle of a period (billing taken up again after a pause) charges the rest of the period by the day; an
-  agreement that ends within the period (``ends_at``) is charged up to its last day. A day begun counts as a whole.
+* A moment in the middle of a period (billing taken up again after a pause) charges the rest of the period, by the day or the
+  second; an agreement that ends within the period (``ends_at``) is charged up to its end. Where nothing is prorated (the
+  subscription's ``proration``, or the component's), a period begun is charged whole, and only once (``Moment.again``).
 * Usage is priced by ``usage_version`` where one is set (the plan changed at this very moment), else by ``plan_version``.
 * ``next_change_at`` is when the next planned thing happens (trial ends, change, cancellation, resume, expiry). A moment is
   billed only while ``next_change_at`` is empty or later; on a tie the change comes first. So the run claims
@@ -33,8 +34,9 @@ from billing.errors import Conflict
 from billing.metering import Used
 from invoices.drafts import InvoiceDraft, LineInput
 from subscriptions import periods, pricing
+from subscriptions import proration as prorating
 from subscriptions.periods import Period
-from subscriptions.proration import Part, part_of, share
+from subscriptions.proration import Part, share, span_of
 
 RECURRING, ADD_ON, ONE_OFF = "recurring", "add_on", "one_off"
 
@@ -113,6 +115,7 @@ class PriceBook:
     arrears: tuple[Component, ...] = ()  # without a meter, paid when the period is over
     one_off: tuple[Component, ...] = ()
     min_commitment: Decimal | None = None
+    inclusive: bool = False  # prices contain the tax
 
     @property
     def meter_ids(self) -> tuple[uuid.UUID, ...]:
@@ -146,7 +149,10 @@ class PriceBook:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What one billing moment charges: days [first_on, next_on) of ``period``, and usage in [usage_start, usage_end)."""
+    """What one billing moment charges: days [first_on, next_on) of ``period``, and usage in [usage_start, usage_end).
+
+    ``again``: an earlier moment charged a part of the same period.
+    """
 
     at: datetime
     period: Period
@@ -157,6 +163,7 @@ class Moment:
     end: datetime
     usage_start: datetime | None = None
     usage_end: datetime | None = None
+    again: bool = False
 
     @property
     def number(self) -> int:
@@ -173,6 +180,16 @@ class Moment:
         """The moment after this one."""
         return self.end
 
+    def part_for(self, component: Component) -> Part:
+        """The part that a component is charged for: one that is not prorated whole, or not at all when charged before."""
+        if component.prorated:
+            return self.part
+        return _whole_or_nothing(self.part, again=self.again)
+
+
+def _whole_or_nothing(part: Part, *, again: bool) -> Part:
+    return Part(0, 0 if again or not part.days else part.total, part.total, part.unit)
+
 
 def billing_moment(
     *,
@@ -182,31 +199,39 @@ def billing_moment(
     zone: ZoneInfo,
     next_billing_at: datetime,
     period_number: int = 0,
+    period_start: datetime | None = None,
     usage_from: datetime | None = None,
     ends_at: datetime | None = None,
+    proration: str = prorating.DAY,
+    exact_start: bool = False,
 ) -> Moment:
-    """What is charged at ``next_billing_at``. ``period_number`` is the subscription's present one: only a hint, for speed."""
+    """What is charged at ``next_billing_at``. ``period_number`` is the subscription's present one: only a hint, for speed.
+
+    ``period_start`` is where its last charge began: in the same period, so that what is whole is not charged twice.
+    ``exact_start``: by the second even the first day of the period is charged from ``next_billing_at`` only.
+    """
     found = periods.period(anchor=anchor_on, interval=interval, count=interval_count, n=period_number + 1, zone=zone)
     if not found.start <= next_billing_at < found.end:
         found = periods.period_containing(
             anchor=anchor_on, interval=interval, count=interval_count, at=next_billing_at, zone=zone
         )
-    first_on, next_on, start, end = found.first_on, found.next_on, found.start, found.end
-    if next_billing_at != start:
-        first_on = periods.local_date(next_billing_at, zone)
-        start = periods.start_of_day(first_on, zone)
-    if ends_at is not None and ends_at < end:
-        next_on = max(periods.end_day(ends_at, zone), first_on)
-        end = periods.start_of_day(next_on, zone)
+    again = period_start is not None and period_start >= found.start
+    start = next_billing_at
+    if not again and not exact_start and periods.local_date(start, zone) == found.first_on:
+        start = found.start
+    end = found.end if ends_at is None else min(found.end, ends_at)
+    span = span_of(found, start=start, end=end, proration=proration, zone=zone)
+    part = _whole_or_nothing(span.part, again=again) if proration == prorating.NONE else span.part
     used = usage_from is not None and usage_from < next_billing_at
     return Moment(
         at=next_billing_at,
         period=found,
-        part=part_of(found, first_on=first_on, next_on=next_on),
-        first_on=first_on,
-        next_on=next_on,
-        start=start,
-        end=end,
+        part=part,
+        first_on=span.first_on,
+        next_on=span.next_on,
+        start=span.start,
+        end=span.end,
+        again=again,
         usage_start=usage_from if used else None,
         usage_end=next_billing_at if used else None,
     )
@@ -218,8 +243,8 @@ def lines_in_advance(*, moment: Moment, book: PriceBook, quantity: int, is_first
     Raises ``MissingPrice`` and what pricing raises.
     """
     book.require()
-    lines = [_licensed_line(component, quantity, moment.first_on, moment.last_on, moment.part)
-             for component in book.licensed]  # fmt: skip
+    lines = [_licensed_line(component, quantity, moment.first_on, moment.last_on, part)
+             for component in book.licensed if (part := moment.part_for(component)).days]  # fmt: skip
     if is_first:
         lines += [line_of(component, component.price(quantity), moment.first_on, moment.first_on)
                   for component in book.one_off]  # fmt: skip
@@ -232,9 +257,7 @@ def _licensed_line(component: Component, quantity: int, first_on: date, last_on:
     if part.is_whole:
         return line_of(component, priced, first_on, last_on)
     amount = share(priced.amount, part)
-    return part_line(
-        component, priced, amount, part, f"{component.name} ({part.days} of {part.total} days)", first_on, last_on,
-    )  # fmt: skip
+    return part_line(component, priced, amount, part, f"{component.name} ({part})", first_on, last_on)
 
 
 def part_line(
@@ -257,6 +280,7 @@ def part_line(
         details=(
             {
                 "kind": "part",
+                "unit": part.unit,
                 "days": part.days,
                 "of": part.total,
                 "quantity": f"{priced.quantity:f}",
@@ -321,7 +345,14 @@ class Payer:
 
 
 def draft_of(
-    *, payer: Payer, lines: Sequence[LineInput], period_start: date, period_end: date, issued_on: date, memo: str = ""
+    *,
+    payer: Payer,
+    lines: Sequence[LineInput],
+    period_start: date,
+    period_end: date,
+    issued_on: date,
+    memo: str = "",
+    inclusive: bool = False,
 ) -> InvoiceDraft:
     """The invoice that a subscription's lines make. ``period_end`` is the last day."""
     return InvoiceDraft(
@@ -337,5 +368,6 @@ def draft_of(
         collect_automatically=payer.collect_automatically,
         method_ref=payer.method_ref,
         memo=memo,
+        prices_include_tax=inclusive,
         custom_fields=payer.custom_fields,
     )

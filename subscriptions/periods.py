@@ -81,6 +81,19 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
 
 
+def calendar_anchor(*, first_on: date, interval: str, count: int) -> date:
+    """The anchor that makes periods begin with the calendar's own: Monday, the first of the month, 1 January.
+
+    Months in twos, threes, fours or sixes are counted from January, so quarters are the calendar's. Days have no calendar.
+    """
+    if interval == WEEK:
+        return first_on - timedelta(days=first_on.weekday())
+    if interval == MONTH:
+        within = (first_on.month - 1) % count if count > 0 and 12 % count == 0 else 0
+        return date(first_on.year, first_on.month - within, 1)
+    return date(first_on.year, 1, 1) if interval == YEAR else first_on
+
+
 def local_date(at: datetime, zone: ZoneInfo) -> date:
     """The local day of an instant."""
     return at.astimezone(zone).date()

@@ -1,18 +1,24 @@
 """What a part of a period costs. Pure and exact: a period split anywhere, any number of times, costs what it costs whole.
 
-Counted in local days. Days [a, b) of a period of N days cost ``round(price × b / N) − round(price × a / N)``: the parts are
-differences of one running total, so whatever rounding adds to one part it takes from the next.
+Counted in local days, or in seconds. Units [a, b) of a period of N units cost ``round(price × b / N) − round(price × a / N)``:
+the parts are differences of one running total, so whatever rounding adds to one part it takes from the next.
+
+By the *day* a day begun counts as a whole. By the *second* only the first charge of a period counts its first day as a whole,
+so that who comes in the afternoon pays a whole month for a month. With *none* a period begun is charged whole, once.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
+from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
 from billing import money
 from billing.errors import InvalidInput
-from subscriptions.periods import Period
+from subscriptions.periods import Period, end_day, local_date, start_of_day
+
+DAY, SECOND, NONE = "day", "second", "none"
 
 _EXACT = Context(prec=80, rounding=ROUND_HALF_UP)
 
@@ -21,16 +27,17 @@ class InvalidPart(InvalidInput):
     """A part of a period ends before it begins or lies outside of the period."""
 
     code = "invalid_part"
-    message = "Days {first} to {last} are not a part of a period of {total} days."
+    message = "{first} to {last} is not a part of a period of {total} days or seconds."
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Days [first, last) of a period of ``total`` days."""
+    """Days (or seconds) [first, last) of a period of ``total`` of them."""
 
     first: int
     last: int
     total: int
+    unit: str = "days"
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last <= self.total or self.total < 1:
@@ -38,7 +45,7 @@ class Part:
 
     @property
     def days(self) -> int:
-        """Days in the part."""
+        """Units in the part: days, or seconds where the period is counted in those."""
         return self.last - self.first
 
     @property
@@ -46,12 +53,46 @@ class Part:
         """Whether the part is the whole period."""
         return self.days == self.total
 
+    def __str__(self) -> str:
+        return f"{self.days} of {self.total} {self.unit}"
+
 
 def part_of(period: Period, *, first_on: date, next_on: date) -> Part:
     """The days [first_on, next_on) of ``period``, cut to it."""
     first = min(max((first_on - period.first_on).days, 0), period.days)
     last = min(max((next_on - period.first_on).days, first), period.days)
     return Part(first, last, period.days)
+
+
+def seconds_of(period: Period, *, start: datetime, end: datetime) -> Part:
+    """The seconds [start, end) of ``period``, cut to it."""
+    total = int((period.end - period.start).total_seconds())
+    first = min(max(int((start - period.start).total_seconds()), 0), total)
+    last = min(max(int((end - period.start).total_seconds()), first), total)
+    return Part(first, last, total, "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a period: how much of it, its local days [first_on, next_on) and its instants [start, end)."""
+
+    part: Part
+    first_on: date
+    next_on: date
+    start: datetime
+    end: datetime
+
+
+def span_of(period: Period, *, start: datetime, end: datetime, proration: str, zone: ZoneInfo) -> Span:
+    """The part of ``period`` from ``start`` to ``end``: exact by the second, else in days, those begun counted whole."""
+    first_on = local_date(start, zone)
+    if proration == SECOND:
+        end = max(start, end)
+        next_on = max(end_day(end, zone), first_on)
+        return Span(seconds_of(period, start=start, end=end), first_on, next_on, start, end)
+    next_on = max(end_day(end, zone), first_on)
+    part = part_of(period, first_on=first_on, next_on=next_on)
+    return Span(part, first_on, next_on, start_of_day(first_on, zone), start_of_day(next_on, zone))
 
 
 def share(price: Money, part: Part) -> Money:

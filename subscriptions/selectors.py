@@ -78,6 +78,7 @@ class PriceBooks:
             arrears=tuple(one for one in licensed if not one.pay_in_advance),
             one_off=tuple(one for one in licensed if one.kind == ONE_OFF),
             min_commitment=None if least is None else Decimal(least),
+            inclusive=version["plan__prices_include_tax"],
         )
 
 
@@ -136,7 +137,9 @@ def price_books(organisation: Organisation | uuid.UUID, version_ids: Iterable[uu
     prices = Price.objects.of(organisation).filter(version__in=ids)
     filters = PriceFilter.objects.of(organisation).filter(price__version__in=ids).order_by("price_id", "position")
     return PriceBooks(
-        versions.values("id", "min_commitment", "plan__code", "plan__interval", "plan__interval_count"),
+        versions.values(
+            "id", "min_commitment", "plan__code", "plan__interval", "plan__interval_count", "plan__prices_include_tax"
+        ),
         prices.order_by("version_id", "currency", "position", "code").values(*PRICE_COLUMNS),
         filters.values("price_id", "key", "name", "conditions", "unit_price", "tiers", "properties"),
     )

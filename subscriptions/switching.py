@@ -1,22 +1,26 @@
-"""What changing or ending a subscription within a paid period costs. Pure; counted in local days.
+"""What changing or ending a subscription within a paid period costs. Pure; counted in local days, or in seconds.
 
-The day of a change belongs to the new terms; the day of an end belongs to the old ones. What is unused is credited from
-the price that was billed, what remains is charged at the new price; both are shares of the same period, so however often
+By the day, the day of a change belongs to the new terms and the day of an end to the old ones. What is unused is credited
+from the price that was billed, what remains is charged at the new price; both are shares of the same period, so however often
 a subscription changes within a period, each day costs what its own terms say, to the last minor unit.
+
+A component that is not prorated is neither credited nor charged again within a period; one that is new is charged whole.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
+from invoices.claims import Claim
 from invoices.drafts import LineInput
 from subscriptions.lines import Component, PriceBook, part_line
-from subscriptions.periods import Period
+from subscriptions.periods import Period, end_day, local_date
 from subscriptions.pricing import PricedComponent
-from subscriptions.proration import part_of, share
+from subscriptions.proration import DAY, Part, Span, share, span_of
 
 _ONE_DAY = timedelta(days=1)
 
@@ -31,52 +35,67 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The days [first_on, next_on) of ``period`` that were billed in advance."""
+    """The time [start, end) of ``period`` that was billed in advance, and how its parts are counted."""
 
     period: Period
-    first_on: date
-    next_on: date
+    start: datetime
+    end: datetime
+    zone: ZoneInfo
+    proration: str = DAY
 
     @property
     def last_on(self) -> date:
         """Last billed day."""
-        return self.next_on - _ONE_DAY
+        return end_day(self.end, self.zone) - _ONE_DAY
+
+    def first_on(self, at: datetime) -> date:
+        """The first local day of what is left from ``at`` on."""
+        return local_date(max(at, self.start), self.zone)
+
+    def rest(self, at: datetime) -> Span:
+        """What is left of it from ``at`` on."""
+        start = min(max(at, self.start), self.end)
+        return span_of(self.period, start=start, end=self.end, proration=self.proration, zone=self.zone)
 
 
-def switch_lines(*, old: Terms, new: Terms, paid: Paid, today: date) -> list[LineInput]:
+def switch_lines(*, old: Terms, new: Terms, paid: Paid, at: datetime) -> list[LineInput]:
     """Credit for what is unused of ``old`` and charge for the rest of the period by ``new``; unchanged components stay out."""
     before = {component.code: (component, component.price(old.quantity)) for component in old.book.licensed}
     after = {component.code: (component, component.price(new.quantity)) for component in new.book.licensed}
+    rest = paid.rest(at)
     lines = []
     for code in [*before, *(code for code in after if code not in before)]:
         was, becomes = before.get(code), after.get(code)
         if was and becomes and was[1].amount == becomes[1].amount:
             continue
-        if was:
-            lines.append(_unused(*was, paid, today))
-        if becomes:
-            lines.append(_remaining(*becomes, paid, today))
+        if was and was[0].prorated:
+            lines.append(_unused(*was, rest))
+        if becomes and (becomes[0].prorated or was is None):
+            lines.append(_remaining(*becomes, rest))
     return [line for line in lines if line.amount.amount]
 
 
-def unused_lines(*, old: Terms, paid: Paid, from_on: date) -> list[LineInput]:
-    """Credit for the days of the paid period from ``from_on`` on."""
-    lines = [_unused(component, component.price(old.quantity), paid, from_on) for component in old.book.licensed]
+def unused_lines(*, old: Terms, paid: Paid, at: datetime) -> list[LineInput]:
+    """Credit for what is left of the paid period from ``at`` on."""
+    rest = paid.rest(at)
+    prorated = [component for component in old.book.licensed if component.prorated]
+    lines = [_unused(component, component.price(old.quantity), rest) for component in prorated]
     return [line for line in lines if line.amount.amount]
 
 
-def _unused(component: Component, priced: PricedComponent, paid: Paid, from_on: date) -> LineInput:
-    first_on = max(from_on, paid.first_on)
-    part = part_of(paid.period, first_on=first_on, next_on=paid.next_on)
-    text = f"Unused: {component.name} ({part.days} of {part.total} days)"
-    return part_line(component, priced, -share(priced.amount, part), part, text, first_on, paid.last_on)
+def _unused(component: Component, priced: PricedComponent, rest: Span) -> LineInput:
+    text = f"Unused: {component.name} ({rest.part})"
+    return _part(component, priced, -share(priced.amount, rest.part), rest, rest.part, text)
 
 
-def _remaining(component: Component, priced: PricedComponent, paid: Paid, from_on: date) -> LineInput:
-    first_on = max(from_on, paid.first_on)
-    part = part_of(paid.period, first_on=first_on, next_on=paid.next_on)
-    text = f"{component.name} ({part.days} of {part.total} days)"
-    return part_line(component, priced, share(priced.amount, part), part, text, first_on, paid.last_on)
+def _remaining(component: Component, priced: PricedComponent, rest: Span) -> LineInput:
+    part = rest.part if component.prorated else Part(0, rest.part.total, rest.part.total, rest.part.unit)
+    text = component.name if part.is_whole else f"{component.name} ({part})"
+    return _part(component, priced, share(priced.amount, part), rest, part, text)
+
+
+def _part(component: Component, priced: PricedComponent, amount: Money, rest: Span, part: Part, text: str) -> LineInput:
+    return part_line(component, priced, amount, part, text, rest.first_on, rest.next_on - _ONE_DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +117,21 @@ def net_by_component(lines: Sequence[LineInput]) -> Settlement:
         invoice=tuple(line for code, amount in sums.items() if amount.amount > 0 for line in members[code]),
         credit={code: -amount for code, amount in sums.items() if amount.amount < 0},
     )
+
+
+def capped(lines: Sequence[LineInput], claims: Mapping[str, Claim]) -> list[LineInput]:
+    """``lines`` with credits no higher than what invoices still claim of each component; a component is credited once.
+
+    What was annulled, written off, discounted or credited by hand is not paid back again.
+    """
+    return [found for line in lines if (found := _within(line, claims.get(line.code, Claim()))) is not None]
+
+
+def _within(line: LineInput, claim: Claim) -> LineInput | None:
+    """A credit cut to what is claimed; None when nothing is."""
+    if line.amount.amount >= 0:
+        return line
+    allowed = claim.at_most(-line.amount)
+    if not allowed.amount:
+        return None
+    return line if allowed == -line.amount else replace(line, amount=-allowed)

@@ -13,7 +13,7 @@ from billing import clock
 from billing.models import Customer, Event, Organisation
 
 OVER = frozenset({"cancelled", "expired"})
-NOT_YET = frozenset({"pending", "trialing"})
+NOT_YET = frozenset({"pending", "incomplete", "trialing"})
 
 
 @transaction.atomic

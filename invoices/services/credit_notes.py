@@ -15,8 +15,8 @@ from billing.errors import InvalidInput
 from billing.money import exponent, quantize, same_currency
 from billing.services import audit, ledger, outbox
 from invoices import postings
-from invoices.credits import Creditable, CreditableTax, CreditedTax, PricedCredit, price_credit
-from invoices.errors import CreditExceedsInvoice, InvoiceNotOpen, NothingToCredit
+from invoices.credits import Creditable, CreditableTax, CreditedTax, PricedCredit, Standing
+from invoices.errors import InvoiceNotOpen
 from invoices.events import credit_note_payload
 from invoices.models import CreditNote, Invoice, NumberSeries
 from invoices.services import recognition, settling
@@ -67,33 +67,31 @@ def issue_credit_note(
 
 def price(invoice: Invoice, amounts: Mapping[int, Money] | None) -> PricedCredit:
     """What a credit note over ``amounts`` would say; reads only."""
-    notes = list(CreditNote.objects.filter(invoice=invoice))
-    lines = _creditable_lines(invoice, notes)
+    standing = standing_now(invoice)
     asked = None if amounts is None else {position: amount.amount for position, amount in amounts.items()}
     if amounts:
         same_currency(invoice.total, *amounts.values(), field="amounts")
-        unknown = sorted(set(amounts) - {line.position for line in lines})
+        unknown = sorted(set(amounts) - {line.position for line in standing.lines})
         if unknown:
             raise InvalidInput(f"The invoice has no line {unknown[0]}.", field="amounts")
-    priced = price_credit(
-        lines=lines,
-        taxes=_creditable_taxes(invoice, notes),
-        asked=asked,
+    return standing.price(asked)
+
+
+def standing_now(invoice: Invoice) -> Standing:
+    """The invoice as its credit notes left it; reads only."""
+    notes = list(invoice.credit_notes.all())
+    return Standing(
+        lines=tuple(_creditable_lines(invoice, notes)),
+        taxes=tuple(_creditable_taxes(invoice, notes)),
         left_rounding=invoice.rounding.amount - sum((note.rounding.amount for note in notes), ZERO),
+        left_total=invoice.total.amount - sum((note.total.amount for note in notes), ZERO),
         quantum=Decimal(1).scaleb(-exponent(invoice.currency)),
-        by_line=any(row.component in ("CGST", "IGST", "GST") for row in invoice.taxes.all()),
     )
-    left = invoice.total.amount - sum((note.total.amount for note in notes), ZERO)
-    if priced.total > left:
-        raise CreditExceedsInvoice(left=f"{left.normalize():f}", position="s together", asked=f"{priced.total:f}")
-    if priced.total <= 0:
-        raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
-    return priced
 
 
 def creditable_lines(invoice: Invoice) -> list[Creditable]:
     """The invoice's lines with what is left of each; reads only."""
-    return _creditable_lines(invoice, list(CreditNote.objects.filter(invoice=invoice)))
+    return _creditable_lines(invoice, list(invoice.credit_notes.all()))
 
 
 def _creditable_lines(invoice: Invoice, notes: list[CreditNote]) -> list[Creditable]:

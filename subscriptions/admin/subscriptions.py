@@ -38,6 +38,7 @@ from subscriptions.models import PlannedChange, Subscription
 from subscriptions.selectors import periods_of, price_books
 from subscriptions.services import acting, changing, lifecycle, preview
 from subscriptions.services.documents import Issued
+from subscriptions.services.rows import planned_changes
 
 ENDED = ("cancelled", "expired")
 OFFERED = {
@@ -231,10 +232,8 @@ class SubscriptionAdmin(RecordAdmin):
     def _future(self, row: Subscription) -> Panel:
         """Planned changes, and the invoices that would come next."""
         rows: list[tuple[Any, ...]] = []
-        planned = row.changes.filter(status=PlannedChange.Status.PLANNED).select_related("plan_version__plan").first()
-        if planned is not None and planned.plan_version is not None:
-            what = f"{planned.plan_version.plan.code}, quantity {planned.quantity}"
-            rows.append((moment(planned.effective_at, row.organisation), "change", what, ""))
+        rows += [(moment(change.effective_at, row.organisation), "change", planned_text(change), "")
+                 for change in planned_changes(row)]  # fmt: skip
         try:
             coming = preview.preview_change(organisation=row.organisation, subscription_id=row.pk, count=3)
         except DomainError as exc:
@@ -285,6 +284,15 @@ def issued_text(issued: Issued) -> str:
     parts = [f"Invoice {issued.invoice.number} over {issued.invoice.total}."] if issued.invoice else []
     parts += [f"Credit note {note.number} over {note.total}." for note in issued.credit_notes]
     return " ".join(parts)
+
+
+def planned_text(change: PlannedChange) -> str:
+    """What is planned, in words."""
+    if change.kind == PlannedChange.Kind.PAUSE:
+        return "pause"
+    parts = [change.plan_version.plan.code] if change.plan_version else []
+    parts += [f"quantity {change.quantity}"] if change.quantity else []
+    return ", ".join(parts)
 
 
 def _book(row: Subscription) -> PriceBook | None:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer, wire
 from invoices.models import CreditNote, Invoice
 from subscriptions.api.price_shapes import AddOnsField
-from subscriptions.models import BilledPeriod, Subscription
+from subscriptions.models import BilledPeriod, PlannedChange, Subscription
 from subscriptions.services import catalog, changing, lifecycle
 
 QUANTITY = {"min_value": 1, "max_value": changing.MAX_QUANTITY}
@@ -74,11 +74,16 @@ class PreviewInput(StrictSerializer):
         return attrs
 
 
-class PlannedChangeOutput(serializers.Serializer):
-    plan = serializers.CharField(source="plan_version.plan.code")
-    plan_version = serializers.UUIDField(source="plan_version_id")
-    quantity = serializers.IntegerField()
-    effective_at = serializers.DateTimeField()
+class PlannedChangeOutput(serializers.ModelSerializer):
+    plan = serializers.CharField(
+        source="plan_version.plan.code", default=None, allow_null=True, help_text="null: it stays."
+    )
+    plan_version = serializers.UUIDField(source="plan_version_id", allow_null=True)
+    quantity = serializers.IntegerField(allow_null=True, help_text="null: it stays.")
+
+    class Meta:
+        model = PlannedChange
+        fields = ["id", "kind", "plan", "plan_version", "quantity", "credit", "resume_at", "reason", "effective_at"]
 
 
 class SubscriptionOutput(serializers.ModelSerializer):

@@ -10,7 +10,7 @@ from billing import clock
 from billing.context import Actor
 from billing.models import Organisation
 from billing.services import audit
-from subscriptions.models import PlanVersion, Subscription
+from subscriptions.models import Subscription
 from subscriptions.selectors import subscriptions_of
 from subscriptions.services import changes, changing, lifecycle, rows
 from subscriptions.services.billing_run import run_billing
@@ -25,61 +25,48 @@ def subscribe(*, organisation: Organisation, actor: Actor, **agreed: Any) -> Sub
     return bill_now(organisation=organisation, subscription_id=subscription.pk)
 
 
-def change(
+def change(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Changed:
+    """``change_subscription`` (its options in ``asked``) on an up-to-date row."""
+    _settle(organisation=organisation, subscription_id=subscription_id)
+    return changing.change_subscription(subscription_id=subscription_id, actor=actor, **asked)
+
+
+def pause(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Ended:
+    """``lifecycle.pause`` (its options in ``asked``) on an up-to-date row."""
+    _settle(organisation=organisation, subscription_id=subscription_id)
+    return lifecycle.pause(subscription_id=subscription_id, actor=actor, **asked)
+
+
+def resume(
     *,
     organisation: Organisation,
     subscription_id: uuid.UUID,
     actor: Actor,
-    version: PlanVersion | None = None,
-    quantity: int | None = None,
-    when: str = changing.NOW,
-    prorate: bool = True,
+    on: datetime | None = None,
     reason: str = "",
-) -> Changed:
-    """``change_subscription`` on an up-to-date row."""
-    _settle(organisation=organisation, subscription_id=subscription_id)
-    return changing.change_subscription(
-        subscription_id=subscription_id,
-        actor=actor,
-        version=version,
-        quantity=quantity,
-        when=when,
-        prorate=prorate,
-        reason=reason,
-    )
-
-
-def pause(
-    *,
-    organisation: Organisation,
-    subscription_id: uuid.UUID,
-    actor: Actor,
-    resume_at: datetime | None = None,
-    reason: str = "",
-) -> Ended:
-    """``lifecycle.pause`` on an up-to-date row."""
-    _settle(organisation=organisation, subscription_id=subscription_id)
-    return lifecycle.pause(subscription_id=subscription_id, actor=actor, resume_at=resume_at, reason=reason)
-
-
-def resume(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
+) -> Subscription:
     """``lifecycle.resume``, and the bill for the rest of the running period if one is due."""
-    lifecycle.resume(subscription_id=subscription_id, actor=actor, reason=reason)
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    lifecycle.resume(subscription_id=subscription_id, actor=actor, on=on, reason=reason)
     return bill_now(organisation=organisation, subscription_id=subscription_id)
 
 
-def cancel(
-    *,
-    organisation: Organisation,
-    subscription_id: uuid.UUID,
-    actor: Actor,
-    when: str = changing.NOW,
-    credit: str = lifecycle.NONE,
-    reason: str = "",
-) -> Ended:
-    """``lifecycle.cancel`` on an up-to-date row."""
+def reactivate(
+    *, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = ""
+) -> Subscription:
+    """Take up again what was suspended, or cancelled within its paid period; and the bill for what is due by that."""
+    found = subscriptions_of(organisation).get(pk=subscription_id)
+    if found.status == rows.Status.SUSPENDED:
+        lifecycle.recover(subscription_id=subscription_id, actor=actor, reason=reason)
+    else:
+        lifecycle.reactivate(subscription_id=subscription_id, actor=actor, reason=reason)
+    return bill_now(organisation=organisation, subscription_id=subscription_id)
+
+
+def cancel(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Ended:
+    """``lifecycle.cancel`` (its options in ``asked``) on an up-to-date row."""
     _settle(organisation=organisation, subscription_id=subscription_id)
-    return lifecycle.cancel(subscription_id=subscription_id, actor=actor, when=when, credit=credit, reason=reason)
+    return lifecycle.cancel(subscription_id=subscription_id, actor=actor, **asked)
 
 
 def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:

@@ -3,23 +3,22 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import transaction
 from moneyed import Money
 
-from billing import clock
 from billing.context import Actor
 from billing.models import Organisation
-from billing.services import audit
 from subscriptions.errors import AddOnNotOffered, BillingBehind, InvalidSubscription, NothingToChange
 from subscriptions.lines import Component
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
 from subscriptions.selectors import price_books
-from subscriptions.services import acting, changing, documents, rows
+from subscriptions.services import acting, changing, documents, rows, switches
 from subscriptions.services.changing import Changed
-from subscriptions.services.documents import Documents
+from subscriptions.services.desk import Desk
+from subscriptions.services.documents import Documents, Issued
+from subscriptions.services.zones import zone_of
 from subscriptions.switching import Terms, switch_lines
 
 
@@ -60,22 +59,25 @@ def set_add_ons(
     acting.bill_now(organisation=organisation, subscription_id=subscription_id)
     with transaction.atomic():
         subscription = rows.lock(subscription_id)
-        now = clock.now(subscription.organisation_id)
-        wanted = checked(subscription, add_ons)
-        planned = plan_documents(subscription=subscription, add_ons=wanted, now=now, prorate=prorate)
-        issued = documents.write(
-            subscription=subscription, documents=planned, at=now, actor=actor, reason=reason or "Change of add-ons"
-        )
-        if subscription.status not in rows.NOT_STARTED:
-            changing.note_terms(subscription, until_on=local_date(now, clock.zone(subscription.organisation)))
-        before, subscription.add_ons = subscription.add_ons, wanted
+        desk = Desk(organisation=subscription.organisation, actor=actor)
+        issued = set_add_ons_row(subscription, desk, add_ons=add_ons, prorate=prorate, reason=reason)
         rows.save(subscription)
-        audit.record(
-            actor=actor, action="subscription.add_ons_changed", target=subscription, reason=reason,
-            before={"add_ons": before}, after={"add_ons": wanted},
-        )  # fmt: skip
-        rows.publish("changed", subscription, at=now)
         return Changed(subscription=subscription, issued=issued)
+
+
+def set_add_ons_row(
+    subscription: Subscription, desk: Desk, *, add_ons: Mapping[str, int], prorate: bool = True, reason: str = ""
+) -> Issued:
+    """Take add-ons on a row; the caller saves it."""
+    wanted = checked(subscription, add_ons)
+    planned = plan_documents(subscription, desk, add_ons=wanted, prorate=prorate)
+    issued = desk.issue(subscription, planned, reason=reason or "Change of add-ons")
+    if subscription.status not in rows.NOT_STARTED:
+        switches.note_terms(subscription, until_on=local_date(desk.now, zone_of(subscription)))
+    before, subscription.add_ons = subscription.add_ons, wanted
+    desk.record("add_ons_changed", subscription, reason=reason, before={"add_ons": before}, after={"add_ons": wanted})
+    desk.tell("changed", subscription, at=desk.now)
+    return issued
 
 
 def checked(subscription: Subscription, add_ons: Mapping[str, int]) -> dict[str, int]:
@@ -95,21 +97,23 @@ def checked(subscription: Subscription, add_ons: Mapping[str, int]) -> dict[str,
 
 
 def plan_documents(
-    *, subscription: Subscription, add_ons: Mapping[str, int], now: datetime, prorate: bool = True
+    subscription: Subscription, desk: Desk, *, add_ons: Mapping[str, int], prorate: bool = True
 ) -> Documents:
     """What taking ``add_ons`` now bills and credits. Reads only: a preview shows the same."""
     if subscription.status in rows.NOT_STARTED or not prorate:
         return Documents()
-    zone = clock.zone(subscription.organisation)
-    if subscription.next_billing_at is not None and subscription.next_billing_at <= now:
+    at, zone = desk.now, zone_of(subscription)
+    if subscription.next_billing_at is not None and subscription.next_billing_at <= at:
         raise BillingBehind(on=local_date(subscription.next_billing_at, zone).isoformat())
     version, quantity = subscription.plan_version_id, subscription.quantity
     books = price_books(subscription.organisation_id, [version])
     old, new = (
         Terms(books.get(version, subscription.currency, taken), quantity) for taken in (subscription.add_ons, add_ons)
     )
-    today, paid = local_date(now, zone), changing.paid_period(subscription)
-    lines = switch_lines(old=old, new=new, paid=paid, today=today)
-    lines = documents.still_claimed(subscription=subscription, lines=lines, from_on=today)
-    first_on = max(today, paid.first_on)
-    return documents.plan(subscription=subscription, lines=lines, first_on=first_on, last_on=paid.last_on, at=now)
+    paid = switches.paid_period(subscription)
+    lines = switch_lines(old=old, new=new, paid=paid, at=at)
+    first_on = paid.first_on(at)
+    return documents.plan(
+        subscription=subscription, lines=lines, claims=lambda: desk.claims(subscription, first_on), first_on=first_on,
+        last_on=paid.last_on, at=at, inclusive=new.book.inclusive,
+    )  # fmt: skip

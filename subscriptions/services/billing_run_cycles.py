@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import structlog
 from django.db.models import F, Q, QuerySet
@@ -28,9 +29,12 @@ from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services.billing_terms import TermsBook
 from subscriptions.services.interim_lines import lines_to_take_off
+from subscriptions.services.zones import zone_named
 
 log = structlog.get_logger(__name__)
 BILLED_STATUSES = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
+ALONE = (Subscription.Status.INCOMPLETE,)  # its first invoice is waited for: it is neither shared nor a draft
+FIRST_INVOICE = Q(status=Subscription.Status.INCOMPLETE, period_start=None)
 
 
 class PeriodStandsStill(Conflict):
@@ -64,6 +68,8 @@ class Due(NamedTuple):
     usage_from: datetime | None
     earlier_terms: Sequence[Mapping[str, Any]]
     ends_at: datetime | None
+    time_zone: str
+    proration: str
 
 
 @dataclass(slots=True)
@@ -121,7 +127,8 @@ def due_subscriptions(organisation: Organisation, due_at: datetime) -> "QuerySet
     """What a run may bill now: due, in good order, and with no planned change to come first."""
     return (
         Subscription.objects.of(organisation)
-        .filter(next_billing_at__lte=due_at, failure="", status__in=BILLED_STATUSES)
+        .filter(next_billing_at__lte=due_at, failure="")
+        .filter(Q(status__in=BILLED_STATUSES) | FIRST_INVOICE)
         .filter(Q(next_change_at=None) | Q(next_change_at__gt=F("next_billing_at")))
     )
 
@@ -185,7 +192,8 @@ class Cycles:
         used, found = self._used(cycles), []
         for cycle in cycles:
             assert cycle.row.usage_from is not None
-            so_far = Elapsed(local_date(cycle.row.usage_from, self.zone), self.today)
+            zone = self._zone(cycle.row)
+            so_far = Elapsed(local_date(cycle.row.usage_from, zone), local_date(self.at, zone))
             with contextlib.suppress(DomainError):
                 lines = arrears_lines(elapsed=so_far, book=cycle.usage_book, used=by_component(cycle.windows, used))
                 if lines:
@@ -207,7 +215,7 @@ class Cycles:
         ]
 
     def _day(self, row: Due) -> date:
-        return local_date(row.next_billing_at, self.zone)
+        return local_date(row.next_billing_at, self._zone(row))
 
     def _groups(self, cycles: Sequence[Cycle]) -> list[list[Cycle]]:
         """Cycles that share an invoice: of one consolidated customer, on one day, on the same payer's terms."""
@@ -223,15 +231,17 @@ class Cycles:
                 row.method_id,
                 row.collect_automatically,
                 row.net_days,
+                cycle.book.inclusive,
             )
-            together = self.terms.of(row.customer_id).consolidate
+            together = self.terms.of(row.customer_id).consolidate and row.status not in ALONE
             groups.setdefault(shared if together else row.id, []).append(cycle)
         return [sorted(group, key=lambda cycle: cycle.row.external_id) for group in groups.values()]
 
     def _invoice(self, group: Sequence[Cycle], refusals: list[Refusal]) -> list[Cycle]:
         """Put the cycles of a group on one invoice, without those that cannot be priced alone: they are refused."""
         for cycle in group:
-            cycle.grace_days = self.terms.of(cycle.row.customer_id).grace_days
+            if cycle.row.status not in ALONE:
+                cycle.grace_days = self.terms.of(cycle.row.customer_id).grace_days
         billable = [cycle for cycle in group if any(line.amount.amount for line in cycle.lines)]
         if not billable:
             return list(group)
@@ -267,6 +277,7 @@ class Cycles:
             period_start=min(cycle.moment.first_on for cycle in cycles),
             period_end=max(cycle.moment.last_on for cycle in cycles),
             issued_on=self.today,
+            inclusive=cycles[0].book.inclusive,
         )
         return draft if len(cycles) == 1 else replace(draft, subscription_ref=None)
 
@@ -286,11 +297,13 @@ class Cycles:
             anchor_on=row.anchor_on,
             interval=book.interval,
             interval_count=book.interval_count,
-            zone=self.zone,
+            zone=self._zone(row),
             next_billing_at=row.next_billing_at,
             period_number=row.period_number,
+            period_start=row.period_start,
             usage_from=row.usage_from,
             ends_at=row.ends_at,
+            proration=row.proration,
         )
         if moment.next_billing_at <= row.next_billing_at:
             raise PeriodStandsStill(at=row.next_billing_at.isoformat())
@@ -315,6 +328,9 @@ class Cycles:
         )
         return ahead + self._arrears(cycle, used)
 
+    def _zone(self, row: Due) -> ZoneInfo:
+        return zone_named(row.time_zone) if row.time_zone else self.zone
+
     def _arrears(self, cycle: Cycle, used: Mapping[Window, Sequence[Used]]) -> list[LineInput]:
         """What is charged afterwards: usage, components in arrears, minimums."""
         row, moment, book = cycle.row, cycle.moment, cycle.usage_book
@@ -325,7 +341,7 @@ class Cycles:
             book=book,
             book_with=lambda version_id, add_ons: self._book(version_id, row.currency, add_ons),
             until=moment.usage_end,
-            zone=self.zone,
+            zone=self._zone(row),
         )
         return arrears_lines(elapsed=past, book=book, used=by_component(cycle.windows, used))
 

@@ -13,10 +13,12 @@ from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
 from invoices.services.mailing import queue_mail
-from subscriptions.models import Subscription
+from subscriptions.models import PlannedChange, Subscription
 from subscriptions.periods import local_date
-from subscriptions.services import changing, lifecycle, rows
+from subscriptions.services import activation, ending, lifecycle, rows, switches
+from subscriptions.services.desk import Desk
 from subscriptions.services.rows import Status
+from subscriptions.services.zones import zone_of
 
 log = structlog.get_logger(__name__)
 ACTOR = Actor.system("subscriptions")
@@ -78,7 +80,7 @@ def _announce(subscription_id: uuid.UUID, at: datetime) -> int:
     subscription.trial_notice_at = at
     rows.save(subscription)
     assert subscription.trial_ends_at is not None
-    ends_on = local_date(subscription.trial_ends_at, clock.zone(subscription.organisation))
+    ends_on = local_date(subscription.trial_ends_at, zone_of(subscription))
     rows.publish("trial_ending", subscription, at=at, trial_ends_at=subscription.trial_ends_at.isoformat())
     queue_mail(
         organisation=subscription.organisation,
@@ -94,57 +96,80 @@ def _announce(subscription_id: uuid.UUID, at: datetime) -> int:
 def apply_to(*, subscription_id: uuid.UUID, due_at: datetime) -> int:
     """All that is due for one subscription until its next billing moment; 0 when another worker has it."""
     subscription = rows.locked(subscription_id, skip_locked=True)
-    done = 0
-    while subscription is not None and _is_due(subscription, due_at):
-        _apply_next(subscription)
+    if subscription is None:
+        return 0
+    desk, done = Desk(organisation=subscription.organisation, actor=ACTOR), 0
+    while is_due(subscription, due_at):
+        apply_next(subscription, desk)
         rows.save(subscription)
         done += 1
     return done
 
 
-def _is_due(subscription: Subscription, due_at: datetime) -> bool:
+def is_due(subscription: Subscription, due_at: datetime) -> bool:
+    """Whether something planned is due, and comes before the next billing moment."""
     at, billing_at = subscription.next_change_at, subscription.next_billing_at
     if at is None or at > due_at:
         return False
     return billing_at is None or billing_at >= at or bool(subscription.failure)
 
 
-def _apply_next(subscription: Subscription) -> None:
-    """The one thing that is due first; an end comes before everything else at the same time."""
+def apply_next(subscription: Subscription, desk: Desk) -> None:
+    """The one thing that is due first; an end comes before everything else at the same time. The caller saves the row."""
     at = subscription.next_change_at
     assert at is not None
-    now = clock.now(subscription.organisation_id)
-    if subscription.ends_at == at:
-        lifecycle.end_locked(subscription, until=at, at=now, actor=ACTOR, expired=subscription.status != Status.PENDING)
-    elif subscription.cancel_at == at:
-        lifecycle.end_locked(subscription, until=at, at=now, actor=ACTOR)
+    if subscription.cancel_at == at:
+        ending.end(subscription, desk, until=at, credit=subscription.cancel_credit)
+    elif subscription.ends_at == at:
+        _end_or_renew(subscription, desk, at)
     elif subscription.status == Status.PENDING:
-        _start(subscription, at)
+        activation.start(subscription, desk, at=at, seen=at)
+    elif subscription.status == Status.INCOMPLETE and subscription.activate_by == at:
+        _end_waiting(subscription, desk, at)
     elif subscription.status == Status.TRIALING and subscription.trial_ends_at == at:
-        lifecycle.activate(subscription, at=at)
-        rows.publish("activated", subscription, at=at)
+        activation.begin_paid_time(subscription, desk, at=at)
     elif subscription.status == Status.PAUSED and subscription.resume_at == at:
-        lifecycle.resume_locked(subscription, at=at)
+        lifecycle.resume_now(subscription, desk, at=at)
     else:
-        _apply_planned(subscription, at)
+        _apply_planned(subscription, desk, at)
 
 
-def _start(subscription: Subscription, at: datetime) -> None:
-    if subscription.trial_ends_at is not None and subscription.trial_ends_at > at:
-        subscription.start_trial()
-        rows.publish("trial_started", subscription, at=at)
-    else:
-        lifecycle.activate(subscription, at=at)
-        rows.publish("activated", subscription, at=at)
-
-
-def _apply_planned(subscription: Subscription, at: datetime) -> None:
-    planned = rows.planned_change(subscription)
-    if planned is None:
+def _end_or_renew(subscription: Subscription, desk: Desk, at: datetime) -> None:
+    if ending.renews(subscription) and subscription.status not in (Status.SUSPENDED, Status.INCOMPLETE):
+        ending.renew(subscription, desk, at=at)
         return
-    changing.switch_at_boundary(
-        subscription, planned.plan_version or subscription.plan_version, planned.quantity or subscription.quantity, at
+    never_began = subscription.status == Status.PENDING
+    ending.end(subscription, desk, until=at, expired=not never_began)
+
+
+def _end_waiting(subscription: Subscription, desk: Desk, at: datetime) -> None:
+    """Nobody paid in time; or it was paid and the news is still on its way."""
+    if desk.owes(subscription):
+        activation.give_up(subscription, desk, at=at)
+    else:
+        activation.complete(subscription, desk, at=at)
+
+
+def _apply_planned(subscription: Subscription, desk: Desk, at: datetime) -> None:
+    change = desk.planned(subscription)[0]
+    desk.close(change, applied=True)
+    if change.kind == PlannedChange.Kind.PAUSE:
+        _pause(subscription, desk, change, at)
+        return
+    version, quantity = change.plan_version or subscription.plan_version, change.quantity or subscription.quantity
+    if (version.pk, quantity) == (subscription.plan_version_id, subscription.quantity):
+        return
+    switches.switch_now(
+        subscription, desk, version=version, quantity=quantity, at=at, prorate=change.prorate, reason=change.reason
     )
-    planned.apply()
-    planned.save(update_fields=["status"])
-    rows.publish("changed", subscription, at=at)
+    desk.tell("changed", subscription, at=at)
+
+
+def _pause(subscription: Subscription, desk: Desk, change: PlannedChange, at: datetime) -> None:
+    """A pause that was planned; who owes something by then is not paused."""
+    if subscription.status != Status.ACTIVE:
+        desk.tell("pause_skipped", subscription, at=at)
+        return
+    lifecycle.pause_now(
+        subscription, desk, at=at, resume_at=change.resume_at, credit=change.credit, reason=change.reason
+    )

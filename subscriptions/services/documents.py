@@ -1,21 +1,18 @@
 """From lines that are due now to documents: an invoice, or credit notes on what was billed before.
 
-``plan`` only reads and is what the preview shows; ``write`` issues exactly that.
+``plan`` only reads and is what a preview shows; ``write`` issues exactly that.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import QuerySet
 from moneyed import Money
 
-from billing import clock, money
+from billing import clock
 from billing.context import Actor
 from billing.selectors.usage import aggregate_parts
-from invoices.claims import Claim, claimed_from
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.errors import NegativeInvoice
 from invoices.models import CreditNote, Invoice
@@ -30,10 +27,10 @@ from subscriptions.models import Subscription
 from subscriptions.periods import end_day, local_date
 from subscriptions.progressive import take_off_whole
 from subscriptions.selectors import price_books
+from subscriptions.services.claims import Claimed, left_by_component, spread
 from subscriptions.services.interim_lines import lines_to_take_off
-from subscriptions.switching import net_by_component
-
-_NOTHING = Decimal(0)
+from subscriptions.services.zones import zone_of
+from subscriptions.switching import capped, net_by_component
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +38,7 @@ class Documents:
     """What is to be issued: at most one invoice, and credits by invoice and line position for days from ``unused_from``."""
 
     draft: InvoiceDraft | None = None
-    credits: tuple[tuple[Invoice, dict[int, Money]], ...] = ()
+    credits: tuple[tuple[Claimed, dict[int, Money]], ...] = ()
     unused_from: date | None = None
 
 
@@ -54,14 +51,29 @@ class Issued:
 
 
 def plan(
-    *, subscription: Subscription, lines: Sequence[LineInput], first_on: date, last_on: date, at: datetime
+    *,
+    subscription: Subscription,
+    lines: Sequence[LineInput],
+    first_on: date,
+    last_on: date,
+    at: datetime,
+    inclusive: bool = False,
+    claims: Callable[[], Sequence[Claimed]] = tuple,
+    credit_from: date | None = None,
 ) -> Documents:
-    """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only."""
+    """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only.
+
+    Credits in ``lines`` are cut to what ``claims`` can still bear in lines that reach to ``credit_from``.
+    """
     lines = [line for line in lines if line.amount.amount]
+    claimed: tuple[Claimed, ...] = ()
+    if any(line.amount.amount < 0 for line in lines):
+        claimed = tuple(claims())
+        lines = capped(lines, left_by_component(claimed, credit_from or first_on))
     if not lines:
         return Documents()
     organisation = subscription.organisation
-    issued_on = local_date(at, clock.zone(subscription.organisation))
+    issued_on = local_date(at, clock.zone(organisation))
 
     def draft(of: Sequence[LineInput]) -> InvoiceDraft:
         return draft_of(
@@ -70,6 +82,7 @@ def plan(
             period_start=first_on,
             period_end=max(last_on, first_on),
             issued_on=issued_on,
+            inclusive=inclusive,
         )
 
     if sum(line.amount.amount for line in lines) > 0:
@@ -81,12 +94,11 @@ def plan(
         else:
             return Documents(draft=whole)
     netted = net_by_component(lines)
+    unused = [line.period_start for line in lines if line.amount.amount < 0 and line.period_start]
     return Documents(
         draft=draft(netted.invoice) if netted.invoice else None,
-        credits=_credits(subscription, netted.credit, first_on),
-        unused_from=min(
-            (line.period_start for line in lines if line.amount.amount < 0 and line.period_start), default=None
-        ),
+        credits=spread(claimed, netted.credit),
+        unused_from=min(unused, default=None),
     )
 
 
@@ -99,7 +111,7 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
         invoice = issue_invoice(organisation=subscription.organisation, draft=documents.draft, at=at)
     notes = tuple(
         credit_notes.issue_credit_note(
-            invoice_id=credited.pk,
+            invoice_id=credited.id,
             amounts=amounts,
             reason=reason,
             actor=actor,
@@ -126,7 +138,7 @@ def usage_due(
     books = price_books(subscription.organisation_id, {version_id, *noted})
     is_present = version_id == subscription.plan_version_id
     book = books.get(version_id, subscription.currency, subscription.add_ons if is_present else None)
-    zone = clock.zone(subscription.organisation)
+    zone = zone_of(subscription)
     past = elapsed(
         row=subscription,
         book=book,
@@ -143,27 +155,6 @@ def usage_due(
     return take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
 
 
-def still_claimed(*, subscription: Subscription, lines: Sequence[LineInput], from_on: date) -> list[LineInput]:
-    """``lines`` with credits no higher than what invoices still claim from ``from_on`` on.
-
-    What was annulled, written off, discounted or credited by hand is not paid back again.
-    """
-    if all(line.amount.amount >= 0 for line in lines):
-        return list(lines)
-    claims = claimed_from(organisation=subscription.organisation_id, subscription_ref=subscription.pk, from_on=from_on)
-    return [found for line in lines if (found := _within(line, claims.get(line.code, Claim()))) is not None]
-
-
-def _within(line: LineInput, claim: Claim) -> LineInput | None:
-    """A credit cut to what is claimed; None when nothing is. A component is credited on one line at most."""
-    if line.amount.amount >= 0:
-        return line
-    allowed = claim.at_most(-line.amount)
-    if not allowed.amount:
-        return None
-    return line if allowed == -line.amount else replace(line, amount=-allowed)
-
-
 def payer_of(subscription: Subscription) -> Payer:
     """What drafts take from the subscription."""
     return Payer(
@@ -174,43 +165,3 @@ def payer_of(subscription: Subscription) -> Payer:
         collect_automatically=subscription.collect_automatically,
         method_ref=subscription.method_id,
     )
-
-
-def _counting_invoices(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:
-    return Invoice.objects.of(subscription.organisation_id).filter(
-        subscription_ref=subscription.pk, status__in=credit_notes.CREDITABLE, period_end__gte=from_on
-    )
-
-
-def _credits(
-    subscription: Subscription, wanted: dict[str, Money], first_on: date
-) -> tuple[tuple[Invoice, dict[int, Money]], ...]:
-    """Spread credits by component over the lines that billed them, newest invoice first, never more than is left."""
-    found = []
-    left = dict(wanted)
-    for invoice in _counting_invoices(subscription, first_on).order_by("-id"):
-        amounts = _from_invoice(invoice, left)
-        if amounts:
-            found.append((invoice, amounts))
-    return tuple(found)
-
-
-def _from_invoice(invoice: Invoice, left: dict[str, Money]) -> dict[int, Money]:
-    """Take from one invoice what it can still bear; lowers ``left`` by it."""
-    used: dict[int, Decimal] = {}
-    for note in invoice.credit_notes.all():
-        for row in note.lines:
-            used[row["position"]] = used.get(row["position"], _NOTHING) + Decimal(row["amount"])
-    room = invoice.net.amount - sum(used.values())
-    amounts: dict[int, Money] = {}
-    for line in invoice.lines.all():
-        wanted = left.get(line.code)
-        if wanted is None or line.amount.amount <= 0:
-            continue
-        take = min(wanted.amount, line.amount.amount - used.get(line.position, _NOTHING), room)
-        if take > 0:
-            take = money.quantize(take, wanted.currency.code)
-            amounts[line.position] = Money(take, wanted.currency)
-            left[line.code] = wanted - amounts[line.position]
-            room -= take
-    return amounts

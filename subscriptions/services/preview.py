@@ -1,32 +1,36 @@
-"""What would be billed, without writing anything: by the same functions that bill.
+"""What would be billed, without writing anything: by the same code that bills.
 
-A preview walks the rows in memory. Usage counts as far as it is measured now; everything else equals, to the cent, what
-the billing run and the change then issue.
+A preview takes a copy of the row, does to it what is asked on a ``Sketch`` (a desk that keeps documents in memory) and walks its
+time line: planned things by ``changes.apply_next``, billing moments by the billing run's ``Cycles``. Usage counts as far as it is
+measured now, and a first invoice that is waited for counts as paid; everything else equals, to the cent, what then happens.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
+from typing import Any
 
 from billing import clock
+from billing.context import Actor
 from billing.errors import NotFound
+from billing.ids import uuid7
 from billing.models import Organisation
 from invoices.credits import PricedCredit
 from invoices.drafts import InvoiceDraft, PricedInvoice
 from invoices.models import Invoice
-from invoices.services import credit_notes
 from invoices.services.preview import price_draft
-from subscriptions.lines import billing_moment, draft_of, lines_in_advance
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
-from subscriptions.periods import local_date
 from subscriptions.selectors import subscriptions_of
-from subscriptions.services import changing, lifecycle, rows
-from subscriptions.services.documents import Documents, payer_of, usage_due
-from subscriptions.services.lifecycle import Agreement
+from subscriptions.services import activation, agreements, changes, changing, ending, lifecycle, moments, rows
+from subscriptions.services.agreements import Agreement
+from subscriptions.services.claims import Claimed, claim_of, claims_of
+from subscriptions.services.desk import Desk
+from subscriptions.services.documents import Documents, Issued
+from subscriptions.services.rows import Status
 
 MAX_DOCUMENTS = 48
-_NOTHING = Decimal(0)
+MAX_STEPS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +45,116 @@ class PreviewedInvoice:
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewedCredit:
-    """A credit note that would be issued on ``invoice`` at ``at``."""
+    """A credit note that would be issued at ``at``; ``invoice`` is None where that is a previewed one itself."""
 
     at: datetime
-    invoice: Invoice
+    invoice: Invoice | None
     priced: PricedCredit
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewedEvent:
+    """Something that would happen to the subscription: what, when, and its status afterwards."""
+
+    at: datetime
+    what: str
+    status: str
+    plan: str
+    quantity: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What would be issued, in order of time."""
+    """What would be issued and happen, in order of time, and how the subscription would stand after what was asked."""
 
     invoices: tuple[PreviewedInvoice, ...] = ()
     credits: tuple[PreviewedCredit, ...] = ()
+    events: tuple[PreviewedEvent, ...] = ()
+
+
+class Sketch(Desk):
+    """A desk that writes nothing: it keeps what it is handed."""
+
+    def __init__(self, *, organisation: Organisation, now: datetime, is_new: bool = False) -> None:
+        super().__init__(organisation=organisation, actor=Actor.system("preview"), now=now)
+        self.is_new = is_new
+        self.invoices: list[PreviewedInvoice] = []
+        self.credits: list[PreviewedCredit] = []
+        self.events: list[PreviewedEvent] = []
+        self._planned: list[PlannedChange] | None = None
+        self._known: dict[uuid.UUID, Claimed] = {}
+        self._new: list[Claimed] = []
+
+    def planned(self, subscription: Subscription) -> list[PlannedChange]:
+        if self._planned is None:
+            self._planned = [] if self.is_new else rows.planned_changes(subscription)
+        return sorted(self._planned, key=lambda change: (change.effective_at, change.pk))
+
+    def plan(self, change: PlannedChange) -> None:
+        self._planned = [*self.planned(change.subscription), change]
+
+    def close(self, change: PlannedChange, *, applied: bool) -> None:
+        self._planned = [one for one in self.planned(change.subscription) if one is not change]
+
+    def move(self, change: PlannedChange, to: datetime) -> None:
+        change.effective_at = to
+
+    def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
+        """Those of invoices that are there, as the sketch has credited them, and of its own."""
+        known = [] if self.is_new else claims_of(subscription, from_on)
+        there = [self._known.setdefault(claim.id, claim) for claim in known]
+        return [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
+
+    def issue(self, subscription: Subscription, planned: Documents, *, reason: str) -> Issued:
+        if planned.draft is not None:
+            priced = price_draft(organisation=self.organisation, draft=planned.draft, at=self.now)
+            self.note_invoice(planned.draft, priced)
+        for claimed, amounts in planned.credits:
+            credit = claimed.standing.price({position: amount.amount for position, amount in amounts.items()})
+            claimed.credit(credit, planned.unused_from)
+            self.credits.append(
+                PreviewedCredit(at=self.now, invoice=claimed.invoice, priced=credit, currency=claimed.currency)
+            )
+        return Issued()
+
+    def note_invoice(self, draft: InvoiceDraft, priced: PricedInvoice) -> None:
+        """Keep an invoice that would be issued."""
+        assert draft.period_start is not None
+        assert draft.period_end is not None
+        self.invoices.append(
+            PreviewedInvoice(at=self.now, period_start=draft.period_start, period_end=draft.period_end, priced=priced)
+        )
+        self._new.append(claim_of(invoice_id=uuid7(), priced=priced))
+
+    def tell(self, news: str, subscription: Subscription, *, at: datetime, **more: Any) -> None:
+        plan = subscription.plan_version.plan.code
+        self.events.append(
+            PreviewedEvent(at=at, what=news, status=subscription.status, plan=plan, quantity=subscription.quantity)
+        )
+
+    def note_period(self, subscription: Subscription, **about: Any) -> None:
+        """Nothing to keep."""
+
+    def refund(self, subscription: Subscription, issued: Issued) -> None:
+        """The money follows the credit note."""
+
+    def owes(self, subscription: Subscription) -> bool:
+        return False
+
+    def annul_unpaid(self, subscription: Subscription, *, reason: str) -> None:
+        """A preview shows what is issued; nothing that it issued is unpaid."""
+
+    def record(self, action: str, subscription: Subscription, **facts: Any) -> None:
+        """Nobody decided anything yet."""
+
+    def found(self) -> Preview:
+        """What was kept."""
+        return Preview(invoices=tuple(self.invoices), credits=tuple(self.credits), events=tuple(self.events))
+
+
+def _reaches(claim: Claimed, day: date) -> bool:
+    return any(line.last_on is None or line.last_on >= day for line in claim.lines)
 
 
 def preview_new(*, organisation: Organisation, agreement: Agreement, count: int = 2) -> Preview:
@@ -62,8 +163,47 @@ def preview_new(*, organisation: Organisation, agreement: Agreement, count: int 
     Raises what ``create_subscription`` raises.
     """
     now = clock.now(organisation)
-    subscription = lifecycle.drafted(organisation=organisation, agreement=agreement, now=now)
-    return Preview(invoices=_coming(subscription, now, count))
+    sketch = Sketch(organisation=organisation, now=now, is_new=True)
+    subscription = agreements.drafted(organisation=organisation, agreement=agreement, now=now)
+    sketch.tell("created", subscription, at=now)
+    if subscription.started_at <= now:
+        activation.start(subscription, sketch, at=subscription.started_at, seen=now)
+    _walk(subscription, sketch, now=now, count=count)
+    return sketch.found()
+
+
+ACTIONS: Mapping[str, Any] = {
+    "change": changing.change_row,
+    "cancel_change": changing.cancel_planned_row,
+    "pause": lifecycle.pause_row,
+    "resume": lifecycle.resume_row,
+    "cancel": ending.cancel_row,
+    "uncancel": ending.uncancel_row,
+    "reactivate": ending.reactivate_row,
+    "recover": lifecycle.recover_row,
+}
+
+
+def preview_action(
+    *, organisation: Organisation, subscription_id: uuid.UUID, action: str = "", count: int = 1, **options: Any
+) -> Preview:
+    """What an action (a name of ``ACTIONS``, with its options) would issue now, and after it the next ``count`` invoices.
+
+    Without an action, the coming invoices alone. What is due already comes first, as it would. Raises what the action raises.
+    """
+    now = clock.now(organisation)
+    subscription = subscriptions_of(organisation).filter(pk=subscription_id).first()
+    if subscription is None:
+        raise NotFound("No such subscription in this organisation.", field="subscription")
+    subscription.organisation = organisation
+    sketch = Sketch(organisation=organisation, now=now)
+    if action:
+        if not subscription.failure:
+            _walk(subscription, sketch, now=now, count=0)
+        ACTIONS[action](subscription, sketch, **options)
+    issued = len(sketch.invoices) if action else 0
+    _walk(subscription, sketch, now=now, count=issued + count)
+    return sketch.found()
 
 
 def preview_change(
@@ -72,121 +212,49 @@ def preview_change(
     subscription_id: uuid.UUID,
     version: PlanVersion | None = None,
     quantity: int | None = None,
-    when: str = changing.NOW,
-    prorate: bool = True,
     count: int = 1,
+    **options: Any,
 ) -> Preview:
-    """What a change would issue now, and the next ``count`` renewals; without a change, the renewals alone.
-
-    Raises what ``change_subscription`` raises.
-    """
-    now = clock.now(organisation)
-    subscription = subscriptions_of(organisation).filter(pk=subscription_id).first()
-    if subscription is None:
-        raise NotFound("No such subscription in this organisation.", field="subscription")
-    subscription.organisation = organisation
+    """``preview_action`` of a change of terms; without new ones, the coming invoices alone."""
     if version is None and quantity is None:
-        return Preview(invoices=_coming(subscription, now, count, rows.planned_change(subscription)))
-    version, quantity = changing.checked_terms(subscription, version=version, quantity=quantity)
-    if when == changing.PERIOD_END and subscription.status != rows.Status.PENDING:
-        planned = PlannedChange(
-            subscription=subscription,
-            plan_version=version,
-            quantity=quantity,
-            effective_at=changing.effective_at(subscription, now),
-        )
-        return Preview(invoices=_coming(subscription, now, count, planned))
-    switch = changing.plan_switch(
-        subscription=subscription, version=version, quantity=quantity, now=now, prorate=prorate
-    )
-    changing.apply_switch(subscription, switch)
-    done = _priced(organisation, switch.documents, now)
-    return Preview(invoices=(*done.invoices, *_coming(subscription, now, count)), credits=done.credits)
+        return preview_action(organisation=organisation, subscription_id=subscription_id, count=count)
+    return preview_action(
+        organisation=organisation, subscription_id=subscription_id, action="change", count=count, version=version,
+        quantity=quantity, **options,
+    )  # fmt: skip
 
 
-def _priced(organisation: Organisation, documents: Documents, at: datetime) -> Preview:
-    invoices = (_invoice(organisation, documents.draft, at),) if documents.draft else ()
-    credits = tuple(
-        PreviewedCredit(at=at, invoice=invoice, priced=credit_notes.price(invoice, amounts))
-        for invoice, amounts in documents.credits
-    )
-    return Preview(invoices=invoices, credits=credits)
-
-
-def _coming(
-    subscription: Subscription, now: datetime, count: int, planned: PlannedChange | None = None
-) -> tuple[PreviewedInvoice, ...]:
-    """The next invoices of the row as it stands, moved forward in memory; moments that cost nothing make none."""
-    found: list[PreviewedInvoice] = []
-    if subscription.status in rows.NOT_STARTED and subscription.next_billing_at is not None:
-        lifecycle.activate(subscription, at=subscription.next_billing_at)
-    for _ in range(MAX_DOCUMENTS):
-        at = subscription.next_billing_at
-        due = at is not None and at <= now
-        if at is None or _is_over(subscription, at) or (len(found) >= count and not due):
+def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: int) -> None:
+    """Move the row on in memory until ``count`` invoices are found, and past everything that is due at ``now``."""
+    for _ in range(MAX_STEPS):
+        if subscription.status == Status.INCOMPLETE and sketch.invoices:
+            activation.complete(subscription, sketch, at=sketch.now)
+        at = _next_at(subscription, sketch)
+        if at is None or (at > now and len(sketch.invoices) >= count) or len(sketch.invoices) >= MAX_DOCUMENTS:
             break
-        if planned is not None and planned.effective_at <= at:
-            version, quantity = (
-                planned.plan_version or subscription.plan_version,
-                planned.quantity or subscription.quantity,
-            )
-            changing.switch_at_boundary(subscription, version, quantity, planned.effective_at)
-            planned = None
-        invoice = _bill_in_memory(subscription, at, now)
-        if invoice is not None:
-            found.append(invoice)
-    return tuple(found)
+        sketch.now = max(at, now)
+        if changes.is_due(subscription, at):
+            changes.apply_next(subscription, sketch)
+        else:
+            _bill(subscription, sketch)
+    sketch.now = now
 
 
-def _bill_in_memory(subscription: Subscription, at: datetime, now: datetime) -> PreviewedInvoice | None:
+def _next_at(subscription: Subscription, sketch: Sketch) -> datetime | None:
+    """When the next thing happens: a planned one, or a billing moment."""
+    subscription.next_change_at = rows.next_change_at(subscription, sketch.planned(subscription))
+    billed = subscription.status in (*rows.LIVE, Status.INCOMPLETE)
+    times = (subscription.next_change_at, subscription.next_billing_at if billed else None)
+    return min((at for at in times if at is not None), default=None)
+
+
+def _bill(subscription: Subscription, sketch: Sketch) -> None:
     """Price one billing moment and move the row to the next."""
-    organisation, zone = subscription.organisation, clock.zone(subscription.organisation)
-    book = rows.book_of(subscription)
-    moment = billing_moment(
-        anchor_on=subscription.anchor_on,
-        interval=book.interval,
-        interval_count=book.interval_count,
-        zone=zone,
-        next_billing_at=at,
-        period_number=subscription.period_number,
-        usage_from=subscription.usage_from,
-        ends_at=subscription.ends_at,
-    )
-    lines = lines_in_advance(
-        moment=moment, book=book, quantity=subscription.quantity, is_first=subscription.period_start is None
-    )
-    if moment.usage_end is not None:
-        lines += usage_due(subscription=subscription, until=moment.usage_end)
-    subscription.period_number, subscription.period_start, subscription.period_end = (
-        moment.number,
-        moment.start,
-        moment.end,
-    )
-    subscription.next_billing_at, subscription.usage_from, subscription.usage_version = moment.end, at, None
-    subscription.earlier_terms = []
-    if not any(line.amount.amount for line in lines):
-        return None
-    issued_at = max(at, now)
-    draft = draft_of(
-        payer=payer_of(subscription),
-        lines=lines,
-        period_start=moment.first_on,
-        period_end=moment.last_on,
-        issued_on=local_date(issued_at, zone),
-    )
-    return _invoice(organisation, draft, issued_at)
-
-
-def _invoice(organisation: Organisation, draft: InvoiceDraft, at: datetime) -> PreviewedInvoice:
-    assert draft.period_start is not None
-    assert draft.period_end is not None
-    return PreviewedInvoice(
-        at=at,
-        period_start=draft.period_start,
-        period_end=draft.period_end,
-        priced=price_draft(organisation=organisation, draft=draft, at=at),
-    )
-
-
-def _is_over(subscription: Subscription, at: datetime) -> bool:
-    return any(end is not None and end <= at for end in (subscription.ends_at, subscription.cancel_at))
+    cycle = moments.cycle_of(subscription, at=sketch.now)
+    renews = subscription.period_start is not None
+    at = cycle.moment.at
+    moments.move_past(subscription, cycle)
+    if cycle.invoice is not None:
+        sketch.note_invoice(cycle.invoice.draft, cycle.invoice.figures.priced)
+    if renews:
+        sketch.tell("renewed", subscription, at=at)

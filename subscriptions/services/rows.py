@@ -1,7 +1,7 @@
 """What every use case does with a subscription's row: lock, plan ahead, save, tell the house."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,14 @@ from subscriptions.errors import MeterTaken, TransitionRefused
 from subscriptions.events import subscription_payload
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
+from subscriptions.rules import Rules, rules_of
 from subscriptions.selectors import price_books
 
 Status = Subscription.Status
 NOT_STARTED = (Status.PENDING, Status.TRIALING)
 LIVE = (Status.ACTIVE, Status.PAST_DUE)
 ENDED = (Status.CANCELLED, Status.EXPIRED)
+WAITING = (Status.INCOMPLETE, Status.PAUSED, Status.SUSPENDED)
 
 
 def locked(subscription_id: uuid.UUID, *, skip_locked: bool = False) -> Subscription | None:
@@ -82,30 +84,38 @@ def book_of(subscription: Subscription, version_id: uuid.UUID | None = None) -> 
     return price_books(subscription.organisation_id, [wanted]).get(wanted, subscription.currency, add_ons)
 
 
-def planned_change(subscription: Subscription) -> PlannedChange | None:
-    """The change that waits for its time, if there is one."""
-    return subscription.changes.filter(status=PlannedChange.Status.PLANNED).select_related("plan_version__plan").first()
+def rules_for(subscription: Subscription) -> Rules:
+    """The choices of the organisation and the plan that hold for the subscription now."""
+    return rules_of(subscription.organisation.settings, subscription.plan_version.plan.rules)
 
 
-def next_change_at(subscription: Subscription, planned: PlannedChange | None) -> datetime | None:
-    """When the next planned thing happens to the subscription as it stands."""
+def planned_changes(subscription: Subscription) -> list[PlannedChange]:
+    """What waits for its time, in order of time."""
+    planned = subscription.changes.filter(status=PlannedChange.Status.PLANNED).select_related("plan_version__plan")
+    return list(planned.order_by("effective_at", "id"))
+
+
+def next_change_at(subscription: Subscription, planned: Sequence[PlannedChange]) -> datetime | None:
+    """When the next planned thing happens to the subscription as it stands. Plans wait while nothing is billed."""
     if subscription.has_ended:
         return None
     times: list[datetime | None] = [subscription.ends_at, subscription.cancel_at]
     if subscription.status == Status.PENDING:
         times.append(subscription.started_at)
+    elif subscription.status == Status.INCOMPLETE:
+        times.append(subscription.activate_by)
     elif subscription.status == Status.TRIALING:
         times.append(subscription.trial_ends_at)
     elif subscription.status == Status.PAUSED:
         times.append(subscription.resume_at)
-    if planned is not None:
-        times.append(planned.effective_at)
+    if planned and subscription.status not in WAITING:
+        times.append(planned[0].effective_at)
     return min((time for time in times if time is not None), default=None)
 
 
 def save(subscription: Subscription) -> None:
     """Write the row with its next planned time and a new version."""
-    subscription.next_change_at = next_change_at(subscription, planned_change(subscription))
+    subscription.next_change_at = next_change_at(subscription, planned_changes(subscription))
     subscription.version += 1
     subscription.save()
 

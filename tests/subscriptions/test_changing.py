@@ -10,7 +10,7 @@ from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice
 from subscriptions import errors
 from subscriptions.errors import BillingBehind, MeterTaken
-from subscriptions.services import catalog, changes, changing, lifecycle
+from subscriptions.services import activation, catalog, changes, changing, lifecycle
 from tests.subscriptions.house import (
     CLERK,
     amounts,
@@ -309,14 +309,14 @@ def test_new_prices_are_for_new_subscribers(tenant, customer):
 def test_a_subscription_whose_change_fails_does_not_stop_the_others(tenant, customer, monkeypatch, error):
     plan = make_plan(tenant, flat("100.00"))
     first, second = subscribe(customer, plan, trial_days=5), subscribe(customer, plan, trial_days=6)
-    real = lifecycle.activate
+    real = activation.begin_paid_time
 
-    def activate_or_fail(subscription, *, at):
+    def begin_or_fail(subscription, desk, *, at):
         if subscription.pk == first.pk:
             raise error
-        real(subscription, at=at)
+        real(subscription, desk, at=at)
 
-    monkeypatch.setattr(lifecycle, "activate", activate_or_fail)
+    monkeypatch.setattr(activation, "begin_paid_time", begin_or_fail)
     turn(tenant, local("2026-04-20 09:00"))
 
     assert changes.apply_due(organisation=tenant) == 1

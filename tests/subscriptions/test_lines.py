@@ -120,7 +120,7 @@ def test_an_end_within_the_period_charges_up_to_its_last_day():
     lines = lines_in_advance(moment=noon, book=BOOK, quantity=1)
     assert [str(line.amount.amount) for line in lines] == ["103.33", "33.33"]
     assert lines[0].details[0] == {
-        "kind": "part", "days": 10, "of": 30, "quantity": "1", "unit_price": "310.00", "whole": "310.00",
+        "kind": "part", "unit": "days", "days": 10, "of": 30, "quantity": "1", "unit_price": "310.00", "whole": "310.00",
     }  # fmt: skip
 
 
@@ -128,7 +128,12 @@ APRIL = billing_moment(
     anchor_on=date(2026, 4, 1), interval="month", interval_count=1, zone=KOLKATA,
     next_billing_at=start_of_day(date(2026, 4, 1), KOLKATA),
 ).period  # fmt: skip
-PAID = Paid(APRIL, date(2026, 4, 1), date(2026, 5, 1))
+PAID = Paid(APRIL, APRIL.start, APRIL.end, KOLKATA)
+
+
+def on(day):
+    """The first moment of a day in Kolkata."""
+    return start_of_day(day, KOLKATA)
 
 
 @settings(max_examples=250, deadline=None)
@@ -139,7 +144,10 @@ def test_any_chain_of_changes_costs_each_day_its_terms(changes, first):
     total, quantity = SEATS.price(first).amount, first
     for day, changed in changes:
         lines = switch_lines(
-            old=Terms(BOOK, quantity), new=Terms(BOOK, changed), paid=PAID, today=date(2026, 4, 1) + timedelta(days=day)
+            old=Terms(BOOK, quantity),
+            new=Terms(BOOK, changed),
+            paid=PAID,
+            at=on(date(2026, 4, 1) + timedelta(days=day)),
         )
         total += sum((line.amount for line in lines), start=Money(0, "INR"))
         quantity = changed
@@ -157,14 +165,14 @@ def test_any_chain_of_changes_costs_each_day_its_terms(changes, first):
 
 
 def test_a_change_on_the_first_day_swaps_the_whole_price():
-    lines = switch_lines(old=Terms(BOOK, 1), new=Terms(BOOK, 4), paid=PAID, today=date(2026, 4, 1))
+    lines = switch_lines(old=Terms(BOOK, 1), new=Terms(BOOK, 4), paid=PAID, at=on(date(2026, 4, 1)))
 
     assert [str(line.amount.amount) for line in lines] == ["-99.99", "399.96"]
 
 
 def test_unused_days_after_the_last_are_worth_nothing():
-    assert unused_lines(old=Terms(BOOK, 3), paid=PAID, from_on=date(2026, 5, 1)) == []
-    assert [str(line.amount.amount) for line in unused_lines(old=Terms(BOOK, 3), paid=PAID, from_on=date(2026, 4, 30))] == [
+    assert unused_lines(old=Terms(BOOK, 3), paid=PAID, at=on(date(2026, 5, 1))) == []
+    assert [str(line.amount.amount) for line in unused_lines(old=Terms(BOOK, 3), paid=PAID, at=on(date(2026, 4, 30)))] == [
         "-10.33", "-10.00",
     ]  # fmt: skip
 
@@ -181,7 +189,7 @@ def test_what_comes_to_less_than_nothing_is_split_by_component():
         ),
     )
 
-    lines = switch_lines(old=Terms(BOOK, 1), new=Terms(other, 1), paid=PAID, today=date(2026, 4, 1))
+    lines = switch_lines(old=Terms(BOOK, 1), new=Terms(other, 1), paid=PAID, at=on(date(2026, 4, 1)))
     netted = net_by_component(lines)
 
     assert [(line.code, str(line.amount.amount)) for line in netted.invoice] == [("extra", "30.00")]

@@ -1,0 +1,170 @@
+"""What the invoices of a subscription still claim, line by line: what may be given back, and where.
+
+Credits are asked for in the terms of the price list: with the tax where prices include it. Notes are written without.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from django.db.models import Q, QuerySet
+from moneyed import Money
+
+from billing import money
+from invoices.claims import COUNTING, Claim, Stake, claimed_from
+from invoices.credits import PricedCredit, Standing, standing_of
+from invoices.drafts import PricedInvoice
+from invoices.models import Invoice, InvoiceLine
+from invoices.services import credit_notes
+from subscriptions.models import Subscription
+
+_NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedLine:
+    """A line of the subscription as it was billed: ``given`` by the price list, for days [first_on, last_on]."""
+
+    position: int
+    code: str
+    given: Decimal
+    first_on: date | None
+    last_on: date | None
+
+
+@dataclass(slots=True)
+class Claimed:
+    """An invoice with what credit notes left of it; ``invoice`` is None for one that only a preview has issued.
+
+    ``taken``: what notes took off its lines, as (position, net amount, first day it was meant for).
+    """
+
+    id: uuid.UUID
+    invoice: Invoice | None
+    currency: str
+    lines: tuple[ClaimedLine, ...]
+    standing: Standing
+    taken: list[tuple[int, Decimal, date | None]] = field(default_factory=list)
+
+    def left(self, line: ClaimedLine) -> Decimal:
+        """What is left of a line, by the price list."""
+        net = self.standing.lines[line.position - 1]
+        return net.left if net.amount == line.given else self._given_for(line, net.left)
+
+    def net_of(self, line: ClaimedLine, given: Decimal) -> Decimal:
+        """The net part of a line that ``given`` by the price list stands for; all that is left for all that is left."""
+        net = self.standing.lines[line.position - 1]
+        if given == self.left(line) or not line.given:
+            return net.left
+        return min(money.quantize(net.amount * given / line.given, self.currency), net.left)
+
+    def stakes(self) -> Iterator[Stake]:
+        """What it claims, and what notes took off again."""
+        by_position = {line.position: line for line in self.lines}
+        for line in self.lines:
+            yield Stake(line.code, line.given, line.first_on, line.last_on)
+        for position, net, since in self.taken:
+            if position in by_position:
+                credited = by_position[position]
+                first_on = max(credited.first_on or since, since) if since else credited.first_on
+                yield Stake(credited.code, -self._given_for(credited, net), first_on, credited.last_on)
+
+    def credit(self, priced: PricedCredit, since: date | None) -> None:
+        """Note in memory that a credit note was issued."""
+        self.standing = self.standing.after(priced)
+        self.taken += [(line.position, net, since) for line, net, _ in priced.lines]
+
+    def _given_for(self, line: ClaimedLine, net: Decimal) -> Decimal:
+        """An amount without tax as the price list has it."""
+        whole = self.standing.lines[line.position - 1].amount
+        return net if not whole or whole == line.given else money.quantize(line.given * net / whole, self.currency)
+
+
+def claims_of(subscription: Subscription, from_on: date) -> list[Claimed]:
+    """The invoices that count and reach to ``from_on``, newest first. A few queries, however many there are."""
+    found = _counting(subscription, from_on).prefetch_related("lines", "taxes", "credit_notes").order_by("-id")
+    return [_claimed(subscription, invoice) for invoice in found]
+
+
+def _counting(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:
+    """Invoices of the subscription, those it shares with others of its customer included."""
+    shared = InvoiceLine.objects.of(subscription.organisation_id).filter(subscription_ref=subscription.pk)
+    return Invoice.objects.of(subscription.organisation_id).filter(
+        Q(subscription_ref=subscription.pk) | Q(pk__in=shared.values("invoice")),
+        customer_id=subscription.customer_id,
+        status__in=COUNTING,
+        period_end__gte=from_on,
+    )
+
+
+def _claimed(subscription: Subscription, invoice: Invoice) -> Claimed:
+    lines = [
+        ClaimedLine(row.position, row.code, row.given.amount, row.period_start, row.period_end)
+        for row in invoice.lines.all()
+        if (row.subscription_ref or invoice.subscription_ref) == subscription.pk
+    ]
+    taken = [
+        (row["position"], Decimal(row["amount"]), _day(row.get("unused_from")))
+        for note in invoice.credit_notes.all()
+        for row in note.lines
+    ]
+    standing = credit_notes.standing_now(invoice)
+    return Claimed(invoice.pk, invoice, invoice.currency, tuple(lines), standing, taken)
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
+    """What an invoice will claim once it is issued."""
+    lines = [
+        ClaimedLine(row.position, row.given.code, row.given.amount.amount, row.given.period_start, row.given.period_end)
+        for row in priced.lines
+    ]
+    quantum = Decimal(1).scaleb(-money.exponent(priced.currency))
+    return Claimed(invoice_id, None, priced.currency, tuple(lines), standing_of(priced, quantum=quantum))
+
+
+def left_by_component(claims: Iterable[Claimed], from_on: date) -> dict[str, Claim]:
+    """What may still be given back of each component for ``from_on`` and the days after."""
+    return claimed_from((stake for claim in claims for stake in claim.stakes() if _counts(stake, from_on)), from_on)
+
+
+def _counts(stake: Stake, from_on: date) -> bool:
+    return stake.last_on is None or stake.last_on >= from_on
+
+
+def spread(claims: Sequence[Claimed], wanted: dict[str, Money]) -> tuple[tuple[Claimed, dict[int, Money]], ...]:
+    """Spread credits by component over the lines that billed them, newest invoice first, never more than is left."""
+    found = []
+    left = dict(wanted)
+    for claim in claims:
+        amounts = _take(claim, left)
+        if amounts:
+            found.append((claim, amounts))
+    return tuple(found)
+
+
+def _take(claim: Claimed, left: dict[str, Money]) -> dict[int, Money]:
+    """Take from one invoice what it can still bear; lowers ``left`` by it."""
+    room = sum((line.left for line in claim.standing.lines), _NOTHING)
+    amounts: dict[int, Money] = {}
+    for line in claim.lines:
+        wanted = left.get(line.code)
+        if wanted is None or line.given <= 0:
+            continue
+        given = min(wanted.amount, claim.left(line))
+        if given <= 0 or room <= 0:
+            continue
+        whole = claim.net_of(line, given)
+        net = min(whole, room)
+        if net < whole:
+            given = money.quantize(given * net / whole, claim.currency)
+        if net > 0:
+            amounts[line.position] = Money(money.quantize(net, claim.currency), wanted.currency)
+            left[line.code] = wanted - Money(given, wanted.currency)
+            room -= net
+    return amounts

@@ -1,0 +1,115 @@
+"""Where a decision about a subscription is carried out.
+
+Use cases work on a row and hand everything else to a desk: documents, plans, news, audit. A ``Desk`` writes; the preview's
+(``preview.Sketch``) keeps the same things in memory. So both are the same code, and the preview is what then happens.
+"""
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from billing import clock
+from billing.context import Actor
+from billing.errors import Conflict
+from billing.models import Organisation
+from billing.services import audit
+from invoices.errors import InvoiceHasPayments
+from invoices.models import Invoice
+from invoices.services import credit_notes, settling
+from subscriptions.models import BilledPeriod, PlannedChange, Subscription
+from subscriptions.services import claims, documents, rows
+from subscriptions.services.claims import Claimed
+from subscriptions.services.documents import Documents, Issued
+
+UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+
+
+class Desk:
+    """Writes what is decided about locked rows of one organisation, in the caller's transaction."""
+
+    def __init__(self, *, organisation: Organisation, actor: Actor, now: datetime | None = None) -> None:
+        self.organisation, self.actor = organisation, actor
+        self.now = now or clock.now(organisation)
+
+    def planned(self, subscription: Subscription) -> list[PlannedChange]:
+        """What is planned for it, in order of time."""
+        return rows.planned_changes(subscription)
+
+    def plan(self, change: PlannedChange) -> None:
+        """Keep a plan."""
+        change.save(force_insert=True)
+
+    def close(self, change: PlannedChange, *, applied: bool) -> None:
+        """A plan was carried out, or given up."""
+        change.apply() if applied else change.cancel()
+        change.save(update_fields=["status"])
+
+    def defer(self, subscription: Subscription, until: datetime) -> None:
+        """Other terms whose time fell into an interruption take hold at its end, ``until``; a pause in it is pointless."""
+        for change in self.planned(subscription):
+            if change.effective_at >= until:
+                continue
+            if change.kind == PlannedChange.Kind.PAUSE:
+                self.close(change, applied=False)
+            else:
+                self.move(change, until)
+
+    def move(self, change: PlannedChange, to: datetime) -> None:
+        """Put a plan off."""
+        change.effective_at = to
+        change.save(update_fields=["effective_at"])
+
+    def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
+        """What its invoices claim for ``from_on`` and later."""
+        return claims.claims_of(subscription, from_on)
+
+    def issue(self, subscription: Subscription, planned: Documents, *, reason: str) -> Issued:
+        """Issue documents."""
+        return documents.write(
+            subscription=subscription, documents=planned, at=self.now, actor=self.actor, reason=reason
+        )
+
+    def refund(self, subscription: Subscription, issued: Issued) -> None:
+        """Ask that what was credited goes back where it came from, once this is committed."""
+        for note in issued.credit_notes:
+            if note.to_credit.amount > 0:
+                rows.publish("refund_due", subscription, at=self.now, credit_note_id=str(note.pk))
+
+    def note_period(
+        self, subscription: Subscription, *, starts_at: datetime, ends_at: datetime, kind: str, issued: Issued
+    ) -> None:
+        """Note a time that was billed beside the billing run; a test clock may stand still between two of them."""
+        earlier = BilledPeriod.objects.filter(subscription=subscription, kind__startswith=kind).count()
+        BilledPeriod.objects.create(
+            organisation_id=subscription.organisation_id, subscription=subscription, starts_at=starts_at, ends_at=ends_at,
+            kind=f"{kind}{earlier + 1}", invoice=issued.invoice, billed_at=self.now,
+        )  # fmt: skip
+
+    def owes(self, subscription: Subscription) -> bool:
+        """Whether an invoice of the subscription is unpaid."""
+        unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
+        return unpaid.exists()
+
+    def annul_unpaid(self, subscription: Subscription, *, reason: str) -> None:
+        """Void what was never paid; what was paid in part is credited, and the part becomes the customer's credit."""
+        unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
+        settling.lock_customer(subscription.customer_id)
+        for invoice_id in list(unpaid.order_by("id").values_list("pk", flat=True)):
+            self._annul(invoice_id, reason)
+
+    def _annul(self, invoice_id: uuid.UUID, reason: str) -> None:
+        about = {"invoice_id": invoice_id, "reason": reason, "actor": self.actor, "at": self.now}
+        try:
+            settling.void_invoice(**about)  # type: ignore[arg-type]
+        except InvoiceHasPayments:
+            credit_notes.issue_credit_note(amounts=None, **about)  # type: ignore[arg-type]
+        except Conflict:  # settled since we looked
+            return
+
+    def tell(self, news: str, subscription: Subscription, *, at: datetime, **more: Any) -> None:
+        """Tell the house ``subscription.<news>``, true from ``at`` on."""
+        rows.publish(news, subscription, at=at, **more)
+
+    def record(self, action: str, subscription: Subscription, **facts: Any) -> None:
+        """Keep who decided what, and why."""
+        audit.record(actor=self.actor, action=f"subscription.{action}", target=subscription, **facts)

@@ -1,0 +1,40 @@
+"""One billing moment of one subscription, priced as the billing run prices it, for those who only want to know."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from billing.errors import Conflict
+from subscriptions.models import Subscription
+from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due
+
+KEPT = ("status",)
+
+
+class CannotBeBilled(Conflict):
+    """The billing run would set the subscription aside."""
+
+    code = "cannot_be_billed"
+    message = "The subscription cannot be billed: {reason}"
+
+
+def cycle_of(subscription: Subscription, *, at: datetime) -> Cycle:
+    """The next billing moment of the row as it stands, issued at ``at``. Reads only; raises ``CannotBeBilled``."""
+    row = Due(**{name: getattr(subscription, name) for name in Due._fields})
+    priced, refusals = Cycles(organisation=subscription.organisation, at=at).price([row])
+    if refusals:
+        raise CannotBeBilled(reason=refusals[0].reason)
+    return priced[0]
+
+
+def move_past(subscription: Subscription, cycle: Cycle) -> None:
+    """Put the row where the billing run would leave it."""
+    after = cycle.after()
+    for name in Due._fields:
+        if name not in KEPT:
+            setattr(subscription, name, getattr(after, name))
+
+
+def next_total(subscription: Subscription, *, at: datetime) -> Decimal:
+    """What the next invoice comes to, tax included; nothing when there is nothing to invoice."""
+    invoice = cycle_of(subscription, at=at).invoice
+    return invoice.total if invoice is not None else Decimal(0)
