@@ -32,6 +32,7 @@ TASKS: dict[str, Any] = {
     "subscriptions.tasks.after_billing": 15 * MINUTE,
     "subscriptions.tasks.dunning": HOUR,
     "subscriptions.tasks.entitlements": 15 * MINUTE,
+    "subscriptions.tasks.plan_migrations": 15 * MINUTE,
 }
 
 

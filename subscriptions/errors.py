@@ -116,3 +116,13 @@ class TaxBasisDiffers(Conflict):
     message = (
         "The prices of one plan include tax and those of the other do not; end this subscription and begin another one."
     )
+
+
+class InvalidPlanMigration(InvalidInput):
+    code = "invalid_plan_migration"
+    message = "The plan migration is not valid."
+
+
+class MigrationState(Conflict):
+    code = "migration_state"
+    message = "The plan migration is {status}; it cannot be {operation}."

@@ -9,7 +9,12 @@ from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
 from invoices.services.refunding import refund_credit
-from subscriptions import billing_jobs, dunning_handlers  # noqa: F401 - they register themselves
+from subscriptions import (  # noqa: F401 - they register themselves
+    billing_jobs,
+    dunning_handlers,
+    entitlement_jobs,
+    plan_migration_jobs,
+)
 from subscriptions.services import activation, changes, standing
 
 ACTOR = Actor.system("subscriptions")

@@ -150,13 +150,22 @@ def subscriptions_of(organisation: Organisation | uuid.UUID) -> Any:
     return Subscription.objects.of(organisation).select_related("plan_version__plan", "customer", "beneficiary")
 
 
-def plan_named(organisation: Organisation, name: str) -> Plan:
+def plan_named(organisation: Organisation, name: str, *, field: str = "plan") -> Plan:
     """The plan with this code or id. Raises ``NotFound``."""
     plans = Plan.objects.of(organisation)
     pk = as_uuid(name)
     found = plans.filter(code=name).first() or (plans.filter(pk=pk).first() if pk else None)
     if found is None:
-        raise NotFound(f"There is no plan '{name}' in this organisation.", field="plan")
+        raise NotFound(f"There is no plan '{name}' in this organisation.", field=field)
+    return found
+
+
+def version_of(plan: Plan, number: int | None, *, field: str = "version") -> PlanVersion:
+    """The version of a plan with this number, else the newest. Raises ``NotFound``."""
+    versions = PlanVersion.objects.filter(plan=plan).select_related("plan").order_by("-number")
+    found = (versions if number is None else versions.filter(number=number)).first()
+    if found is None:
+        raise NotFound(f"'{plan.code}' has no version {number}.", field=field)
     return found
 
 

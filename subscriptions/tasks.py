@@ -11,6 +11,7 @@ from subscriptions import entitlement_jobs
 from subscriptions.services import billing_run as runs
 from subscriptions.services import changes, draft_finalizing, interim
 from subscriptions.services import dunning as chasing
+from subscriptions.services import plan_migrations as moving
 from subscriptions.services.billing_run_records import waiting_runs
 
 
@@ -103,3 +104,18 @@ def entitlements() -> int:
 def watch_entitlements_of(organisation_id: str) -> int:
     """Note exceptions that are over and tell of thresholds for one organisation."""
     return entitlement_jobs.watch(Organisation.objects.get(pk=UUID(organisation_id)))
+
+
+@shared_task
+def plan_migrations() -> int:
+    """Carry out the plan migrations whose time has come, and take up those whose worker died."""
+    due = moving.due_migrations()
+    for migration_id in due:
+        carry_out_plan_migration.delay(str(migration_id))
+    return len(due)
+
+
+@shared_task
+def carry_out_plan_migration(migration_id: str) -> int:
+    """Move the subscribers that one migration has chosen."""
+    return moving.carry_out(migration_id=UUID(migration_id)).moved_count

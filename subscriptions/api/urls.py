@@ -3,10 +3,21 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from subscriptions.api import add_ons, billing_runs, dunning, entitlements, features, plans, quotes, subscriptions
+from subscriptions.api import (
+    add_ons,
+    billing_runs,
+    dunning,
+    entitlements,
+    features,
+    plan_migrations,
+    plans,
+    quotes,
+    subscriptions,
+)
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("plans", plans.PlanViewSet, "plan")
+router.register("plan-migrations", plan_migrations.PlanMigrationViewSet, "plan-migration")
 router.register("subscriptions", subscriptions.SubscriptionViewSet, "subscription")
 router.register("billing-runs", billing_runs.BillingRunViewSet, "billing-run")
 router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-policy")

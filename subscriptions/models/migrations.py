@@ -55,6 +55,10 @@ class PlanMigration(TenantModel):
         """Also from running: another worker takes up what a dead one left."""
         self.heartbeat_at, self.finished_at, self.error = heartbeat_at, None, ""
 
+    @transition(status, source=[Status.DONE, Status.FAILED], target=Status.PLANNED)
+    def take_up_again(self) -> None:
+        self.finished_at, self.error = None, ""
+
     @transition(status, source=Status.RUNNING, target=Status.DONE)
     def finish(self, *, at: Any) -> None:
         self.finished_at = at

@@ -117,6 +117,8 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
     "subscriptions_add_ons_create": lambda house: {"add_ons": {"storage": 2}},
     "plan_entitlements_create": lambda house: {"plan": "club", "entitlements": [{"feature": "exports", "limit": "50"}]},
+    "plan_migrations_create": lambda house: {"from_plan": "club", "to_plan": "team"},
+    "plan_migrations_preview_create": lambda house: {"from_plan": "club", "to_plan": "team"},
     "prices_quote": lambda house: {"plan": "team", "quantity": "2"},
     "reconciliation_exceptions_resolve_create": lambda house: {"resolution": "handled", "reason": "Looked into it"},
     "reconciliation_run": lambda house: {"dry_run": True},

@@ -25,7 +25,7 @@ from invoices.services.settling import allocate_payment
 from payments.gateways.base import LineKind, SettlementLineRecord, SettlementRecord, SettlementStatus
 from payments.models import Dispute, GatewayAccount, InboundWebhook, PaymentMethod, ReconciliationException, Refund
 from payments.services import accounts, collection, matching, offline, settlements, statements
-from subscriptions.models import DunningCase
+from subscriptions.models import DunningCase, PlanMigration, PlanMigrationItem
 from subscriptions.services import acting, billing_run, catalog, dunning
 from subscriptions.services.entitlements import consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
@@ -74,6 +74,7 @@ class House:
 FITTING = {
     "invoices/{id}/finalize": "draft",
     "payments/{id}/refunds": "paid",
+    "plan-migrations/{id}/retry": "moved_in_part",
     "subscriptions/{id}/cancel-change": "changing",
     "subscriptions/{id}/resume": "paused",
     "subscriptions/{id}/uncancel": "ending",
@@ -175,6 +176,24 @@ def _catalogue(house: House) -> None:
     acting.pause(subscription_id=house.named["paused"].pk, **about)
     acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
     acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)
+    _migrations(house, plain, plan)
+
+
+def _migrations(house: House, source: Any, target: Any) -> None:
+    """A move that waits for its day, and one that was refused for one subscription."""
+    moves = {
+        "organisation": house.organisation,
+        "from_plan": source,
+        "to_version": target.versions.get(),
+        "created_at": NOW,
+    }
+    house.add("plan-migrations", PlanMigration.objects.create(when="date", starts_at=NOW + timedelta(days=90), **moves))
+    done = PlanMigration.objects.create(when="renewal", starts_at=NOW, status="done", heartbeat_at=NOW, **moves)
+    PlanMigrationItem.objects.create(
+        organisation=house.organisation, migration=done, subscription=house.named["paused"], status="refused", currency="INR",
+        reason="transition_refused: The subscription is paused; it cannot be changed now.",
+    )  # fmt: skip
+    house.add("plan-migrations", done, "moved_in_part")
 
 
 def _entitlements(house: House) -> None:

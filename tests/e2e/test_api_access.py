@@ -179,6 +179,7 @@ READERS = _table(
         OPERATORS,
     ),
     ("customers subscriptions invoices credit-notes installment-plans tax-rates plans prices", EVERYBODY),
+    ("plan-migrations", EVERYBODY),
     (
         "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
         EVERYBODY,
@@ -190,7 +191,7 @@ WRITERS = _table(
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
-    ("plans meters usage-policy billing-runs", BOSS | {"developer"}),
+    ("plans plan-migrations meters usage-policy billing-runs", BOSS | {"developer"}),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
     ("tax-rates dunning-policies reconciliation-exceptions", BOSS),
     ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
@@ -199,7 +200,10 @@ WRITERS = _table(
     ("webhook-deliveries inbound-webhooks", BOSS | BUILDERS),
     ("gateway-accounts", {"admin"}),
 )
-LOOKING = {"entitlements/check", "meters/evaluate", "invoices/preview", "subscriptions/preview", "prices/quote"}
+LOOKING = {
+    "entitlements/check", "meters/evaluate", "invoices/preview", "subscriptions/preview", "plan-migrations/preview",
+    "prices/quote",
+}  # fmt: skip
 
 
 def who_may(route: Route) -> set[str]:
