@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from django.db import connection
 
-from bench import api, billing_run, database, ingestion, pdf
+from bench import api, billing_run, database, entitlements, ingestion, pdf
 from bench.measuring import ROUNDS, Line, table
 
 SECTIONS: dict[str, Callable[[float], list[Line]]] = {
@@ -16,6 +16,7 @@ SECTIONS: dict[str, Callable[[float], list[Line]]] = {
     "ingestion": ingestion.measure,
     "pdf": pdf.measure,
     "api": api.measure,
+    "entitlements": entitlements.measure,
 }
 
 

@@ -1,0 +1,58 @@
+"""What plans give, side by side: for a comparison of plans and for price lists."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from billing.models import Organisation
+from subscriptions.entitlements.catalogue import Catalogue, catalogue
+from subscriptions.entitlements.rules import Terms
+from subscriptions.entitlements.words import say
+from subscriptions.models import EntitlementCatalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one plan version gives of a feature. ``text`` is what people read: ``1,000 per unit``."""
+
+    terms: Terms | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """One feature across plan versions."""
+
+    code: str
+    name: str
+    kind: str
+    unit: str
+    given: Mapping[uuid.UUID, Given]
+    """By plan version; every version asked for is there."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the versions do not all give the same."""
+        return len({one.terms for one in self.given.values()}) > 1
+
+
+def features_of_versions(*, organisation: Organisation, version_ids: Iterable[uuid.UUID]) -> list[FeatureRow]:
+    """Features that any of the versions gives, by code; two queries at most, one when the catalogue is known."""
+    wanted = list(dict.fromkeys(version_ids))
+    row = EntitlementCatalogue.objects.of(organisation).first()
+    known = catalogue(organisation.pk, row.version if row else 0)
+    found = [
+        FeatureRow(
+            code=feature.code, name=feature.name, kind=feature.kind, unit=feature.unit,
+            given={version: _given(known, version, feature.id, feature.kind) for version in wanted},
+        )
+        for feature in known.features.values()
+        if not feature.archived
+    ]  # fmt: skip
+    return [one for one in found if any(given.terms is not None for given in one.given.values())]
+
+
+def _given(known: Catalogue, version_id: uuid.UUID, feature_id: uuid.UUID, kind: str) -> Given:
+    terms = known.terms.get(version_id, {}).get(feature_id)
+    terms = terms if terms is not None and terms.enabled else None
+    return Given(terms=terms, text=say(kind, terms))
