@@ -7,6 +7,7 @@ from subscriptions.api import (
     add_ons,
     billing_runs,
     dunning,
+    dunning_runs,
     entitlements,
     features,
     plan_migrations,
@@ -21,6 +22,7 @@ router.register("plan-migrations", plan_migrations.PlanMigrationViewSet, "plan-m
 router.register("subscriptions", subscriptions.SubscriptionViewSet, "subscription")
 router.register("billing-runs", billing_runs.BillingRunViewSet, "billing-run")
 router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-policy")
+router.register("dunning-pauses", dunning.DunningPauseViewSet, "dunning-pause")
 router.register("dunning-cases", dunning.DunningCaseViewSet, "dunning-case")
 router.register("features", features.FeatureViewSet, "feature")
 router.register("plan-entitlements", features.PlanEntitlementViewSet, "plan-entitlement")
@@ -35,5 +37,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("entitlements/check", entitlements.CheckView.as_view(), name="entitlement-check"),
     path("entitlements/consume", entitlements.ConsumeView.as_view(), name="entitlement-consume"),
     path("entitlements/release", entitlements.ReleaseView.as_view(), name="entitlement-release"),
+    path("dunning/recovery", dunning_runs.DunningRecoveryView.as_view(), name="dunning-recovery"),
+    path("dunning/run", dunning_runs.DunningRunView.as_view(), name="dunning-run"),
     *router.urls,
 ]

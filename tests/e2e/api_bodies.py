@@ -80,6 +80,14 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "features_create": lambda house: {"code": f"f-{uuid.uuid4().hex[:8]}", "name": "F", "kind": "quota"},
     "features_archive_create": lambda house: {"reason": "Replaced by another"},
     "features_partial_update": lambda house: {"unit": "report"},
+    "dunning_policies_archive_create": lambda house: {"reason": "Too strict"},
+    "dunning_pauses_create": lambda house: {
+        "customer": _of(house, "customer"), "until": "2026-06-30", "reason": "Cheque is on its way",
+    },
+    "dunning_pauses_lift_create": lambda house: {"reason": "The cheque came"},
+    "dunning_run": lambda house: {"dry_run": True},
+    "text_opt_outs_create": lambda house: {"customer": _of(house, "customer")},
+    "text_opt_outs_opt_in_create": lambda house: {"reason": "Asked for them again"},
     "gateway_accounts_create": lambda house: {
         "provider": "stripe", "code": f"g-{uuid.uuid4().hex[:8]}", "key_id": "pk", "key_secret": "sk", "webhook_secret": "wh",
     },

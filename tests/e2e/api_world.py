@@ -20,13 +20,13 @@ from billing.models import Event, Organisation, ParkedUsage, TestClock, WebhookD
 from billing.models.fields import lookup_hash
 from billing.services import customers, meters, organisations, usage, usage_imports, usage_revisions, webhooks
 from invoices.drafts import InvoiceDraft, LineInput
-from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates
+from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates, texting
 from invoices.services.settling import allocate_payment
 from payments.gateways.base import LineKind, SettlementLineRecord, SettlementRecord, SettlementStatus
 from payments.models import Dispute, GatewayAccount, InboundWebhook, PaymentMethod, ReconciliationException, Refund
 from payments.services import accounts, collection, matching, offline, settlements, statements
 from subscriptions.models import DunningCase, PlanMigration, PlanMigrationItem
-from subscriptions.services import acting, billing_run, catalog, dunning
+from subscriptions.services import acting, billing_run, catalog, dunning, dunning_pauses
 from subscriptions.services.entitlements import consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 
@@ -72,6 +72,7 @@ class House:
 
 
 FITTING = {
+    "dunning-policies/{id}/archive": "spare_policy",
     "invoices/{id}/finalize": "draft",
     "payments/{id}/refunds": "paid",
     "plan-migrations/{id}/retry": "moved_in_part",
@@ -308,12 +309,29 @@ def _dunning(house: House) -> None:
     )
     house.add("dunning-policies", policy)
     invoice = house.named["late"]
+    put_away = dunning.create_policy(organisation=organisation, code="strict", stages=stages, actor=ACTOR)
+    house.add("dunning-policies", put_away, "spare_policy")
     case = DunningCase.objects.create(
         organisation=organisation, policy=policy, customer=house.named["customer"], invoice=invoice, claimed=invoice.due,
         recovered=Money(0, "INR"), anchor=invoice.pk, overdue_since=date(2026, 5, 3), next_stage_on=date(2026, 7, 1), opened_at=NOW,
         history=[{"stage": 1, "on": "2026-05-04", "days_overdue": 1, "actions": ["mail:reminder_1"]}],
     )  # fmt: skip
     house.add("dunning-cases", case)
+    quiet = customers.create_customer(organisation=organisation, external_id="family-2", name="Bela Rao",
+                                      phone="+919845012346", actor=ACTOR)  # fmt: skip
+    pause = dunning_pauses.pause(
+        organisation=organisation, customer_id=quiet.pk, until=date(2026, 8, 1), reason="Cheque is coming", actor=ACTOR
+    )
+    house.add("dunning-pauses", pause)
+    text = texting.queue_text(
+        organisation=organisation,
+        customer_id=house.named["customer"].pk,
+        kind="reminder_1",
+        key="seed",
+        invoice_id=invoice.pk,
+    )
+    house.add("text-messages", text)
+    house.add("text-opt-outs", texting.opt_out(organisation=organisation, customer_id=quiet.pk, actor=ACTOR))
     house.add("billing-runs", billing_run.start_run(organisation=organisation, actor=ACTOR))
 
 

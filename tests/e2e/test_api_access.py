@@ -188,12 +188,13 @@ READERS = _table(
 )
 WRITERS = _table(
     ("entitlement-grants", OFFICE),
+    ("text-opt-outs", OFFICE | {"developer"}),
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
     ("plans plan-migrations meters usage-policy billing-runs", BOSS | {"developer"}),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
-    ("tax-rates dunning-policies reconciliation-exceptions", BOSS),
+    ("tax-rates dunning-policies dunning-pauses dunning reconciliation-exceptions", BOSS),
     ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
     ("invoices/{id}/send", OFFICE | {"support"}),
     ("api-keys webhook-endpoints test-clocks", BUILDERS),
