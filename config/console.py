@@ -69,7 +69,10 @@ GROUPS: dict[str, list[Page]] = {
         Page("Exceptions", "card_giftcard", model="subscriptions.entitlementgrant", hint="Overrides and temporary grants, with reasons"),
         Page("Limit alerts", "notifications", model="subscriptions.entitlementalert", hint="Who reached 75, 90 or 100 % of a limit"),
         Page("Billing runs", "receipt_long", model="subscriptions.billingrun", hint="What was billed when, and what was set aside"),
-        Page("Dunning", "notification_important", model="subscriptions.dunningcase", hint="Who is reminded, and how far it has gone"),
+        Page("Dunning board", "view_kanban", url="admin:subscriptions_dunning_board", permission="dunning.view",
+             hint="Who is reminded, how far it has gone, and what comes next"),
+        Page("Dunning cases", "notification_important", model="subscriptions.dunningcase", hint="Every debt that was ever chased"),
+        Page("Dunning pauses", "pause_circle", model="subscriptions.dunningpause", hint="Who is left alone until when"),
         Page("Dunning policies", "rule", model="subscriptions.dunningpolicy", hint="Which step comes after how many days"),
     ],
     "Invoices": [
@@ -79,6 +82,8 @@ GROUPS: dict[str, list[Page]] = {
         Page("Tax rates", "percent", model="invoices.taxrate", hint="Rates and the days they hold"),
         Page("Number series", "tag", model="invoices.numberseries", hint="Where numbering stands"),
         Page("Mail", "mail", model="invoices.mail", hint="Letters due, sent and failed"),
+        Page("Texts", "sms", model="invoices.textmessage", hint="Text messages due, sent and failed"),
+        Page("Numbers without texts", "speaker_notes_off", model="invoices.textoptout", hint="Who wants no text messages"),
     ],
     "Payments": [
         Page("Payments", "payments", model="payments.payment", hint="What is collected, with every attempt"),

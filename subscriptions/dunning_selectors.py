@@ -73,16 +73,20 @@ def due_cases(*, organisation: Organisation, on: date) -> QuerySet[DunningCase]:
     customer is left alone.
     """
     cases = DunningCase.objects.of(organisation)
-    older = cases.filter(status=STATUS.OPEN, anchor=OuterRef("anchor")).filter(
-        Q(overdue_since__lt=OuterRef("overdue_since"))
-        | Q(overdue_since=OuterRef("overdue_since"), id__lt=OuterRef("id"))
-    )
     return (
         cases.filter(Q(next_stage_on__lte=on) | Q(attempts__gte=F("next_stage_attempts")), status=STATUS.OPEN)
         .exclude(Exists(active_pauses(on=on).filter(customer=OuterRef("customer"))))
-        .filter(~Exists(older))
+        .filter(~Exists(older_of(cases)))
         .select_related("policy", "invoice")
         .order_by("overdue_since", "id")
+    )
+
+
+def older_of(cases: QuerySet[DunningCase]) -> QuerySet[DunningCase]:
+    """Open cases that go before the case of the query around, under the same anchor."""
+    return cases.filter(status=STATUS.OPEN, anchor=OuterRef("anchor")).filter(
+        Q(overdue_since__lt=OuterRef("overdue_since"))
+        | Q(overdue_since=OuterRef("overdue_since"), id__lt=OuterRef("id"))
     )
 
 
@@ -163,15 +167,32 @@ def subscriptions_of(case: DunningCase) -> list[Subscription]:
     return list(subscriptions_billed_by(case.invoice))
 
 
-def open_cases_about(subscription: Subscription) -> QuerySet[DunningCase]:
-    """Open cases whose measures meet the subscription."""
+def cases_about(subscription: Subscription) -> QuerySet[DunningCase]:
+    """Cases whose measures meet the subscription, whatever became of them."""
     mine = (
         Q(subscription=subscription)
         | Q(invoice__billed_periods__subscription=subscription)
         | Q(customer=subscription.customer_id, policy__scope=DunningPolicy.Scope.CUSTOMER)
     )
-    cases = DunningCase.objects.of(subscription.organisation_id).filter(mine, status=STATUS.OPEN)
-    return cases.filter(invoice__status__in=COLLECTABLE).select_related("policy", "invoice").distinct()
+    ids = DunningCase.objects.of(subscription.organisation_id).filter(mine).values("pk")
+    return DunningCase.objects.filter(pk__in=ids).select_related("policy", "invoice")
+
+
+def held_measures(subscription: Subscription, *, on: date) -> frozenset[str]:
+    """What unpaid debts hold back from the subscription on the day ``on``: restrict, suspend, both or neither."""
+    cases = list(cases_about(subscription).filter(status=STATUS.OPEN, invoice__status__in=COLLECTABLE))
+    pauses = paused_days_of(case.customer_id for case in cases)
+    held = (
+        rules.level(rules.parse_stages(case.policy.stages), max(case.stage, reached_by(case, on=on, pauses=pauses)))
+        for case in cases
+    )
+    return frozenset().union(*held)
+
+
+def taken_measures(subscription: Subscription) -> frozenset[str]:
+    """What dunning ever took from the subscription: restrict, suspend, both or neither."""
+    levels = (rules.level(rules.parse_stages(case.policy.stages), case.stage) for case in cases_about(subscription))
+    return frozenset().union(*levels)
 
 
 def counted_attempts(invoice: Invoice) -> int:

@@ -1,4 +1,4 @@
-"""The mail catcher: takes every mail over SMTP, sends none on, and shows them on a small web page."""
+"""The mail catcher: takes every mail over SMTP and every text over HTTP, sends none on, and shows them on a web page."""
 
 import argparse
 import html
@@ -14,7 +14,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from config.local import mailbox
 from config.local.mailbox import Mailbox, Summary
+from config.local.textbox import Text, Textbox
 
+BIGGEST_FORM = 64 * 1024
 BIGGEST_MESSAGE = 50 * 1024 * 1024
 ROWS = 500
 STYLE = """
@@ -51,6 +53,7 @@ class Inbox(BaseHTTPRequestHandler):
     """The web page and a small JSON interface for tests."""
 
     box: Mailbox
+    texts: Textbox
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -58,23 +61,44 @@ class Inbox(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         parts = [part for part in address.path.split("/") if part]
         search = parse_qs(address.query).get("q", [""])[0]
+        account = text_account(address.path)
+        if account:
+            to = parse_qs(address.query).get("To", [""])[0]
+            self._send_json({"messages": [text.resource(account) for text in self.texts.newest(to=to)]})
+            return
         try:
             self._route(parts, search)
         except (KeyError, IndexError, ValueError):
             self._send(page("Not found", "<p>There is no such message.</p>"), status=404)
 
     def do_DELETE(self) -> None:
-        """Forget all messages."""
-        if self.path != "/api/messages":
+        """Forget all messages, or all texts."""
+        boxes = {"/api/messages": self.box, "/api/texts": self.texts}
+        if self.path not in boxes:
             self._send(page("Not found", ""), status=404)
             return
-        self.box.clear()
+        boxes[self.path].clear()
         self._send(b"", status=204)
+
+    def do_POST(self) -> None:
+        """Take a text, as the text gateway would."""
+        account = text_account(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        if not account or length > BIGGEST_FORM:
+            self._send_json({"code": 20404, "message": "Not found", "status": 404}, status=404)
+            return
+        form = {name: values[0] for name, values in parse_qs(self.rfile.read(length).decode()).items()}
+        status, answer = self.texts.handle(form, account)
+        self._send_json(answer, status=status)
 
     def _route(self, parts: list[str], search: str) -> None:
         match parts:
             case []:
                 self._send(inbox_page(self.box.summaries(search=search), search))
+            case ["texts"]:
+                self._send(texts_page(self.texts.newest(search=search), search))
+            case ["api", "texts"]:
+                self._send_json([text.resource("local") for text in self.texts.newest(search=search)])
             case ["healthz"]:
                 self._send(b"ok", kind="text/plain")
             case ["api", "messages"]:
@@ -97,8 +121,8 @@ class Inbox(BaseHTTPRequestHandler):
         name = f"attachment; filename*=UTF-8''{quote(file.filename)}"
         self._send(file.content, kind=file.content_type, headers={"Content-Disposition": name})
 
-    def _send_json(self, value: object) -> None:
-        self._send(json.dumps(value, default=str).encode(), kind="application/json")
+    def _send_json(self, value: object, *, status: int = 200) -> None:
+        self._send(json.dumps(value, default=str).encode(), status=status, kind="application/json")
 
     def _send(
         self,
@@ -119,12 +143,20 @@ class Inbox(BaseHTTPRequestHandler):
         """Stay quiet: nobody reads the mail catcher's access log."""
 
 
-def page(title: str, content: str, search: str = "") -> bytes:
-    """Return one web page."""
+def text_account(path: str) -> str:
+    """The account of ``/2010-04-01/Accounts/<account>/Messages.json``; empty for any other address."""
+    match urlsplit(path).path.split("/"):
+        case ["", "2010-04-01", "Accounts", account, "Messages.json"]:
+            return account
+    return ""
+
+
+def page(title: str, content: str, search: str = "", *, of: str = "/") -> bytes:
+    """Return one web page; ``of``: which list the search box searches."""
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{STYLE}</style><header><a href='/'>Munim mail</a><form action='/'>"
-        f"<input name=q placeholder='Search sender, recipient, subject' value='{html.escape(search)}'>"
+        f"<style>{STYLE}</style><header><a href='/'>Munim mail</a><a href='/texts'>Texts</a><form action='{of}'>"
+        f"<input name=q placeholder='Search sender, recipient, words' value='{html.escape(search)}'>"
         f"</form></header><main>{content}</main></html>"
     ).encode()
 
@@ -140,6 +172,21 @@ def inbox_page(summaries: list[Summary], search: str) -> bytes:
     head = "<tr><th>Received (UTC)<th>To<th>Subject<th>Files<th>Size</tr>"
     shown = f"the newest {ROWS} of " if len(summaries) > ROWS else ""
     return page("Inbox", f"<p class=quiet>{shown}{len(summaries)} messages</p><table>{head}{rows}</table>", search)
+
+
+def texts_page(texts: list[Text], search: str) -> bytes:
+    """List the newest texts."""
+    rows = "".join(
+        f"<tr><td class=quiet>{text.received_at:%d %b %H:%M:%S}</td><td class=quiet>{html.escape(text.to)}</td>"
+        f"<td>{html.escape(text.body)}</td><td class=quiet>{text.segments}</td></tr>"
+        for text in texts[:ROWS]
+    )
+    head = "<tr><th>Received (UTC)<th>To<th>Text<th>Segments</tr>"
+    shown = f"the newest {ROWS} of " if len(texts) > ROWS else ""
+    listed = (
+        f"<table>{head}{rows}</table>" if texts else "<p>No text was sent yet. Dunning policies with sms steps do.</p>"
+    )
+    return page("Texts", f"<p class=quiet>{shown}{len(texts)} texts</p>{listed}", search, of="/texts")
 
 
 def message_page(box: Mailbox, number: int) -> bytes:
@@ -194,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     box = Mailbox(options.spool)
     smtp = Controller(Receiver(box), hostname=options.host, port=options.smtp_port, data_size_limit=BIGGEST_MESSAGE)
     smtp.start()
-    handler = type("BoundInbox", (Inbox,), {"box": box})
+    handler = type("BoundInbox", (Inbox,), {"box": box, "texts": Textbox(options.spool)})
     web = ThreadingHTTPServer((options.host, options.web_port), handler)
     try:
         web.serve_forever()

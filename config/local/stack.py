@@ -82,6 +82,7 @@ class Stack:
             "MUNIM_ENV": "local",
             "PUBLIC_URL": f"http://{HOST}:{web}",
             "EMAIL_URL": f"smtp://{HOST}:{smtp}",
+            "SMS_URL": f"twilio+http://local:local@{HOST}:{inbox}?from=Munim",
             "MUNIM_INBOX_URL": f"http://{HOST}:{inbox}",
             "MUNIM_SIMULATOR_URL": simulator_url,
             "RAZORPAY_API_BASE": simulator_url,

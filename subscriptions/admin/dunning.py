@@ -1,12 +1,17 @@
-"""Console pages of dunning: policies, and the debts being chased."""
+"""Console pages of dunning: policies, the debts being chased, and customers who are left alone."""
 
+from datetime import date
 from typing import Any
 
+from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDateWidget
 
-from billing.admin.base import site
+from billing import clock
+from billing.admin.base import ReasonForm, decision, site
 from billing.admin.panels import (
     NOTHING,
     CurrencyFilter,
@@ -21,14 +26,17 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    page_action,
     status_column,
     timeline_panel,
-    words,
 )
+from billing.context import Actor
+from billing.errors import Conflict
 from billing.masking import mask_name
-from subscriptions.models import DunningCase, DunningPolicy
-
-MEASURES = {"suspend": "suspend the subscription", "cancel": "cancel it", "write_off": "write the invoice off"}
+from subscriptions.admin.dunning_board import BoardView, in_words, next_words, paused_words, reached_when
+from subscriptions.dunning_board import paused_by
+from subscriptions.models import DunningCase, DunningPause, DunningPolicy
+from subscriptions.services import dunning_pauses
 
 
 @admin.register(DunningPolicy, site=site)
@@ -47,33 +55,50 @@ class DunningPolicyAdmin(RecordAdmin):
     def show_default(self, policy: DunningPolicy) -> str:
         return "default" if policy.is_default else ""
 
-    @display(description="stages after days")
+    @display(description="stages after")
     def show_stages(self, policy: DunningPolicy) -> str:
-        return ", ".join(str(stage["after_days"]) for stage in policy.stages)
+        return "; ".join(reached_when(stage) for stage in policy.stages)
 
     def record(self, request: HttpRequest, row: DunningPolicy) -> Record:
         plans = ", ".join(str(link(request, plan)) for plan in row.plans.order_by("code"))
         stages = [
-            (number, stage["after_days"], ", ".join(_in_words(action) for action in stage["actions"]))
+            (number, reached_when(stage), ", ".join(in_words(action) for action in stage["actions"]))
             for number, stage in enumerate(row.stages, start=1)
         ]
         return Record(
-            badges=(badge("", "default"),) if row.is_default else (),
+            badges=[
+                badge("", name) for name, holds in (("default", row.is_default), ("put away", row.archived_at)) if holds
+            ],
             facts=(
                 ("Plans", plans or "all that no other policy names"),
+                ("Grace", f"{row.grace_days} days do not count" if row.grace_days else "none"),
+                ("Chased as one", "all debts of a customer" if row.scope == "customer" else "debts of a subscription"),
+                ("Put away", moment(row.archived_at, row.organisation)),
                 ("Made", moment(row.created_at, row.organisation)),
             ),
             panels=[
                 Panel(
                     title="Stages",
-                    headers=("Stage", "Days overdue", "What is done"),
+                    headers=("Stage", "Reached after", "What is done"),
                     rows=stages,
-                    numbers=frozenset({0, 1}),
+                    numbers=frozenset({0}),
                     empty="None.",
                 ),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
         )
+
+
+class PauseForm(ReasonForm):
+    """Until when the customer is left alone."""
+
+    until = forms.DateField(widget=UnfoldAdminDateWidget(), label="Until", help_text="Last day of the pause.")
+    field_order = ("until", "reason")
+
+
+class NotPaused(Conflict):
+    code = "dunning_not_paused"
+    message = "Dunning of this customer is not paused."
 
 
 @admin.register(DunningCase, site=site)
@@ -92,6 +117,9 @@ class DunningCaseAdmin(RecordAdmin):
         "show_recovered",
         "organisation",
     )
+    actions = ("pause",)
+    actions_detail = ("pause", "lift")
+    actions_list = ("open_board",)
     list_filter = ("status", "stage", CurrencyFilter)
     list_select_related = ("invoice", "organisation", "customer")
     search_fields = ("invoice__number", "subscription__external_id", "customer__external_id")
@@ -104,18 +132,47 @@ class DunningCaseAdmin(RecordAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).order_by("-id")
 
+    def get_urls(self) -> list[Any]:
+        board = self.admin_site.admin_view(BoardView.as_view(model_admin=self))
+        return [path("board/", board, name="subscriptions_dunning_board"), *super().get_urls()]
+
+    def offers(self, row: DunningCase, action: str) -> bool:
+        paused = paused_by(row, today=clock.today(row.organisation)) is not None
+        return row.status == DunningCase.Status.OPEN and paused == (action == "lift")
+
+    @page_action(description="Board", permission="dunning.view", icon="view_kanban")
+    def open_board(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:subscriptions_dunning_board"))
+
+    @decision(description="Pause the customer", permission="dunning.edit", form=PauseForm, icon="pause_circle")
+    def pause(self, request: HttpRequest, row: DunningCase, *, actor: Actor, until: date, reason: str) -> str:
+        made = dunning_pauses.pause(
+            organisation=row.organisation, customer_id=row.customer_id, until=until, reason=reason, actor=actor
+        )
+        return f"{row.customer.external_id} is left alone until {day(made.until)}; the stages wait as long."
+
+    @decision(description="Lift the pause", permission="dunning.edit", icon="play_circle")
+    def lift(self, request: HttpRequest, row: DunningCase, *, actor: Actor, reason: str) -> str:
+        found = paused_by(row, today=clock.today(row.organisation))
+        if found is None:
+            raise NotPaused
+        dunning_pauses.lift(pause_id=found.pk, actor=actor, reason=reason)
+        return f"{row.customer.external_id} is chased again from today."
+
     def record(self, request: HttpRequest, row: DunningCase) -> Record:
+        pause = paused_by(row, today=clock.today(row.organisation))
         steps = [
             (
                 step["on"],
                 step["stage"],
                 step["days_overdue"],
-                ", ".join(_in_words(action) for action in step["actions"]),
+                ", ".join(in_words(action) for action in step["actions"]) or NOTHING,
+                ", ".join(in_words(action) for action in step.get("skipped", [])),
             )
             for step in row.history
         ]
         return Record(
-            badges=(badge(row.status),),
+            badges=[badge(row.status), *([badge("warning", "paused")] if pause else [])],
             figures=(
                 Figure(name="Claimed", value=money(row.claimed)),
                 Figure(name="Still due", value=money(row.invoice.due)),
@@ -127,13 +184,15 @@ class DunningCaseAdmin(RecordAdmin):
                 ("Subscription", link(request, row.subscription) if row.subscription else NOTHING),
                 ("Policy", link(request, row.policy)),
                 ("Due since", day(row.overdue_since)),
-                ("Next stage", day(row.next_stage_on)),
+                ("Next stage", next_words(row)),
+                ("Attempts that count", row.attempts),
+                ("Paused", paused_words(pause)),
                 ("Closed", moment(row.closed_at, row.organisation)),
             ),
             panels=[
                 Panel(
                     title="Steps taken",
-                    headers=("Day", "Stage", "Days overdue", "What was done"),
+                    headers=("Day", "Stage", "Days overdue", "What was done", "Nothing to do it to"),
                     rows=steps,
                     numbers=frozenset({1, 2}),
                     empty="None yet.",
@@ -143,8 +202,41 @@ class DunningCaseAdmin(RecordAdmin):
         )
 
 
-def _in_words(action: str) -> str:
-    """``mail:reminder_1`` as ``letter: reminder 1``."""
-    if action.startswith("mail:"):
-        return f"letter: {words(action.removeprefix('mail:'))}"
-    return MEASURES.get(action, words(action))
+@admin.register(DunningPause, site=site)
+class DunningPauseAdmin(RecordAdmin):
+    """Customers who are left alone until a day, and why."""
+
+    view_permission = "dunning.view"
+    list_display = ("show_customer", "starts_on", "until", "lifted_on", "reason", "made_by", "organisation")
+    list_select_related = ("organisation", "customer")
+    search_fields = ("customer__external_id",)
+    empty_hint = (
+        "A customer is paused from the dunning board, from the page of a case, or by POST /api/v1/dunning-pauses."
+    )
+    actions_detail = ("lift",)
+    show_customer = customer_column
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).order_by("-id")
+
+    def offers(self, row: DunningPause, action: str) -> bool:
+        return row.lifted_on is None and row.until >= clock.today(row.organisation)
+
+    @decision(description="Lift the pause", permission="dunning.edit", icon="play_circle")
+    def lift(self, request: HttpRequest, row: DunningPause, *, actor: Actor, reason: str) -> str:
+        dunning_pauses.lift(pause_id=row.pk, actor=actor, reason=reason)
+        return f"{row.customer.external_id} is chased again from today."
+
+    def record(self, request: HttpRequest, row: DunningPause) -> Record:
+        return Record(
+            badges=[badge("warning", "in force")] if self.offers(row, "lift") else [badge("", "over")],
+            facts=(
+                ("Customer", link(request, row.customer, f"{row.customer.external_id} {mask_name(row.customer.name)}")),
+                ("From", day(row.starts_on)),
+                ("Until", day(row.until)),
+                ("Over since", day(row.lifted_on)),
+                ("Why", row.reason),
+                ("By", row.made_by or NOTHING),
+            ),
+            panels=timeline_panel(request, self, row, [row.pk]),
+        )

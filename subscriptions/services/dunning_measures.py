@@ -1,7 +1,7 @@
 """What a stage of dunning does: letters, texts, another debit, and cutting a customer's service down and up again."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 
 from django.db import transaction
@@ -16,12 +16,13 @@ from invoices.services import mailing, settling, texting
 from payments.models import Payment
 from payments.services import collection
 from subscriptions import dunning_rules as rules
-from subscriptions.dunning_selectors import Step, open_cases_about, paused_days_of, reached_by, subscriptions_of
+from subscriptions.dunning_selectors import Step, held_measures, subscriptions_of, taken_measures
 from subscriptions.models import DunningCase, Subscription
 from subscriptions.services import lifecycle, rows, standing
 
 ACTOR = Actor.system("dunning")
 SERVED = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
+TROUBLED = (Subscription.Status.PAST_DUE, Subscription.Status.SUSPENDED)
 NEEDS_NEW_METHOD = frozenset({"hard", "fraud"})
 
 
@@ -131,28 +132,18 @@ def re_anchor(case: DunningCase, *, today: date) -> None:
     The oldest debt that is left decides, by its own days and attempts: a customer who paid the debt of a month ago is
     not kept suspended for one of yesterday.
     """
-    taken = rules.level(rules.parse_stages(case.policy.stages), case.stage)
-    if not taken and case.status == DunningCase.Status.RECOVERED:
-        return  # nothing was taken away, and good standing follows the invoice
     for subscription in subscriptions_of(case):
-        _relieve(subscription, taken, today=today)
+        if subscription.status in TROUBLED or subscription.restricted_at is not None:
+            _relieve(subscription, today=today)
 
 
-def _relieve(subscription: Subscription, taken: Iterable[str], *, today: date) -> None:
-    left = list(open_cases_about(subscription))
-    pauses = paused_days_of([one.customer_id for one in left])
-    held = frozenset(
-        measure
-        for one in left
-        for measure in rules.level(
-            rules.parse_stages(one.policy.stages), max(one.stage, reached_by(one, on=today, pauses=pauses))
-        )
-    )
+def _relieve(subscription: Subscription, *, today: date) -> None:
+    held, taken = held_measures(subscription, on=today), taken_measures(subscription)
     locked = rows.lock(subscription.pk)
-    if rules.RESTRICT in taken and rules.RESTRICT not in held and locked.restricted_at is not None:
+    if locked.restricted_at is not None and rules.RESTRICT not in held:
         _restore(locked)
     owes = standing.has_overdue(locked)
-    if locked.status == Subscription.Status.SUSPENDED and rules.SUSPEND in taken and rules.SUSPEND not in held:
+    if locked.status == Subscription.Status.SUSPENDED and rules.SUSPEND in taken - held:
         lifecycle.recover(subscription_id=locked.pk, actor=ACTOR)
         if owes:
             lifecycle.fall_behind(subscription_id=locked.pk)

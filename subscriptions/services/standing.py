@@ -6,9 +6,11 @@ from collections.abc import Collection
 from django.db import transaction
 from django.db.models import Q
 
+from billing import clock
 from billing.context import Actor
 from invoices.models import Invoice
-from subscriptions.dunning_rules import WRITE_OFF
+from subscriptions.dunning_rules import SUSPEND, WRITE_OFF
+from subscriptions.dunning_selectors import held_measures
 from subscriptions.models import BilledPeriod, DunningCase, Subscription
 from subscriptions.services import lifecycle, rows
 from subscriptions.services.rows import Status
@@ -53,7 +55,7 @@ def note_settled(*, organisation_id: uuid.UUID, invoice_id: uuid.UUID, actor: Ac
 def _settled(locked: Subscription, invoice_id: uuid.UUID, actor: Actor) -> Subscription | None:
     if locked.status not in TROUBLED or has_overdue(locked):
         return None
-    if locked.status == Status.SUSPENDED and was_given_up(invoice_id=invoice_id):
+    if locked.status == Status.SUSPENDED and (was_given_up(invoice_id=invoice_id) or _is_held(locked)):
         return None
     return lifecycle.recover(subscription_id=locked.pk, actor=actor)
 
@@ -73,6 +75,11 @@ def was_given_up(*, invoice_id: uuid.UUID) -> bool:
     """Whether dunning itself wrote the invoice off, as the last step of its chase."""
     case = DunningCase.objects.filter(invoice_id=invoice_id, invoice__status=Invoice.Status.UNCOLLECTIBLE).first()
     return bool(case and case.history and WRITE_OFF in case.history[-1]["actions"])
+
+
+def _is_held(subscription: Subscription) -> bool:
+    """Whether another debt of the customer keeps it suspended."""
+    return SUSPEND in held_measures(subscription, on=clock.today(subscription.organisation))
 
 
 def has_overdue(subscription: Subscription) -> bool:

@@ -21,13 +21,24 @@ from billing.services import usage as usage_service
 from billing.services.meters import create_meter
 from invoices.drafts import LineInput
 from invoices.models import Invoice
-from invoices.services import credit_notes, drafting, finalizing, installments, mailing, overdue, settling, tax_rates
+from invoices.services import (
+    credit_notes,
+    drafting,
+    finalizing,
+    installments,
+    mailing,
+    overdue,
+    settling,
+    tax_rates,
+    texting,
+)
 from payments.gateways.base import DisputeRecord, DisputeState, SettlementLineRecord, SettlementRecord, SettlementStatus
 from payments.gateways.base import LineKind as Kind
 from payments.models import GatewayAccount, InboundWebhook, Payment, PaymentAttempt, PaymentMethod
 from payments.services import accounts, disputes, offline, refunds, settlements, statements
 from payments.services.matching import run_matching
 from subscriptions.models import Plan
+from subscriptions.services import dunning_pauses
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import PriceInput, create_plan
 from subscriptions.services.dunning import run_dunning
@@ -202,10 +213,25 @@ def _payments(world: World) -> None:
     overdue.mark_overdue(organisation=organisation)
     outbox.dispatch(organisation.pk)
     run_dunning(organisation=organisation)
+    _left_alone(world)
     event = Event.objects.of(organisation).order_by("id").first()
     EventHandling.objects.create(
         event=event, consumer="tests.dead", status="dead", attempts=8, error="ValueError: broken"
     )
+
+
+def _left_alone(world: World) -> None:
+    """A text, a number that wants none, and customers who are not chased for now."""
+    asha, bela, _ = world.customers
+    for n, customer in enumerate((asha, bela)):
+        customers.update_customer(
+            organisation=world.organisation, customer_id=customer.pk, phone=f"+91984501234{n}", actor=CLERK
+        )
+        texting.queue_text(organisation=world.organisation, customer_id=customer.pk, kind="reminder_1", key=f"seed-{n}",
+                           invoice_id=world.invoices[n].pk)  # fmt: skip
+        texting.opt_out(organisation=world.organisation, customer_id=customer.pk, actor=CLERK)
+        dunning_pauses.pause(organisation=world.organisation, customer_id=customer.pk, reason="Cheque is coming", actor=CLERK,
+                             until=clock.today(world.organisation) + timedelta(days=9))  # fmt: skip
 
 
 def _card_payments(world: World, account: GatewayAccount) -> None:

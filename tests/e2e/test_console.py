@@ -155,7 +155,10 @@ def test_the_navigation_lists_just_the_pages_of_the_role(world, role):
         assert (f'href="{page.address()}"' in text) == (needs in held), f"{role}: {page.title}"
 
 
-@pytest.mark.parametrize("address", ["analytics_dashboard", "payments_today", "billing_ledgeraccount_trial_balance"])
+@pytest.mark.parametrize(
+    "address",
+    ["analytics_dashboard", "payments_today", "billing_ledgeraccount_trial_balance", "subscriptions_dunning_board"],
+)
 def test_pages_with_an_address_of_their_own(world, other, address):
     assert signed_in(world, Role.AUDITOR).get(reverse(f"admin:{address}")).status_code == 200
     assert signed_in(world, Role.ADMIN).get(reverse(f"admin:{address}")).status_code == 403
