@@ -208,7 +208,8 @@ class SubscriptionAdmin(RecordAdmin):
 
     def _facts(self, request: HttpRequest, row: Subscription) -> tuple[tuple[str, Any], ...]:
         at = [("Trial until", row.trial_ends_at), ("Ends", row.ends_at), ("Cancels at", row.cancel_at),
-              ("Cancelled", row.cancelled_at), ("Paused since", row.paused_at), ("Resumes", row.resume_at)]  # fmt: skip
+              ("Cancelled", row.cancelled_at), ("Paused since", row.paused_at), ("Resumes", row.resume_at),
+              ("Restricted since", row.restricted_at)]  # fmt: skip
         period = NOTHING
         if row.period_start and row.period_end:
             period = f"{moment(row.period_start, row.organisation)} to {moment(row.period_end, row.organisation)}"

@@ -102,6 +102,7 @@ class SubscriptionOutput(serializers.ModelSerializer):
             "id", "external_id", "customer", "beneficiary", "plan", "plan_version", "currency", "quantity", "add_ons", "status",
             "payment_method", "collect_automatically", "net_days", "started_at", "trial_ends_at", "anchor_on", "period_start",
             "period_end", "next_billing_at", "ends_at", "cancel_at", "cancelled_at", "cancel_reason", "paused_at", "resume_at",
+            "restricted_at",
             "planned_change", "failure", "metadata", "created_at", "version",
         ]  # fmt: skip
 

@@ -30,6 +30,7 @@ DEFAULT_STATUSES = {
     "past_due": FULL,  # in its grace: dunning decides when it is over
     "paused": PAID_PERIOD,
     "suspended": NONE,
+    "restricted": NONE,  # live and billed, but cut down by dunning
     "cancelled": NONE,
     "expired": NONE,
 }

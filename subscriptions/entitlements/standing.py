@@ -16,7 +16,10 @@ from django.db import connection
 
 READ = """
 SELECT customer.id, customer.external_id, customer.currency, clock.now, coalesce(catalogue.version, 0),
-       (SELECT json_agg(json_build_array(s.id, s.status, s.plan_version_id, s.quantity, s.currency, s.anchor_on, s.started_at,
+       (SELECT json_agg(json_build_array(s.id,
+                                         CASE WHEN s.restricted_at IS NULL OR s.status NOT IN ('trialing', 'active', 'past_due')
+                                              THEN s.status ELSE 'restricted' END,
+                                         s.plan_version_id, s.quantity, s.currency, s.anchor_on, s.started_at,
                                          s.trial_ends_at, s.period_end, s.cancel_at, s.time_zone)
                         ORDER BY s.started_at, s.id)
         FROM subscriptions_subscription s

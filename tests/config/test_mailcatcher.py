@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -16,6 +17,7 @@ import pytest
 
 from config.local import places
 from config.local.mailbox import Mailbox
+from config.local.textbox import Textbox
 
 ROOT = Path(__file__).resolve().parents[2]
 PDF = b"%PDF-1.7 not really"
@@ -104,3 +106,42 @@ def test_a_mailbox_remembers_its_messages_after_a_restart_until_it_is_cleared(tm
     again.clear()
     assert again.summaries() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def post(url: str, **form: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, data=urllib.parse.urlencode(form).encode(), timeout=5) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.loads(refused.read())
+
+
+def test_texts_are_kept_beside_mails_and_shown_without_trusting_them(catcher: tuple[int, str]) -> None:
+    _, base = catcher
+    address = f"{base}/2010-04-01/Accounts/AC1/Messages.json"
+
+    status, made = post(address, To="+919845012345", From="Munim", Body="Pay <b>₹1.00</b> now")
+
+    assert (status, made["to"], made["num_segments"], made["sid"][:2]) == (201, "+919845012345", "1", "SM")
+    found = json.loads(get(f"{address}?To=%2B919845012345")[0])["messages"]
+    assert [message["sid"] for message in found] == [made["sid"]]
+    page = get(f"{base}/texts")[0].decode()
+    assert "Pay &lt;b&gt;₹1.00&lt;/b&gt; now" in page
+    assert json.loads(get(f"{base}/api/texts?q=nobody")[0]) == []
+
+
+@pytest.mark.parametrize(("form", "code"), [
+    ({"Body": "x"}, 21604), ({"To": "+919845012345"}, 21602), ({"To": "0800", "Body": "x"}, 21211),
+    ({"To": "+919845010008", "Body": "x"}, 21211), ({"To": "+919845010009", "Body": "x"}, 21610),
+    ({"To": "+919845012345", "Body": "x" * 1601}, 21617),
+])  # fmt: skip
+def test_texts_that_a_gateway_would_refuse(catcher: tuple[int, str], form: dict[str, str], code: int) -> None:
+    status, answer = post(f"{catcher[1]}/2010-04-01/Accounts/AC1/Messages.json", **form)
+    assert (status, answer["code"]) == (400, code)
+
+
+def test_texts_survive_a_restart(tmp_path: Path) -> None:
+    box = Textbox(tmp_path)
+    box.handle({"To": "+919845012345", "From": "Munim", "Body": "नमस्ते " * 12}, "AC1")
+    [text] = Textbox(tmp_path).newest()
+    assert (text.body, text.segments) == ("नमस्ते " * 12, 2)

@@ -220,6 +220,8 @@ def test_what_states_entitle_to_is_the_organisations_choice(tenant, customer):
     customer.organisation = tenant
     assert [seen("suspended"), seen("active")] == [True, True]
     assert seen("active", cancel_at=local("2026-04-20 00:00")) == "subscription_active", "though no job has come by yet"
+    assert seen("active", cancel_at=None, restricted_at=local("2026-04-20 00:00")) == "subscription_restricted"
+    assert seen("suspended") is True, "restriction is of what is served"
 
 
 def test_a_trial_is_a_window_of_its_own(tenant, customer):
