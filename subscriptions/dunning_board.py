@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Count, Exists, F, QuerySet, Sum, Window
 from django.db.models.functions import RowNumber
@@ -110,18 +111,18 @@ def _cards(organisation: Organisation, cases: QuerySet[DunningCase], today: date
         .select_related("invoice", "customer", "policy", "organisation")
         .order_by("overdue_since", "id")
     )
-    rows = list(shown)
+    rows: list[Any] = list(shown)
     pauses = {
         pause.customer_id: pause
         for pause in active_pauses(on=today).filter(customer__in={case.customer_id for case in rows})
     }
     found: dict[int, list[Card]] = defaultdict(list)
     for case in rows:
-        found[case.stage].append(_card(case, today, pauses.get(case.customer_id)))
+        found[case.stage].append(_card(case, today, pauses.get(case.customer_id), waits=case.waits))
     return found
 
 
-def _card(case: DunningCase, today: date, pause: DunningPause | None) -> Card:
+def _card(case: DunningCase, today: date, pause: DunningPause | None, *, waits: bool) -> Card:
     stages = rules.parse_stages(case.policy.stages)
     coming = stages[case.stage] if case.stage < len(stages) else None
     return Card(
@@ -131,7 +132,7 @@ def _card(case: DunningCase, today: date, pause: DunningPause | None) -> Card:
         next_actions=coming.actions if coming else (),
         next_attempts=case.next_stage_attempts,
         pause=pause,
-        waits=case.waits,
+        waits=waits,
     )
 
 
@@ -148,5 +149,5 @@ def _added(amounts: Sequence[Money]) -> tuple[Money, ...]:
     return tuple(Money(total, code) for code, total in sorted(totals.items()))
 
 
-def _number(value: object) -> Decimal:
-    return Decimal(0) if value is None else getattr(value, "amount", value)  # type: ignore[return-value]
+def _number(value: Any) -> Decimal:
+    return Decimal(0) if value is None else getattr(value, "amount", value)

@@ -73,7 +73,7 @@ class Inbox(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         """Forget all messages, or all texts."""
-        boxes = {"/api/messages": self.box, "/api/texts": self.texts}
+        boxes: dict[str, Mailbox | Textbox] = {"/api/messages": self.box, "/api/texts": self.texts}
         if self.path not in boxes:
             self._send(page("Not found", ""), status=404)
             return
