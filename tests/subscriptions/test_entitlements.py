@@ -531,7 +531,7 @@ def test_consumptions_stay(tenant, customer):
 
 # --- thresholds ------------------------------------------------------------------------------------
 def alerted():
-    return [(one.threshold, int(one.used)) for one in EntitlementAlert.objects.order_by("id")]
+    return [(one.threshold, int(one.used)) for one in EntitlementAlert.objects.order_by("window_start", "threshold")]
 
 
 def test_thresholds_are_told_once_per_window_by_event_and_letter(tenant, customer):
