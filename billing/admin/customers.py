@@ -86,7 +86,7 @@ class CustomerAdmin(RecordAdmin):
 
 
 def _contact(customer: Customer, *, masked: bool) -> Sequence[tuple[str, Any]]:
-    details = customer.party.details if customer.party else {}
+    details: dict[str, Any] = customer.party.details if customer.party else {}
     address = {key: value for key, value in (details.get("address") or {}).items() if value}
     ids: dict[str, str] = details.get("tax_ids") or {}
     if not masked:

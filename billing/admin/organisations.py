@@ -57,7 +57,7 @@ class OrganisationAdmin(RecordAdmin):
     actions_detail = ("add_member", "create_key")
 
     def record(self, request: HttpRequest, row: Organisation) -> Record:
-        details = row.party.details if row.party else {}
+        details: dict[str, Any] = row.party.details if row.party else {}
         ids = ", ".join(f"{kind.upper()} {number}" for kind, number in (details.get("tax_ids") or {}).items())
         place = ", ".join(value for value in (details.get("address") or {}).values() if value)
         members = row_members(row)

@@ -45,6 +45,7 @@ class TenantViewMixin:
     required_permissions: ClassVar[Mapping[str, str]] = {}
     throttle_scope: str = ""  # which limit counts; empty: reading or writing, by method
     request: Any
+    idempotency_key: str = ""  # set by the ``idempotent`` decorator
 
     @property
     def organisation(self) -> Organisation:

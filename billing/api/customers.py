@@ -64,6 +64,10 @@ class CustomerInput(CustomerChange):
     currency = serializers.CharField(max_length=3, required=False, help_text="ISO 4217; default: the organisation's.")
 
 
+def _details_of(customer: Customer) -> dict[str, Any]:
+    return customer.party.details if customer.party else {}
+
+
 class CustomerOutput(serializers.ModelSerializer):
     """Personal fields are masked unless the caller may see them (``customer.unmask``)."""
 
@@ -96,11 +100,11 @@ class CustomerOutput(serializers.ModelSerializer):
 
     @extend_schema_field(AddressField)
     def get_address(self, customer: Customer) -> dict[str, str]:
-        return customer.party.details.get("address", {}) if customer.party else {}
+        return _details_of(customer).get("address", {})
 
     @extend_schema_field(TaxIdsField)
     def get_tax_ids(self, customer: Customer) -> dict[str, str]:
-        return customer.party.details.get("tax_ids", {}) if customer.party else {}
+        return _details_of(customer).get("tax_ids", {})
 
 
 class BeneficiaryInput(StrictSerializer):
@@ -170,7 +174,7 @@ class CustomerViewSet(TenantViewSet):
     def get_serializer_context(self) -> dict[str, Any]:
         context = super().get_serializer_context()
         fake = getattr(self, "swagger_fake_view", False)
-        return context | {"unmasked": not fake and self.actor.may("customer.unmask")}
+        return {**context, "unmasked": not fake and self.actor.may("customer.unmask")}
 
     @extend_schema(request=CustomerInput, responses={201: CustomerOutput}, examples=[EXAMPLE], tags=["customers"])
     @idempotent(atomic=True)

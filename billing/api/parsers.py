@@ -18,7 +18,7 @@ class BoundedJSONParser(parsers.JSONParser):
             data = super().parse(stream, media_type, parser_context)  # type: ignore[arg-type]
         except RecursionError as exc:
             raise _too_deep() from exc
-        level = [data]
+        level: list[Any] = [data]
         for _ in range(MAX_DEPTH):
             level = [child for part in level for child in _children(part) if isinstance(child, dict | list)]
             if not level:

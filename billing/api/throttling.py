@@ -22,14 +22,15 @@ class WindowThrottle(ScopedRateThrottle):
         self.scope = self.scope or ("read" if request.method in SAFE_METHODS else "write")
         self.rate = self.get_rate()
         self.num_requests, self.duration = self.parse_rate(self.rate)
-        if self.num_requests is None:
+        if self.num_requests is None or self.duration is None:
             return True
-        window, self.passed = divmod(int(wall_now().timestamp()), self.duration)
+        self.seconds = self.duration
+        window, self.passed = divmod(int(wall_now().timestamp()), self.seconds)
         return self._count(f"{self.get_cache_key(request, view)}:{window}") <= self.num_requests
 
     def wait(self) -> float | None:
         """Seconds until the next window."""
-        return float(self.duration - self.passed)
+        return float(self.seconds - self.passed)
 
     def _count(self, key: str) -> int:
         try:
@@ -43,6 +44,6 @@ class WindowThrottle(ScopedRateThrottle):
         try:
             return int(cache.incr(key))
         except ValueError:
-            if cache.add(key, 1, timeout=self.duration + 5):
+            if cache.add(key, 1, timeout=self.seconds + 5):
                 return 1
             return int(cache.incr(key))

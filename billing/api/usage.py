@@ -1,9 +1,10 @@
 """Measurements: sent one by one or in batches, corrected, parked."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
@@ -117,7 +118,7 @@ class UsageEventViewSet(mixins.ListModelMixin, TenantGenericViewSet):
     )
     def create(self, request: Request) -> Response:
         """Take in one measurement: 201 when it is new, 200 when it was known, 202 when it is parked."""
-        (verdict,) = usage.ingest(organisation=self.organisation, events=[request.data])
+        (verdict,) = usage.ingest(organisation=self.organisation, events=[cast(Mapping[str, Any], request.data)])
         if verdict.status == usage.REJECTED:
             raise NotAccepted(verdict.reason, field=verdict.field)
         return Response(asdict(verdict), status={usage.ACCEPTED: 201, usage.PARKED: 202}.get(verdict.status, 200))

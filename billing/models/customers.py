@@ -1,5 +1,7 @@
 """Customers, whom they buy for, and the immutable party details that documents print."""
 
+from typing import Any
+
 from django.db import models
 
 from billing.models.base import TenantModel
@@ -14,7 +16,7 @@ class BillingParty(TenantModel):
     """
 
     customer = models.ForeignKey("billing.Customer", null=True, on_delete=models.PROTECT, related_name="parties")
-    details = EncryptedJSONField()
+    details: Any = EncryptedJSONField()
     country = models.CharField(max_length=2)
     region = models.CharField(max_length=6, blank=True)
     registered = models.BooleanField(default=False, help_text="Has a tax registration (GSTIN, VAT id).")

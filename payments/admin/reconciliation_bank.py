@@ -62,8 +62,9 @@ class AccountForm(forms.Form):
 
     def __init__(self, *args: Any, organisations: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=organisations)
-        self.fields["organisation"].initial = organisations[0] if len(organisations) == 1 else None
+        field: Any = self.fields["organisation"]
+        field.queryset = Organisation.objects.filter(pk__in=organisations)
+        field.initial = organisations[0] if len(organisations) == 1 else None
 
     def clean_currency(self) -> str:
         return str(self.cleaned_data["currency"]).upper()

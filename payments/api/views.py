@@ -167,7 +167,7 @@ class MethodViewSet(TenantViewSet):
 
     @extend_schema(request=shapes.SetupInput, responses=shapes.SetupSerializer)
     @action(detail=False, methods=["post"])
-    def setup(self, request: Request) -> Response:
+    def setup(self, request: Request) -> Response:  # type: ignore[override]  # DRF never calls Django's own
         """Begin to save a method: the browser gives card or mandate to the gateway's own page, never to Munim."""
         given = self.valid(shapes.SetupInput)
         session = methods.start_setup(
