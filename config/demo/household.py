@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -97,6 +98,28 @@ class House:
         """Let a card answer the next charges in this way, then well again."""
         self.simulator.post(f"/_sim/tokens/{token}", {"account": self.account, "behaviour": behaviour})
 
+    def give_back(self, payment: dict[str, Any], *, share: Decimal, reason: str) -> None:
+        """Credit a share of the invoice that was paid, then refund it: refunded alone, it would be due again."""
+        path = f"/invoices/{payment['reference'].split(':')[1]}"
+        lines = self.api.get(path)["lines"]
+        parts = [
+            {"position": line["position"], "amount": _part(line["amount"], share)}
+            for line in lines
+            if Decimal(line["amount"]["amount"]) > 0
+        ]
+        note = self.api.post(
+            f"{path}/credit-notes", {"amounts": parts, "reason": reason}, **self.idempotency("credit", payment["id"])
+        )
+        self.api.post(
+            f"/payments/{payment['id']}/refunds",
+            {"amount": note["to_credit"], "reason": reason},
+            **self.idempotency("refund", payment["id"]),
+        )
+
     def idempotency(self, *parts: object) -> dict[str, dict[str, str]]:
         """Headers with a key made of what is asked for, so that a repeated demo step asks once."""
         return {"headers": {"Idempotency-Key": "demo-" + "-".join(str(part) for part in (self.code, *parts))}}
+
+
+def _part(amount: dict[str, str], share: Decimal) -> dict[str, str]:
+    return {"amount": f"{Decimal(amount['amount']) * share:.2f}", "currency": amount["currency"]}

@@ -163,6 +163,9 @@ class School:
             script.on(joins, partial(self.join, family))
         for number, families in enumerate(_groups(self.families, 12)):
             self._fate(number, families)
+        script.on(25, partial(self._for_some, 4, lambda family: self.soft_declines(family, ["insufficient_funds"])))
+        script.on(26, partial(self._for_some, 3, lambda family: self.soft_declines(family, ["late:600"])))
+        script.on(40, partial(self._for_some, 2, lambda family: self.refund_last(family, share="0.5")))
 
     def _fate(self, number: int, families: list[Family]) -> None:
         """One of twelve fates for every twelfth family; the rest live quietly."""
@@ -189,6 +192,12 @@ class School:
             if number in (4, 5, 6) and offset >= 3 * self.house.scale:
                 break
             script.on(day + offset * 7 % 90, partial(self._once_joined, family, act))
+
+    def _for_some(self, every: int, act: Callable[[Family], object]) -> None:
+        """The same for each so manieth of the families that eat by the month, six at most."""
+        eaters = [family for family in self.families if family.meals and family.monthly_eaters]
+        for family in eaters[:: every * self.house.scale][: 6 * self.house.scale]:
+            act(family)
 
     def _once_joined(self, family: Family, act: Callable[[Family], object]) -> None:
         if family.id:
@@ -351,13 +360,7 @@ class School:
         """Meals that were not eaten are paid back."""
         payments = self.house.api.get("/payments", customer=family.id, status="succeeded", limit=1)["results"]
         if payments:
-            amount = payments[0]["amount"]
-            part = {"amount": f"{Decimal(amount['amount']) * Decimal(share):.2f}", "currency": amount["currency"]}
-            self.house.api.post(
-                f"/payments/{payments[0]['id']}/refunds",
-                {"amount": part, "reason": "Meals not taken"},
-                **self.house.idempotency("refund", payments[0]["id"]),
-            )
+            self.house.give_back(payments[0], share=Decimal(share), reason="Meals not taken")
 
     def _live(self, family: Family) -> list[dict[str, Any]]:
         rows = self.house.api.pages("/subscriptions", customer=family.id)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from config.demo.household import House
+from config.demo.registrations import vat_id
 
 NAMES = [
     "Alder",
@@ -41,7 +43,6 @@ NAMES = [
     "Dahlia",
 ]
 FORMS = {"US": "Inc.", "FR": "SARL", "AT": "GmbH", "DE": "GmbH", "NL": "B.V."}
-VAT_IDS = {"FR": "FR40303265045", "AT": "ATU13585627", "NL": "NL004495445B01", "DE": "DE112345604"}
 
 
 @dataclass
@@ -148,8 +149,12 @@ class SoftwareHouse:
                 script.on(280 + index % 60, partial(self._once_joined, company, act))
             if index % 8 == 2:
                 script.on(120 + index % 100, partial(self._once_joined, company, self.short_of_funds))
-        script.on(210, self.dispute_one)
-        script.on(230, self.refund_one)
+        script.on(32, self.leave_at_once)
+        for first_on, outcome in ((36, "lost"), (210, "won")):
+            script.on(first_on, partial(self.dispute_one, outcome, first_on + 40))
+        for day in (40, 230):
+            script.on(day, self.refund_one)
+        script.on(20, lambda: self._for_one_of_two(self.short_of_funds))
 
     def _once_joined(self, company: Company, act: Callable[[Company], object]) -> None:
         if company.subscription:
@@ -171,8 +176,8 @@ class SoftwareHouse:
                 "country": company.country,
             },
         }
-        if company.country in VAT_IDS:
-            body["tax_ids"] = {"vat": VAT_IDS[company.country]}
+        if company.country != "US":
+            body["tax_ids"] = {"vat": vat_id(company.country, company.number)}
         company.id = house.api.post("/customers", body)["id"]
         self._give_card(company, "4242424242424242" if company.number % 2 else "5555555555554444")
         subscription = house.api.post(
@@ -231,6 +236,16 @@ class SoftwareHouse:
         ways = {"when": "period_end"}, {"when": "now", "credit": "prorated"}
         self._act(company, "cancel", ways[company.number // 2 % 2] | {"reason": "switched to another product"})
 
+    def leave_at_once(self) -> None:
+        """Two companies that pay by the month end in the middle of one and get the rest of it back."""
+        live = [one for one in self.companies if one.subscription and not one.annual]
+        for company in live[:2]:
+            self._act(company, "cancel", {"when": "now", "credit": "prorated", "reason": "merged with another company"})
+
+    def _for_one_of_two(self, act: Callable[[Company], object]) -> None:
+        for company in [one for one in self.companies if one.subscription and not one.annual][2:10:2]:
+            act(company)
+
     def short_of_funds(self, company: Company) -> None:
         """Two refusals that heal."""
         self.house.behave(company.token, ["insufficient_funds", "insufficient_funds"])
@@ -245,27 +260,22 @@ class SoftwareHouse:
         """The bank wants the customer to confirm the next charge."""
         self.house.behave(company.token, ["authentication_required"])
 
-    def dispute_one(self) -> None:
-        """One payer contests a charge; the bank decides for the house two months later."""
+    def dispute_one(self, outcome: str, decided_on: int) -> None:
+        """One payer contests a charge; the bank decides on a later day, for or against the house."""
         payment = self._some_payment()
         dispute = self.house.simulator.post(
             "/_sim/disputes", {"account": self.house.account, "charge": payment["gateway_ref"], "reason": "fraudulent"}
         )
         self.house.script.on(
-            270,
+            decided_on,
             lambda: self.house.simulator.post(
-                f"/_sim/disputes/{dispute['id']}/close", {"account": self.house.account, "outcome": "lost"}
+                f"/_sim/disputes/{dispute['id']}/close", {"account": self.house.account, "outcome": outcome}
             ),
         )
 
     def refund_one(self) -> None:
         """A goodwill refund of one payment, whole."""
-        payment = self._some_payment()
-        self.house.api.post(
-            f"/payments/{payment['id']}/refunds",
-            {"amount": payment["amount"], "reason": "Goodwill after an outage"},
-            **self.house.idempotency("refund", payment["id"]),
-        )
+        self.house.give_back(self._some_payment(), share=Decimal(1), reason="Goodwill after an outage")
 
     def _some_payment(self) -> dict[str, Any]:
         rows = self.house.api.get("/payments", status="succeeded", limit=40)["results"]

@@ -46,6 +46,13 @@ def test_the_year_is_lived_and_the_books_are_sound(lived):
     assert "Ledger balanced" in done.stdout
     assert "NO" not in done.stdout.split("Ledger balanced", 1)[1].splitlines()[0]
     assert "Unexplained" in done.stdout
+    figures = {
+        line.split("│")[1].strip(): line.split("│")[2:4] for line in done.stdout.splitlines() if line.count("│") == 4
+    }
+    assert int(figures["Authorised late, after a refusal"][0]) > 0
+    assert all(int(count) > 0 for name in ("Credit notes", "Refunds") for count in figures[name])
+    assert "open" in figures["Disputes"][1] or "lost" in figures["Disputes"][1]
+    assert int(figures["Payments recovered after a refusal"][0]) > 0
 
 
 @pytest.mark.parametrize("organisation", ["shanti-vidyalaya", "kranich-software"])
