@@ -18,7 +18,7 @@ TAGS = ["usage"]
 
 class DeclaredInput(StrictSerializer):
     name = serializers.RegexField(meters.PROPERTY.pattern, max_length=60)
-    required = serializers.BooleanField(default=False)
+    required = serializers.BooleanField(default=False)  # type: ignore[assignment]  # of a shape, not of a field
     kind = serializers.ChoiceField(choices=["text", "number"], default="text")
 
 

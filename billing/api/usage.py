@@ -202,8 +202,8 @@ class UsageRevisionViewSet(TenantViewSet):
     def create(self, request: Request) -> Response:
         """Correct or void a measurement."""
         given = self.valid(RevisionInput)
-        who = {"organisation": self.organisation, "actor": self.actor}
-        told = {"event_id": given["event_id"], "reason": given["reason"]}
+        who: dict[str, Any] = {"organisation": self.organisation, "actor": self.actor}
+        told: dict[str, Any] = {"event_id": given["event_id"], "reason": given["reason"]}
         if given["kind"] == UsageRevision.Kind.VOID:
             if "quantity" in given:
                 raise InvalidInput("A void has no quantity.", field="quantity")
