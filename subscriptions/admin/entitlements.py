@@ -57,12 +57,15 @@ class GrantForm(OrganisationForm):
         choices=[("grant", "added to what the plan gives, for a time"), ("override", "instead of what the plan gives")],
         widget=UnfoldAdminSelectWidget(),
     )
-    what = forms.CharField(max_length=200, widget=TEXT(), help_text=f"{EXAMPLES} · a value")
+    what = forms.CharField(max_length=200, widget=TEXT(), help_text=f"{EXAMPLES} · included · a value")
     subscription = forms.CharField(
         max_length=100, required=False, widget=TEXT(), help_text="External id; empty: the customer as a whole."
     )
     expires_at = forms.SplitDateTimeField(
-        required=False, widget=UnfoldAdminSplitDateTimeWidget(), label="Expires at", help_text="A grant needs one."
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        label="Expires at",
+        help_text="In UTC. A grant needs one.",
     )
     reason = forms.CharField(min_length=3, max_length=500, widget=TEXT(), help_text="Kept in the audit trail.")
 

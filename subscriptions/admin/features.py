@@ -170,7 +170,7 @@ class FeatureAdmin(RecordAdmin):
         back = reverse("admin:subscriptions_feature_matrix")
         if form.is_valid() and self.attempt(request, lambda: self._save(request, found, rows, form)) is not None:
             return HttpResponseRedirect(back)
-        title = f"What {found.plan.code}, version {found.number}, gives"
+        title = f"Set what version {found.number} of {found.plan.code} gives"
         return self.ask(request, title=title, form=form, back_to=back)
 
     def _save(self, request: HttpRequest, version: PlanVersion, rows: Sequence[Feature], form: forms.Form) -> Any:

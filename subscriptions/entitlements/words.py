@@ -66,4 +66,4 @@ def _read_limit(words: str) -> Said:
     return Said(Terms(limit=Decimal(number.replace(",", "")), per_unit=per_unit is not None, soft=bool(soft)), soft)
 
 
-EXAMPLES = "1000 · 50 per unit · 1000, soft · unlimited · included · not included"
+EXAMPLES = "1000 · 50 per unit · 1000, soft · unlimited · not included"
