@@ -45,6 +45,14 @@ class PriceBooks:
             book = self._books[key] = self._build(version_id, currency, dict(key[2]))
         return book
 
+    def has(self, version_id: uuid.UUID, currency: str) -> bool:
+        """Whether the version has prices in the currency."""
+        return bool(self._prices.get((version_id, currency)))
+
+    def all(self, version_id: uuid.UUID, currency: str) -> tuple[Component, ...]:
+        """Every component of the version in the currency, add-ons that nobody took included, in order."""
+        return tuple(self._components(version_id, currency))
+
     def offered(self, version_id: uuid.UUID, currency: str) -> tuple[Component, ...]:
         """The add-ons that a version offers in a currency."""
         return tuple(one for one in self._components(version_id, currency) if one.kind == ADD_ON)

@@ -10,6 +10,7 @@ from subscriptions.api import (
     dunning_runs,
     entitlements,
     features,
+    plan_advice,
     plan_migrations,
     plans,
     quotes,
@@ -32,6 +33,12 @@ router.register("entitlement-alerts", entitlements.AlertViewSet, "entitlement-al
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("prices/quote", quotes.QuoteView.as_view(), name="price-quote"),
+    path("plans/compare", plan_advice.CompareView.as_view(), name="plan-compare"),
+    path(
+        "subscriptions/<uuid:pk>/recommendation",
+        plan_advice.RecommendView.as_view(),
+        name="subscription-recommendation",
+    ),
     path("subscriptions/<uuid:pk>/add-ons", add_ons.AddOnsView.as_view(), name="subscription-add-ons"),
     path("entitlements", entitlements.EntitlementsView.as_view(), name="entitlements"),
     path("entitlements/check", entitlements.CheckView.as_view(), name="entitlement-check"),
