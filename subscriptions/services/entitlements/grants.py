@@ -38,6 +38,9 @@ def give(
 
     Raises ``NotFound``, ``InvalidGrant``, ``InvalidTerms``.
     """
+    subscription = _subscription(
+        organisation, customer_id, subscription_id
+    )  # locked before the customer, as everywhere
     customer = Customer.objects.of(organisation).select_for_update(no_key=True).filter(pk=customer_id).first()
     if customer is None:
         raise NotFound("There is no such customer in this organisation.", field="customer")
@@ -45,7 +48,7 @@ def give(
     now = clock.now(organisation)
     grant = row_of(EntitlementGrant(), feature, terms)
     grant.kind, grant.customer = _kind(kind, terms), customer
-    grant.subscription = _subscription(organisation, customer, subscription_id)
+    grant.subscription = subscription
     if grant.per_unit and grant.subscription is None:
         raise InvalidGrant("What counts per unit needs a subscription, whose units they are.", field="per_unit")
     grant.starts_at, grant.expires_at = _times(kind, starts_at or now, expires_at, now)
@@ -115,13 +118,12 @@ def _kind(kind: str, terms: TermsInput) -> str:
 
 
 def _subscription(
-    organisation: Organisation, customer: Customer, subscription_id: uuid.UUID | None
+    organisation: Organisation, customer_id: uuid.UUID, subscription_id: uuid.UUID | None
 ) -> Subscription | None:
     if subscription_id is None:
         return None
-    found: Subscription | None = (
-        Subscription.objects.of(organisation).filter(pk=subscription_id, customer=customer).first()
-    )
+    mine = Subscription.objects.of(organisation).filter(pk=subscription_id, customer=customer_id)
+    found: Subscription | None = mine.select_for_update(of=("self",), no_key=True).first()
     if found is None:
         raise NotFound("This customer has no such subscription.", field="subscription")
     if found.has_ended:
