@@ -218,6 +218,12 @@ SPECTACULAR_SETTINGS = {
         "PaymentStatus": "payments.models.Payment.Status",
         "SubscriptionStatus": "subscriptions.models.Subscription.Status",
         "PriceKind": "subscriptions.models.Price.Kind",
+        "FeatureKind": "subscriptions.models.Feature.Kind",
+        "GrantKind": "subscriptions.models.EntitlementGrant.Kind",
+        "RevisionKind": "billing.models.UsageRevision.Kind",
+        "ChangeTime": ["now", "period_end"],
+        "MigrationTime": "subscriptions.models.PlanMigration.When",
+        "UsageVerdictPolicy": ["refuse", "park"],
     },
 }
 # Outgoing webhooks to loopback and private addresses: for one machine only, never where strangers name the address.

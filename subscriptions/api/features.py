@@ -62,7 +62,7 @@ class FeatureChange(FeatureWords):
     name = serializers.CharField(max_length=120, required=False)
 
 
-class ReasonInput(StrictSerializer):
+class FeatureReasonInput(StrictSerializer):
     reason = serializers.CharField(**REASON)
 
 
@@ -129,7 +129,7 @@ class FeatureViewSet(TenantViewSet):
         return Response(self.get_serializer(feature).data)
 
     @extend_schema(
-        request=ReasonInput,
+        request=FeatureReasonInput,
         responses=FeatureOutput,
         examples=[OpenApiExample("Gone", value={"reason": "Replaced by reports"}, request_only=True)],
         tags=TAGS,
@@ -139,7 +139,7 @@ class FeatureViewSet(TenantViewSet):
     def archive(self, request: Request, pk: Any = None) -> Response:
         """Nobody is entitled to it any more."""
         feature = features.archive_feature(
-            feature_id=self.get_object().pk, actor=self.actor, reason=self.valid(ReasonInput)["reason"]
+            feature_id=self.get_object().pk, actor=self.actor, reason=self.valid(FeatureReasonInput)["reason"]
         )
         return Response(self.get_serializer(feature).data)
 
@@ -316,7 +316,7 @@ class GrantViewSet(TenantViewSet):
         return Response(self.get_serializer(grant).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
-        request=ReasonInput,
+        request=FeatureReasonInput,
         responses=GrantOutput,
         examples=[OpenApiExample("Over", value={"reason": "The reports are done"}, request_only=True)],
         tags=TAGS,
@@ -325,5 +325,7 @@ class GrantViewSet(TenantViewSet):
     @idempotent(atomic=True)
     def revoke(self, request: Request, pk: Any = None) -> Response:
         """End an exception now."""
-        grant = grants.revoke(grant_id=self.get_object().pk, actor=self.actor, reason=self.valid(ReasonInput)["reason"])
+        grant = grants.revoke(
+            grant_id=self.get_object().pk, actor=self.actor, reason=self.valid(FeatureReasonInput)["reason"]
+        )
         return Response(self.get_serializer(grant).data)

@@ -42,7 +42,7 @@ class PlanMigrationInput(MovesInput):
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
-class ReasonInput(StrictSerializer):
+class MigrationReasonInput(StrictSerializer):
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
@@ -149,14 +149,14 @@ class PlanMigrationViewSet(TenantViewSet):
         page = self.paginate_queryset(items)
         return self.get_paginated_response(ItemOutput(page, many=True).data)
 
-    @extend_schema(request=ReasonInput, responses=PlanMigrationOutput, examples=[WHY], tags=TAGS)
+    @extend_schema(request=MigrationReasonInput, responses=PlanMigrationOutput, examples=[WHY], tags=TAGS)
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def cancel(self, request: Request, pk: Any = None) -> Response:
         """Give a migration up that has not begun."""
         return self._act(plan_migrations.cancel_migration)
 
-    @extend_schema(request=ReasonInput, responses=PlanMigrationOutput, examples=[WHY], tags=TAGS)
+    @extend_schema(request=MigrationReasonInput, responses=PlanMigrationOutput, examples=[WHY], tags=TAGS)
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def retry(self, request: Request, pk: Any = None) -> Response:
@@ -165,7 +165,7 @@ class PlanMigrationViewSet(TenantViewSet):
 
     def _act(self, service: Any) -> Response:
         migration = self.get_object()
-        service(migration_id=migration.pk, actor=self.actor, **self.valid(ReasonInput))
+        service(migration_id=migration.pk, actor=self.actor, **self.valid(MigrationReasonInput))
         return Response(self.get_serializer(self.get_queryset().get(pk=migration.pk)).data)
 
     def _named(self, given: dict[str, Any]) -> dict[str, Any]:
