@@ -7,6 +7,7 @@ from subscriptions.models.billing import (
     InterimInvoice,
     UsageThreshold,
 )
+from subscriptions.models.coupons import AppliedCoupon, Coupon, CouponUse, PromotionCode
 from subscriptions.models.dunning import DunningCase, DunningPause, DunningPolicy
 from subscriptions.models.entitlements import (
     Consumption,
@@ -17,16 +18,20 @@ from subscriptions.models.entitlements import (
     PlanEntitlement,
     QuotaCounter,
 )
+from subscriptions.models.experiments import Experiment, ExperimentVariant, Exposure
 from subscriptions.models.migrations import PlanMigration, PlanMigrationItem
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price, PriceFilter
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
 
 __all__ = [
+    "AppliedCoupon",
     "BilledPeriod",
     "BillingCycle",
     "BillingRun",
     "BillingTerms",
     "Consumption",
+    "Coupon",
+    "CouponUse",
     "Credit",
     "DraftCycle",
     "DraftEdit",
@@ -36,6 +41,9 @@ __all__ = [
     "EntitlementAlert",
     "EntitlementCatalogue",
     "EntitlementGrant",
+    "Experiment",
+    "ExperimentVariant",
+    "Exposure",
     "FailedCycle",
     "Feature",
     "InterimInvoice",
@@ -48,6 +56,7 @@ __all__ = [
     "PlannedChange",
     "Price",
     "PriceFilter",
+    "PromotionCode",
     "Proration",
     "QuotaCounter",
     "Subscription",
