@@ -126,3 +126,10 @@ class InvalidPlanMigration(InvalidInput):
 class MigrationState(Conflict):
     code = "migration_state"
     message = "The plan migration is {status}; it cannot be {operation}."
+
+
+class NothingToRetry(Conflict):
+    """Nothing of this is set aside any more."""
+
+    code = "nothing_to_retry"
+    message = "Nothing is set aside here any more; it was taken up again already."

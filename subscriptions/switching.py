@@ -20,6 +20,7 @@ from invoices.drafts import LineInput
 from subscriptions.lines import Component, PriceBook, part_line
 from subscriptions.periods import Period, end_day, local_date
 from subscriptions.pricing import PricedComponent
+from subscriptions.progressive import is_taken_off
 from subscriptions.proration import DAY, Part, Span, share, span_of
 
 _ONE_DAY = timedelta(days=1)
@@ -122,14 +123,15 @@ def net_by_component(lines: Sequence[LineInput]) -> Settlement:
 def capped(lines: Sequence[LineInput], claims: Mapping[str, Claim]) -> list[LineInput]:
     """``lines`` with credits no higher than what invoices still claim of each component; a component is credited once.
 
-    What was annulled, written off, discounted or credited by hand is not paid back again.
+    What was annulled, written off, discounted or credited by hand is not paid back again. What takes off an interim invoice
+    was read from that invoice, and stays.
     """
     return [found for line in lines if (found := _within(line, claims.get(line.code, Claim()))) is not None]
 
 
 def _within(line: LineInput, claim: Claim) -> LineInput | None:
     """A credit cut to what is claimed; None when nothing is."""
-    if line.amount.amount >= 0:
+    if line.amount.amount >= 0 or is_taken_off(line):
         return line
     allowed = claim.at_most(-line.amount)
     if not allowed.amount:

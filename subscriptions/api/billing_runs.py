@@ -1,10 +1,12 @@
 """Billing runs: what was billed and how far it is, and starting one."""
 
+import uuid
 from typing import Any
 
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,8 +14,9 @@ from billing import clock
 from billing.api.base import StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from billing.money import quantize
+from subscriptions.api.billing_cycles import RetryInput
 from subscriptions.models import BillingRun
-from subscriptions.services import billing_run
+from subscriptions.services import billing_run, retrying
 from subscriptions.services.billing_run import BillingRunReport
 from subscriptions.services.billing_run_records import KEPT_FAILURES
 
@@ -30,7 +33,7 @@ class BillingRunOutput(serializers.ModelSerializer):
     class Meta:
         model = BillingRun
         fields = [
-            "id", "status", "due_at", "due_count", "billed_count", "invoice_count", "failed_count", "totals", "failures",
+            "id", "status", "due_at", "due_count", "billed_count", "invoice_count", "draft_count", "failed_count", "totals", "failures",
             "started_at", "finished_at", "error",
         ]  # fmt: skip
 
@@ -48,6 +51,7 @@ class BillingPreviewOutput(serializers.Serializer):
     due_count = serializers.IntegerField()
     billed_count = serializers.IntegerField()
     invoice_count = serializers.IntegerField()
+    draft_count = serializers.IntegerField(help_text="Of the invoices, those that would be drafts at first.")
     failed_count = serializers.IntegerField()
     totals = serializers.DictField(child=serializers.CharField())
     failures = FailureOutput(many=True)
@@ -75,6 +79,7 @@ class BillingRunViewSet(TenantViewSet):
         "list": "billing_run.view",
         "retrieve": "billing_run.view",
         "create": "billing_run.start",
+        "retry": "billing_run.start",
     }
 
     @extend_schema(request=BillingRunInput, responses=ANSWERS, examples=[EXAMPLE], tags=["billing runs"])
@@ -89,6 +94,20 @@ class BillingRunViewSet(TenantViewSet):
         run = billing_run.start_run(organisation=self.organisation, due_at=due_at, actor=self.actor)
         return Response(self.get_serializer(run).data, status=status.HTTP_202_ACCEPTED)
 
+    @extend_schema(
+        request=RetryInput,
+        responses={202: BillingRunOutput},
+        tags=["billing runs"],
+        examples=[OpenApiExample("Mended", value={"reason": "The tax rate is there now"}, request_only=True)],
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def retry(self, request: Request, pk: uuid.UUID | None = None) -> Response:
+        """Take up again everything that the run set aside; the answer is the new run that bills it."""
+        given = self.valid(RetryInput)
+        run = retrying.retry_run(organisation=self.organisation, run_id=self.get_object().pk, actor=self.actor, **given)
+        return Response(self.get_serializer(run).data, status=status.HTTP_202_ACCEPTED)
+
 
 def _preview(report: BillingRunReport) -> dict[str, Any]:
     shown = report.failures[:KEPT_FAILURES]
@@ -98,6 +117,7 @@ def _preview(report: BillingRunReport) -> dict[str, Any]:
         "due_count": report.due,
         "billed_count": report.billed,
         "invoice_count": report.invoices,
+        "draft_count": report.drafts,
         "failed_count": report.failed,
         "totals": {currency: f"{quantize(total, currency):f}" for currency, total in report.totals.items()},
         "failures": [{"subscription": one.external_id, "reason": one.reason} for one in shown],

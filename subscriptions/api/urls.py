@@ -5,7 +5,9 @@ from rest_framework.routers import SimpleRouter
 
 from subscriptions.api import (
     add_ons,
+    billing_cycles,
     billing_runs,
+    draft_edits,
     dunning,
     dunning_runs,
     entitlements,
@@ -22,6 +24,11 @@ router.register("plans", plans.PlanViewSet, "plan")
 router.register("plan-migrations", plan_migrations.PlanMigrationViewSet, "plan-migration")
 router.register("subscriptions", subscriptions.SubscriptionViewSet, "subscription")
 router.register("billing-runs", billing_runs.BillingRunViewSet, "billing-run")
+router.register("billing-cycles", billing_cycles.BillingCycleViewSet, "billing-cycle")
+router.register("billing-terms", billing_cycles.BillingTermsViewSet, "billing-terms")
+router.register("usage-thresholds", billing_cycles.UsageThresholdViewSet, "usage-threshold")
+router.register("interim-invoices", billing_cycles.InterimInvoiceViewSet, "interim-invoice")
+router.register("draft-edits", draft_edits.DraftEditViewSet, "draft-edit")
 router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-policy")
 router.register("dunning-pauses", dunning.DunningPauseViewSet, "dunning-pause")
 router.register("dunning-cases", dunning.DunningCaseViewSet, "dunning-case")

@@ -176,7 +176,12 @@ class FailedCycle(TenantModel):
     retried_at = models.DateTimeField(null=True, blank=True, help_text="When somebody took it up again.")
 
     class Meta:
-        indexes = [models.Index(fields=["organisation", "-id"], name="failed_cycle_page")]
+        indexes = [
+            models.Index(fields=["organisation", "-id"], name="failed_cycle_page"),
+            models.Index(
+                fields=["subscription"], name="failed_cycle_open", condition=models.Q(retried_at__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subscription} {self.code}"

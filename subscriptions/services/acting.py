@@ -10,7 +10,7 @@ from billing import clock
 from billing.context import Actor
 from billing.models import Organisation
 from billing.services import audit
-from subscriptions.models import Subscription
+from subscriptions.models import FailedCycle, Subscription
 from subscriptions.selectors import subscriptions_of
 from subscriptions.services import changes, changing, lifecycle, rows
 from subscriptions.services.billing_run import run_billing
@@ -108,4 +108,6 @@ def take_up_again(
         )
         subscription.failure = ""
         rows.save(subscription)
+        failed = FailedCycle.objects.filter(subscription=subscription, retried_at=None)
+        failed.update(retried_at=clock.now(organisation))
     return bill_now(organisation=organisation, subscription_id=subscription_id)

@@ -102,6 +102,7 @@ def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], ru
     set_aside(organisation, refusals, run, cycles.at)
     if priced:
         _advance(priced)
+        _mended(priced, cycles.at)
         drafts = [cycle for cycle in priced if cycle.waits]
         cycles.issuer.write_drafts(_invoices(drafts))
         periods = _write_periods(organisation, priced, run, cycles.at)
@@ -162,6 +163,15 @@ def _advance(cycles: Sequence[Cycle]) -> None:
                 [moment.next_billing_at for moment in moments],
                 [moment.at for moment in moments],
             ],
+        )
+
+
+def _mended(cycles: Sequence[Cycle], at: datetime) -> None:
+    """What was set aside before and is billed now has not failed any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE subscriptions_failedcycle SET retried_at = %s WHERE retried_at IS NULL AND subscription_id = ANY(%s)",
+            [at, [cycle.row.id for cycle in cycles]],
         )
 
 

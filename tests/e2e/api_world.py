@@ -20,13 +20,31 @@ from billing.models import Event, Organisation, ParkedUsage, TestClock, WebhookD
 from billing.models.fields import lookup_hash
 from billing.services import customers, meters, organisations, usage, usage_imports, usage_revisions, webhooks
 from invoices.drafts import InvoiceDraft, LineInput
+from invoices.models import Invoice
 from invoices.services import credit_notes, drafting, finalizing, installments, mailing, tax_rates, texting
 from invoices.services.settling import allocate_payment
 from payments.gateways.base import LineKind, SettlementLineRecord, SettlementRecord, SettlementStatus
 from payments.models import Dispute, GatewayAccount, InboundWebhook, PaymentMethod, ReconciliationException, Refund
 from payments.services import accounts, collection, matching, offline, settlements, statements
-from subscriptions.models import DunningCase, PlanMigration, PlanMigrationItem
-from subscriptions.services import acting, billing_run, catalog, dunning, dunning_pauses
+from subscriptions.models import (
+    DunningCase,
+    FailedCycle,
+    InterimInvoice,
+    Plan,
+    PlanMigration,
+    PlanMigrationItem,
+    Subscription,
+)
+from subscriptions.services import (
+    acting,
+    billing_run,
+    billing_terms,
+    catalog,
+    draft_editing,
+    dunning,
+    dunning_pauses,
+    thresholds,
+)
 from subscriptions.services.entitlements import consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 
@@ -73,6 +91,8 @@ class House:
 
 FITTING = {
     "dunning-policies/{id}/archive": "spare_policy",
+    "billing-cycles/{id}/retry": "failed",
+    "billing-runs/{id}/retry": "failing_run",
     "invoices/{id}/finalize": "draft",
     "payments/{id}/refunds": "paid",
     "plan-migrations/{id}/retry": "moved_in_part",
@@ -105,6 +125,7 @@ def build(code: str) -> House:
         _entitlements,
         _money,
         _invoices,
+        _billing,
         _dunning,
         _reconciliation,
         _messages,
@@ -195,6 +216,42 @@ def _migrations(house: House, source: Any, target: Any) -> None:
         reason="transition_refused: The subscription is paused; it cannot be changed now.",
     )  # fmt: skip
     house.add("plan-migrations", done, "moved_in_part")
+
+
+def _billing(house: House) -> None:
+    """A customer with a grace, whose draft was edited; a threshold that was passed; a cycle that failed."""
+    organisation = house.organisation
+    about = {"organisation": organisation, "actor": ACTOR}
+    patient = customers.create_customer(
+        external_id="clinic-1", name="Meera Rao", email="meera@families.example", **about
+    )
+    house.named["patient"] = patient
+    house.add(
+        "billing-terms", billing_terms.set_terms(customer_id=patient.pk, grace_days=60, consolidate=True, **about)
+    )
+    club = Plan.objects.of(organisation).get(code="club")
+    waiting = acting.subscribe(customer_id=patient.pk, plan_id=club.pk, quantity=2, **about)
+    drafted = house.named["run_draft"] = Invoice.objects.get(subscription_ref=waiting.pk, status="draft")
+    edit = draft_editing.edit_draft(
+        invoice_id=drafted.pk, actor=ACTOR, kind="add", description="Training", amount=Decimal(50), reason="agreed"
+    )
+    house.add("draft-edits", edit)
+    threshold = thresholds.add_threshold(plan_id=house.named["plan"].pk, amount=Money("5000.00", "INR"), **about)
+    house.add("usage-thresholds", threshold)
+    interim = InterimInvoice.objects.create(
+        organisation=organisation, subscription=house.named["subscription"], usage_from=NOW - timedelta(days=90),
+        usage_until=NOW - timedelta(days=80), number=1, threshold=Money("100.00", "INR"), used=Money("120.00", "INR"),
+        invoice=issued(house, "120.00"), issued_at=NOW - timedelta(days=80),
+    )  # fmt: skip
+    house.add("interim-invoices", interim)
+    run = house.add("billing-runs", billing_run.start_run(**about), "failing_run")
+    broken = acting.subscribe(customer_id=patient.pk, plan_id=club.pk, **about)
+    Subscription.objects.filter(pk=broken.pk).update(failure="missing_price: no price")
+    failed = FailedCycle.objects.create(
+        organisation=organisation, subscription=broken, run=run, starts_at=NOW - timedelta(days=30), code="missing_price",
+        reason="missing_price: no price", failed_at=NOW - timedelta(days=30),
+    )  # fmt: skip
+    house.add("billing-cycles", failed, "failed")
 
 
 def _entitlements(house: House) -> None:

@@ -185,6 +185,7 @@ READERS = _table(
         EVERYBODY,
     ),
     ("payments payment-methods meters usage-events usage-revisions parked-usage usage-imports usage-policy", EVERYBODY),
+    ("usage-thresholds interim-invoices draft-edits", EVERYBODY),
 )
 WRITERS = _table(
     ("entitlement-grants", OFFICE),
@@ -192,7 +193,9 @@ WRITERS = _table(
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
-    ("plans plan-migrations meters usage-policy billing-runs", BOSS | {"developer"}),
+    ("plans plan-migrations meters usage-policy", BOSS | {"developer"}),
+    ("billing-runs billing-cycles billing-terms usage-thresholds", BOSS | {"developer"}),
+    ("draft-edits", OFFICE),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
     ("tax-rates dunning-policies dunning-pauses dunning reconciliation-exceptions", BOSS),
     ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
@@ -281,6 +284,7 @@ MOVES_MONEY = {
     "installment_plans_retry_create",
     "subscriptions_add_ons_create",
     "subscriptions_change_create", "subscriptions_cancel_create", "subscriptions_resume_create", "billing_runs_create",
+    "billing_runs_retry_create", "billing_cycles_retry_create", "draft_edits_create",
     "bank_accounts_statements_create", "reconciliation_exceptions_resolve_create",
 }  # fmt: skip
 

@@ -246,7 +246,7 @@ def test_what_cannot_be_priced_any_more_waits_with_its_reason(tenant, metered):
 def test_consolidated_drafts_are_issued_together(tenant):
     set_terms(organisation=tenant, actor=CLERK, grace_days=3, consolidate=True)
     customer, plan = make_customer(tenant), make_plan(tenant, flat("500.00"))
-    pair = [subscribe(customer, plan) for _ in range(2)]
+    pair = [subscribe(customer, plan, external_id=name) for name in ("one", "two")]
     run_billing(organisation=tenant)
     [draft] = Invoice.objects.of(tenant)
 
