@@ -18,7 +18,7 @@ from subscriptions.models.entitlements import (
     PlanEntitlement,
     QuotaCounter,
 )
-from subscriptions.models.experiments import Experiment, ExperimentVariant, Exposure
+from subscriptions.models.experiments import Experiment, ExperimentExposure, ExperimentVariant
 from subscriptions.models.migrations import PlanMigration, PlanMigrationItem
 from subscriptions.models.plans import Interval, Plan, PlanVersion, Price, PriceFilter
 from subscriptions.models.subscriptions import BilledPeriod, BillingRun, Credit, PlannedChange, Proration, Subscription
@@ -42,8 +42,8 @@ __all__ = [
     "EntitlementCatalogue",
     "EntitlementGrant",
     "Experiment",
+    "ExperimentExposure",
     "ExperimentVariant",
-    "Exposure",
     "FailedCycle",
     "Feature",
     "InterimInvoice",
