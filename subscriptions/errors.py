@@ -43,13 +43,6 @@ class InvalidSubscription(InvalidInput):
     message = "The subscription is not valid."
 
 
-class MeterTaken(Conflict):
-    code = "meter_taken"
-    message = (
-        "'{external_id}' of this customer bills the same meter; what is measured once is billed once. End it first."
-    )
-
-
 class ExternalIdTaken(Conflict):
     code = "external_id_taken"
     message = "A subscription with the external_id '{external_id}' exists."

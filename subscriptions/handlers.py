@@ -8,6 +8,8 @@ from billing.context import Actor
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
+from billing.services.usage import find_subscriptions_with
+from billing.services.usage_retention import keep_for
 from invoices.services.refunding import refund_credit
 from subscriptions import (  # noqa: F401 - they register themselves
     billing_jobs,
@@ -15,9 +17,12 @@ from subscriptions import (  # noqa: F401 - they register themselves
     entitlement_jobs,
     plan_migration_jobs,
 )
-from subscriptions.services import activation, changes, standing
+from subscriptions.selectors import subscriptions_named, unbilled_since
+from subscriptions.services import activation, changes, ended_usage, standing
 
 ACTOR = Actor.system("subscriptions")
+find_subscriptions_with(subscriptions_named)
+keep_for(unbilled_since)
 
 
 @handles("invoice.overdue", consumer="subscriptions.fall_behind", alone=True)
@@ -72,3 +77,9 @@ def apply_changes(organisation: Organisation) -> int:
 def trial_notices(organisation: Organisation) -> int:
     """Tell customers that their trial ends soon."""
     return changes.announce_trial_ends(organisation=organisation, at=clock.now(organisation))
+
+
+@clock_jobs.register(name="subscriptions.late_usage", order=12)
+def late_usage(organisation: Organisation) -> int:
+    """Usage of ended subscriptions that changed after their last invoice."""
+    return ended_usage.settle_ended(organisation=organisation)

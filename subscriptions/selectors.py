@@ -2,11 +2,14 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
+
+from django.db.models import Min
 
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
@@ -198,3 +201,22 @@ def as_uuid(text: str) -> uuid.UUID | None:
 def periods_of(subscription: Subscription) -> Any:
     """What was billed for the subscription, with the invoices."""
     return BilledPeriod.objects.filter(subscription=subscription).select_related("invoice")
+
+
+def subscriptions_named(organisation: Organisation, names: Collection[str]) -> dict[str, tuple[uuid.UUID, uuid.UUID]]:
+    """(subscription, customer) by each of ``names`` that is an id or external id; an external id wins."""
+    rows = Subscription.objects.of(organisation)
+    ids = {name: pk for name in names if (pk := as_uuid(name))}
+    found: dict[str, tuple[uuid.UUID, uuid.UUID]] = {}
+    if ids:
+        customers = dict(rows.filter(pk__in=ids.values()).values_list("pk", "customer_id"))
+        found = {name: (pk, customers[pk]) for name, pk in ids.items() if pk in customers}
+    for name, pk, customer_id in rows.filter(external_id__in=names).values_list("external_id", "pk", "customer_id"):
+        found[name] = pk, customer_id
+    return found
+
+
+def unbilled_since(organisation_id: uuid.UUID) -> datetime | None:
+    """Since when usage of the organisation's subscriptions is not billed yet; None when all of it is."""
+    rows = Subscription.objects.of(organisation_id).exclude(usage_from=None)
+    return rows.aggregate(first=Min("usage_from"))["first"]

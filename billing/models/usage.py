@@ -176,6 +176,7 @@ class UsageWindow(TenantModel):
     meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="+")
     subscription_ref = models.UUIDField()
     price_ref = models.UUIDField(help_text="The plan version it was priced by.")
+    component = models.CharField(max_length=60, help_text="The component of that version.")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     parts = models.JSONField(default=list, help_text="What is billed by now: quantity, events and amount of each part.")
@@ -188,7 +189,7 @@ class UsageWindow(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["subscription_ref", "meter", "starts_at"], name="usage_window_once"),
+            models.UniqueConstraint(fields=["subscription_ref", "component", "starts_at"], name="usage_window_once"),
         ]
         indexes = [
             models.Index(fields=["customer", "meter", "ends_at"], name="usage_window_lookup"),

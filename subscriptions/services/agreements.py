@@ -91,7 +91,6 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
     )
     _fix_term(subscription, agreement.term or rules.term, local_date(billed_from, zone))
     rows.book_of(subscription)  # refuses a plan without a price in the currency, and add-ons it does not offer
-    rows.refuse_taken_meters(subscription, version, since=start_at)
     return subscription
 
 

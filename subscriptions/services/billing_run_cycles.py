@@ -20,13 +20,14 @@ from billing.models import Organisation
 from billing.selectors.usage import Used, Window, aggregate_parts
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services.bulk import Issuer, PreparedInvoice
-from subscriptions import progressive, recurring
+from subscriptions import late_usage, progressive, recurring
 from subscriptions.arrears import Elapsed, arrears_lines, elapsed
 from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_in_advance
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
+from subscriptions.services import late_usage as late
 from subscriptions.services.billing_terms import TermsBook
 from subscriptions.services.interim_lines import lines_to_take_off
 from subscriptions.services.zones import zone_named
@@ -90,6 +91,7 @@ class Cycle:
     excess: dict[str, Decimal] = field(default_factory=dict)
     invoice: PreparedInvoice | None = None
     grace_days: int = 0
+    reading: late.Reading | None = None
 
     @property
     def waits(self) -> bool:
@@ -136,8 +138,8 @@ def due_subscriptions(organisation: Organisation, due_at: datetime) -> "QuerySet
 class Cycles:
     """Prices billing moments; keeps what many subscriptions of one run share."""
 
-    def __init__(self, *, organisation: Organisation, at: datetime) -> None:
-        self.organisation = organisation
+    def __init__(self, *, organisation: Organisation, at: datetime, looks_back: bool = True) -> None:
+        self.organisation, self.looks_back = organisation, looks_back
         self.at = at
         self.zone = clock.zone(organisation)
         self.today = at.astimezone(self.zone).date()
@@ -168,8 +170,10 @@ class Cycles:
                 cycles.append(self._cycle(row))
             except Exception as exc:  # one broken subscription does not stop the others
                 refusals.append(refusal(row, exc))
+        changes = late.changes_before(window for cycle in cycles for window in cycle.windows.values())
         used = self._used(cycles)
         earlier = lines_to_take_off((cycle.row.id, cycle.row.usage_from) for cycle in cycles)
+        corrections = self._corrections(cycles)
         priced = []
         for cycle in cycles:
             try:
@@ -177,6 +181,13 @@ class Cycles:
                 if billed := earlier.get(cycle.row.id):
                     taken = progressive.take_off(cycle.lines, billed)
                     cycle.lines, cycle.excess = taken.lines, dict(taken.excess)
+                corrected = corrections.get(cycle.row.id, [])
+                cycle.lines = late_usage.bounded(cycle.lines, corrected)
+                row = cycle.row
+                cycle.reading = late.Reading(
+                    late.Subject(row.id, row.customer_id, row.currency), row.usage_version_id or row.plan_version_id,
+                    cycle.windows, used, changes, corrected,
+                )  # fmt: skip
                 priced.append(cycle)
             except Exception as exc:
                 refusals.append(refusal(cycle.row, exc))
@@ -315,6 +326,13 @@ class Cycles:
                 end=used_until or moment.usage_end,
             )  # fmt: skip
         return cycle
+
+    def _corrections(self, cycles: Iterable[Cycle]) -> Mapping[uuid.UUID, list[late_usage.Correction]]:
+        """What changed in windows that were billed before, by subscription."""
+        if not self.looks_back:
+            return {}
+        subjects = [late.Subject(cycle.row.id, cycle.row.customer_id, cycle.row.currency) for cycle in cycles]
+        return late.corrections(organisation=self.organisation, subjects=subjects)
 
     @staticmethod
     def _used(cycles: Iterable[Cycle]) -> Mapping[Window, Sequence[Used]]:

@@ -17,7 +17,7 @@ from billing.services.copying import copy_rows
 from invoices.services.bulk import PreparedInvoice
 from subscriptions.events import subscription_payload
 from subscriptions.models import BilledPeriod, BillingRun, FailedCycle
-from subscriptions.services import draft_cycles, excess_credits
+from subscriptions.services import draft_cycles, excess_credits, late_usage
 from subscriptions.services.billing_run_claims import claim
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due, Refusal, mrr_of
 
@@ -117,7 +117,17 @@ def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], ru
         cycles.issuer.issue(_invoices(cycle for cycle in priced if not cycle.grace_days))
         for cycle in over:
             excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
+        late_usage.settle(organisation=organisation, readings=readings_of(priced), at=cycles.at)
     return tally
+
+
+def readings_of(cycles: Iterable[Cycle]) -> list[tuple[late_usage.Reading, uuid.UUID | None]]:
+    """What was read to bill the cycles, each with its invoice; those that wait are read again when their grace ends."""
+    return [
+        (cycle.reading, cycle.invoice.id if cycle.invoice is not None else None)
+        for cycle in cycles
+        if cycle.reading is not None and not cycle.waits
+    ]
 
 
 def _invoices(cycles: Iterable[Cycle]) -> list[PreparedInvoice]:

@@ -164,8 +164,6 @@ def checked_terms(
     same = (version.pk, quantity) == (subscription.plan_version_id, subscription.quantity)
     if same and not planned_terms(subscription, desk):
         raise NothingToChange
-    if version.pk != subscription.plan_version_id:
-        rows.refuse_taken_meters(subscription, version, since=desk.now)
     _check_books(subscription, version)
     _check_use(subscription, quantity, desk.now)
     return version, quantity

@@ -21,12 +21,14 @@ from invoices.services.finalizing import issue_invoice
 from invoices.services.preview import price_draft
 from invoices.services.settling import lock_customer
 from subscriptions.arrears import arrears_lines, elapsed
+from subscriptions.late_usage import Correction
 from subscriptions.lines import Payer, draft_of
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import end_day, local_date
 from subscriptions.progressive import take_off_whole
 from subscriptions.selectors import price_books
+from subscriptions.services import late_usage
 from subscriptions.services.claims import Claimed, left_by_component, spread
 from subscriptions.services.interim_lines import lines_to_take_off
 from subscriptions.services.zones import zone_of
@@ -104,6 +106,7 @@ def plan(
 
 def write(*, subscription: Subscription, documents: Documents, at: datetime, actor: Actor, reason: str) -> Issued:
     """Issue what was planned, in the caller's transaction."""
+    reading = subscription.__dict__.pop("usage_read", None)
     if documents.credits:
         lock_customer(subscription.customer_id)  # before any number: locks are taken in one order everywhere
     invoice = None
@@ -120,6 +123,9 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
         )
         for credited, amounts in documents.credits
     )
+    if reading is not None:
+        billed_on = invoice.pk if invoice is not None else None
+        late_usage.settle(organisation=subscription.organisation, readings=[(reading, billed_on)], at=at)
     return Issued(invoice=invoice, credit_notes=notes)
 
 
@@ -150,9 +156,19 @@ def usage_due(
     windows = windows_of(
         book=book, customer_id=subscription.customer_id, subscription_id=subscription.pk, start=since, end=until
     )
-    lines = arrears_lines(elapsed=past, book=book, used=by_component(windows, aggregate_parts(windows.values())))
+    changes = late_usage.changes_before(windows.values())
+    used = aggregate_parts(windows.values())
+    lines = arrears_lines(elapsed=past, book=book, used=by_component(windows, used))
     earlier = lines_to_take_off([(subscription.pk, since)])
-    return take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
+    lines = take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
+    subject = late_usage.Subject(subscription.pk, subscription.customer_id, subscription.currency)
+    corrected: Sequence[Correction] = ()
+    if not getattr(subscription, "moved_in_memory", False):
+        found = late_usage.corrections(organisation=subscription.organisation, subjects=[subject])
+        corrected = found.get(subscription.pk, ())
+    reading = late_usage.Reading(subject, version_id, windows, used, changes, corrected)
+    subscription.usage_read = reading  # type: ignore[attr-defined]  # ``write`` remembers what was billed
+    return [*lines, *(line for one in corrected for line in one.lines)]
 
 
 def payer_of(subscription: Subscription) -> Payer:

@@ -19,7 +19,7 @@ from invoices.services.bulk import PreparedInvoice
 from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
-from subscriptions.services import excess_credits
+from subscriptions.services import excess_credits, late_usage
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, refusal, shown_lines
 from subscriptions.services.draft_cycles import read_terms
 
@@ -119,10 +119,12 @@ def _price_and_issue(
     known = {one.invoice_id for one in waiting}
     cycles.issuer.issue_drafts([one for one in ready if one.id in known])
     cycles.issuer.issue([one for one in ready if one.id not in known])
-    for group in groups.values():
-        for one, cycle in group:
-            if cycle.excess and not one.failure:
-                excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
+    done = [(one, cycle) for group in groups.values() for one, cycle in group if not one.failure]
+    for _, cycle in done:
+        if cycle.excess:
+            excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
+    readings = [(cycle.reading, one.invoice_id) for one, cycle in done if cycle.reading is not None]
+    late_usage.settle(organisation=organisation, readings=readings, at=cycles.at)
 
 
 def _prepared(
@@ -193,6 +195,8 @@ def lines_now(invoice: Invoice, at: datetime) -> Sequence[LineInput] | None:
     for one in priced:
         if one.excess:
             excess_credits.issue(row=one.row, excess=one.excess, at=at)
+    readings = [(one.reading, invoice.pk) for one in priced if one.reading is not None]
+    late_usage.settle(organisation=invoice.organisation, readings=readings, at=at)
     DraftCycle.objects.filter(pk__in=[one.pk for one in waiting]).update(finalized_at=at, failure="")
     return lines
 

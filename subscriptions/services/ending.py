@@ -253,7 +253,6 @@ def reactivate_row(subscription: Subscription, desk: Desk, *, reason: str = "") 
     over = subscription.ends_at is not None and subscription.ends_at <= now
     if paid_until is None or paid_until <= now or over:
         raise PeriodOver
-    rows.refuse_taken_meters(subscription, subscription.plan_version, since=now)
     with rows.refusing(subscription, "be reactivated"):
         subscription.reactivate()
     subscription.usage_from, subscription.next_billing_at = now, paid_until

@@ -51,7 +51,7 @@ def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> 
     """Write the subscription that was agreed on, and everything that has happened to it until now."""
     desk = Desk(organisation=organisation, actor=actor)
     customers = Customer.objects.of(organisation).select_for_update(no_key=True)
-    customers.filter(pk=agreement.customer_id).first()  # of two that begin at once on one meter, one is refused
+    customers.filter(pk=agreement.customer_id).first()  # of two that begin at once on one meter, one is first
     subscription = drafted(organisation=organisation, agreement=agreement, now=desk.now)
     subscription.next_change_at = rows.next_change_at(subscription, ())
     try:
@@ -61,6 +61,7 @@ def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> 
         if "subscription_external_id" not in str(exc):
             raise
         raise ExternalIdTaken(external_id=subscription.external_id, field="external_id") from exc
+    rows.share_meters(subscription)
     desk.tell("created", subscription, at=desk.now)
     if subscription.started_at <= desk.now:
         activation.start(subscription, desk, at=subscription.started_at, seen=desk.now)

@@ -20,7 +20,8 @@ class CannotBeBilled(Conflict):
 def cycle_of(subscription: Subscription, *, at: datetime) -> Cycle:
     """The next billing moment of the row as it stands, issued at ``at``. Reads only; raises ``CannotBeBilled``."""
     row = Due(**{name: getattr(subscription, name) for name in Due._fields})
-    priced, refusals = Cycles(organisation=subscription.organisation, at=at).price([row])
+    looks_back = not getattr(subscription, "moved_in_memory", False)
+    priced, refusals = Cycles(organisation=subscription.organisation, at=at, looks_back=looks_back).price([row])
     if refusals:
         raise CannotBeBilled(reason=refusals[0].reason)
     return priced[0]
@@ -29,6 +30,7 @@ def cycle_of(subscription: Subscription, *, at: datetime) -> Cycle:
 def move_past(subscription: Subscription, cycle: Cycle) -> None:
     """Put the row where the billing run would leave it."""
     after = cycle.after()
+    subscription.moved_in_memory = True  # type: ignore[attr-defined]  # what changed in billed usage is on the first invoice
     for name in Due._fields:
         if name not in KEPT:
             setattr(subscription, name, getattr(after, name))

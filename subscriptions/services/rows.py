@@ -11,11 +11,13 @@ from django_fsm import TransitionNotAllowed
 
 from billing import money
 from billing.services import outbox
+from billing.services.usage_naming import require_naming
+from invoices.services.settling import lock_customer
 from subscriptions import recurring
-from subscriptions.errors import MeterTaken, TransitionRefused
+from subscriptions.errors import TransitionRefused
 from subscriptions.events import subscription_payload
 from subscriptions.lines import PriceBook
-from subscriptions.models import PlannedChange, PlanVersion, Subscription
+from subscriptions.models import PlannedChange, Subscription
 from subscriptions.rules import Rules, rules_of
 from subscriptions.selectors import price_books
 
@@ -47,20 +49,26 @@ def lock(subscription_id: uuid.UUID) -> Subscription:
     return found
 
 
-def refuse_taken_meters(subscription: Subscription, version: PlanVersion, *, since: datetime) -> None:
-    """Usage is measured by customer: a second subscription on the same meter would bill it twice. Raises ``MeterTaken``.
+def share_meters(subscription: Subscription) -> None:
+    """Where a customer has several subscriptions on a meter, events have to name theirs from now on.
 
-    One that ends by ``since``, when this one begins, is not in the way.
+    What names none belongs to the one that was first. The customer is locked, so that two that begin at once see each other.
     """
-    meters = version.prices.filter(currency=subscription.currency, meter__isnull=False).values("meter")
+    if subscription.status in ENDED or not subscription.plan_version.prices.filter(meter__isnull=False).exists():
+        return
+    lock_customer(subscription.customer_id)
+    meters = subscription.plan_version.prices.filter(currency=subscription.currency, meter__isnull=False)
     others = Subscription.objects.of(subscription.organisation_id).filter(
-        Q(plan_version__prices__meter__in=meters, plan_version__prices__currency=F("currency")),
+        plan_version__prices__meter__in=meters.values("meter"), plan_version__prices__currency=F("currency"),
         customer_id=subscription.customer_id,
-    )
-    over = Q(status__in=ENDED) | Q(ends_at__lte=since) | Q(cancel_at__lte=since)
-    taken = others.exclude(pk=subscription.pk).exclude(over).order_by("id").first()
-    if taken is not None:
-        raise MeterTaken(external_id=taken.external_id, field="plan")
+    )  # fmt: skip
+    over = Q(status__in=ENDED) | Q(ends_at__lte=subscription.started_at) | Q(cancel_at__lte=subscription.started_at)
+    shared = others.exclude(pk=subscription.pk).exclude(over).order_by("id")
+    for first_id, meter_id in shared.values_list("pk", "plan_version__prices__meter"):
+        require_naming(
+            organisation_id=subscription.organisation_id, customer_id=subscription.customer_id, meter_id=meter_id,
+            first_ref=first_id,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -117,7 +125,10 @@ def save(subscription: Subscription) -> None:
     """Write the row with its next planned time and a new version."""
     subscription.next_change_at = next_change_at(subscription, planned_changes(subscription))
     subscription.version += 1
+    before = Subscription.objects.filter(pk=subscription.pk).values_list("plan_version_id", "status").first()
     subscription.save()
+    if before != (subscription.plan_version_id, subscription.status):
+        share_meters(subscription)
 
 
 def publish(news: str, subscription: Subscription, *, at: datetime, **more: Any) -> None:

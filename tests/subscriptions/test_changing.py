@@ -6,10 +6,12 @@ from decimal import Decimal
 import pytest
 from moneyed import Money
 
+from billing.models import UsageNaming
+from billing.services import usage
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice
 from subscriptions import errors
-from subscriptions.errors import BillingBehind, MeterTaken
+from subscriptions.errors import BillingBehind
 from subscriptions.services import activation, catalog, changes, changing, lifecycle
 from tests.subscriptions.house import (
     CLERK,
@@ -325,18 +327,29 @@ def test_a_subscription_whose_change_fails_does_not_stop_the_others(tenant, cust
 
 
 def test_what_is_measured_once_is_billed_once(tenant, customer):
-    """Usage belongs to the customer: a second subscription on the same meter would bill all of it again."""
-    make_meter(tenant)
+    """A second subscription on the same meter has events name theirs; what named none is the first one's."""
+    meter = make_meter(tenant)
     calls = seats("1.00", code="calls", name="Calls", meter="calls")
     plan, plain = make_plan(tenant, calls), make_plan(tenant, flat("10.00"))
     first = subscribe(customer, plan)
+    other = subscribe(customer, plain)
+    assert not UsageNaming.objects.exists()
+    changing.change_subscription(subscription_id=other.pk, actor=CLERK, version=plan.versions.get())
+    third = subscribe(customer, make_plan(tenant, flat("5.00"), calls))
+    assert list(UsageNaming.objects.values_list("customer", "meter", "first_ref")) == [
+        (customer.pk, meter.pk, first.pk)
+    ]
 
-    with pytest.raises(MeterTaken, match=first.external_id):
-        subscribe(customer, make_plan(tenant, flat("5.00"), calls))
-    second = subscribe(customer, plain)
-    with pytest.raises(MeterTaken):
-        changing.change_subscription(subscription_id=second.pk, actor=CLERK, version=plan.versions.get())
-    assert subscribe(make_customer(tenant), plan).status == "active"
+    turn(tenant, local("2026-04-20 09:00"))
+    sent = {"meter": "calls", "customer": customer.external_id, "occurred_at": "2026-04-10T00:00:00Z", "quantity": "3"}
+    named = [sent | {"event_id": one.external_id, "subscription": one.external_id} for one in (first, third)]
+    strange = subscribe(make_customer(tenant), plan)
+    wrong = sent | {"event_id": "w", "subscription": str(strange.pk)}
+    verdicts = usage.ingest(organisation=tenant, events=[*named, sent | {"event_id": "x"}, wrong])
+    assert [(one.status, one.field) for one in verdicts] == [
+        ("accepted", ""), ("accepted", ""), ("rejected", "subscription"), ("rejected", "subscription"),
+    ]  # fmt: skip
+    use(customer, meter, "4", local("2026-04-11 09:00"))  # came before there was a second one
 
-    lifecycle.cancel(subscription_id=first.pk, actor=CLERK)
-    assert subscribe(customer, plan).status == "active"
+    live(tenant, local("2026-05-02 09:00"))
+    assert [amounts(invoices_of(one)[-1:]) for one in (first, other, third)] == [["7.00"], [], ["8.00"]]

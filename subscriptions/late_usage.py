@@ -1,0 +1,143 @@
+"""Usage that changed after it was billed: what the difference costs, and how much of a credit an invoice can bear. Pure.
+
+A billed window remembers the parts it was priced by. When it is looked at again, each part is priced as it was and as it is
+by the prices of that time; the difference is a line of the next invoice. Minimums that were charged are not worked out anew.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from moneyed import Money
+
+from billing import money
+from billing.metering import Used
+from invoices.drafts import LineInput
+from subscriptions.lines import Component
+
+KIND = "usage_correction"
+_ZERO = Decimal(0)
+Key = tuple[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Correction:
+    """A billed window that changed, or still owes a credit: its lines, and what the window is to remember."""
+
+    window_id: uuid.UUID
+    changes: int
+    currency: str
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+    owed: Decimal = _ZERO
+    lines: list[LineInput] = field(default_factory=list)
+
+    @property
+    def amount(self) -> Decimal:
+        """Net of its lines."""
+        return sum((line.amount.amount for line in self.lines), _ZERO)
+
+
+def dumped(used: Iterable[Used]) -> list[dict[str, Any]]:
+    """Parts as JSON."""
+    return [
+        {"segment": one.segment, "group": list(one.group), "quantity": f"{one.quantity:f}", "events": one.events,
+         "amount": f"{one.amount:f}", **({"values": [f"{value:f}" for value in one.values]} if one.values else {})}
+        for one in used
+    ]  # fmt: skip
+
+
+def loaded(parts: Iterable[Mapping[str, Any]]) -> dict[Key, Used]:
+    """Parts from JSON, by segment and group."""
+    found = [
+        Used(one["segment"], tuple(one["group"]), Decimal(one["quantity"]), one["events"], Decimal(one["amount"]),
+             tuple(map(Decimal, one.get("values", ()))))
+        for one in parts
+    ]  # fmt: skip
+    return {(one.segment, one.group): one for one in found}
+
+
+def lines_for(
+    *, component: Component, before: Mapping[Key, Used], after: Mapping[Key, Used], first_on: date, last_on: date,
+    window_id: uuid.UUID,
+) -> list[LineInput]:  # fmt: skip
+    """A line for each part whose price changed: above zero for late usage, below for voids. Raises what pricing raises."""
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key), after.get(key)
+        amount = _price(component, now) - _price(component, was)
+        if amount.amount:
+            lines.append(
+                LineInput(
+                    description=f"{component.name_of(now or was or NO_USE)}: usage recorded later, {first_on} to {last_on}"[
+                        :300
+                    ],
+                    code=component.code,
+                    amount=amount,
+                    tax_category=component.tax_category,
+                    period_start=first_on,
+                    period_end=last_on,
+                    details=(_details(window_id, was, now),),
+                )
+            )
+    return lines
+
+
+def owed_line(*, component: Component, owed: Decimal, first_on: date, last_on: date, window_id: uuid.UUID) -> LineInput:
+    """A credit that found no room before."""
+    return LineInput(
+        description=f"{component.name}: credit for usage of {first_on} to {last_on}"[:300],
+        code=component.code,
+        amount=Money(-owed, component.currency),
+        tax_category=component.tax_category,
+        period_start=first_on,
+        period_end=last_on,
+        details=({"kind": KIND, "window": str(window_id)},),
+    )
+
+
+def bounded(lines: Sequence[LineInput], corrections: Sequence[Correction]) -> list[LineInput]:
+    """``lines`` with those of the corrections, credits cut so that no tax category falls below zero.
+
+    What is cut stays owed: ``Correction.owed`` and ``lines`` are set to what was given.
+    """
+    more = [line for correction in corrections for line in correction.lines if line.amount.amount > 0]
+    room: dict[str, Decimal] = {}
+    for line in [*lines, *more]:
+        room[line.tax_category] = room.get(line.tax_category, _ZERO) + line.amount.amount
+    for correction in corrections:
+        correction.lines, correction.owed = _fitted(correction.lines, room)
+    return [*lines, *(line for correction in corrections for line in correction.lines)]
+
+
+def _fitted(lines: Sequence[LineInput], room: dict[str, Decimal]) -> tuple[list[LineInput], Decimal]:
+    fitted, owed = [], _ZERO
+    for line in lines:
+        amount = line.amount.amount
+        if amount < 0:
+            given = min(-amount, max(room.get(line.tax_category, _ZERO), _ZERO))
+            room[line.tax_category] = room.get(line.tax_category, _ZERO) - given
+            owed += -amount - given
+            if not given:
+                continue
+            fitted.append(replace(line, amount=Money(-given, line.amount.currency)))
+        else:
+            fitted.append(line)
+    return fitted, owed
+
+
+NO_USE = Used("", (), _ZERO, 0, _ZERO)
+
+
+def _price(component: Component, used: Used | None) -> Money:
+    if used is None or not (used.quantity or used.events):
+        return money.zero(component.currency)
+    return component.price_used(used).amount
+
+
+def _details(window_id: uuid.UUID, was: Used | None, now: Used | None) -> dict[str, Any]:
+    before, after = (was or NO_USE).quantity, (now or NO_USE).quantity
+    return {"kind": KIND, "window": str(window_id), "before": f"{before:f}", "after": f"{after:f}"}

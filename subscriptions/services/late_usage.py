@@ -1,0 +1,201 @@
+"""Billed usage windows: remembered when they are billed, looked at again while they are open, closed in the end.
+
+The row of the subscription is locked by whoever bills it, so that a window is looked at by one at a time. A window remembers
+how often its usage had changed when it was read: only one that changed since is read again. Events that come while a run
+reads are found that way too, by the next one.
+"""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+from django.db import connection
+from django.db.models import Count
+
+from billing import clock
+from billing.errors import DomainError
+from billing.ids import uuid7
+from billing.metering import Used, Window
+from billing.models import Organisation, UsageAdjustment, UsageWindow
+from billing.selectors.usage import aggregate_parts, changes_of
+from billing.services.usage_policy import policy_of
+from subscriptions import late_usage
+from subscriptions.late_usage import Correction
+from subscriptions.lines import Component
+from subscriptions.metering import windows_of
+from subscriptions.periods import local_date
+from subscriptions.selectors import PriceBooks, price_books
+
+log = structlog.get_logger(__name__)
+SLACK = timedelta(days=1)
+"""How much longer a window stays open than it takes in late usage: what was just taken in is billed first."""
+REMEMBER = """
+INSERT INTO billing_usagewindow (id, recorded_at, organisation_id, customer_id, meter_id, subscription_ref, price_ref, component,
+                                 starts_at, ends_at, parts, changes, owed, billed_at)
+SELECT w.*, 0, %s
+FROM unnest(%s::uuid[], %s::timestamptz[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
+            %s::timestamptz[], %s::timestamptz[], %s::jsonb[], %s::bigint[]) AS w
+ON CONFLICT DO NOTHING
+"""
+_TICK = timedelta(microseconds=1)
+
+
+class Subject(NamedTuple):
+    """A subscription that is being billed."""
+
+    subscription_id: uuid.UUID
+    customer_id: uuid.UUID
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one subscription's usage was when it was read to be billed."""
+
+    subject: Subject
+    price_ref: uuid.UUID
+    windows: Mapping[str, Window]
+    """By component."""
+    used: Mapping[Window, Sequence[Used]]
+    changes: Mapping[Window, int]
+    corrections: Sequence[Correction] = field(default=())
+
+
+def plain(window: Window) -> Window:
+    """The window without its split: what changes are counted of."""
+    return window._replace(segments=(), group_by=(), with_values=False)
+
+
+def changes_before(windows: Iterable[Window]) -> dict[Window, int]:
+    """How often each window had changed; to be asked before the windows are read."""
+    return changes_of({plain(window) for window in windows})
+
+
+def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> dict[uuid.UUID, list[Correction]]:
+    """What changed in the open billed windows of the subscriptions, priced by the prices of their time. Reads only."""
+    known = {subject.subscription_id: subject for subject in subjects}
+    rows = list(UsageWindow.objects.filter(subscription_ref__in=known, closed_at=None).order_by("ends_at", "id"))
+    if not rows:
+        return {}
+    plains = {
+        row.pk: Window(row.customer_id, row.meter_id, row.starts_at, row.ends_at, subscription_id=row.subscription_ref)
+        for row in rows
+    }
+    changes = changes_of(plains.values())
+    changed = [row for row in rows if changes.get(plains[row.pk], 0) != row.changes or row.owed]
+    if not changed:
+        return {}
+    books = price_books(organisation, {row.price_ref for row in changed})
+    asked = {row.pk: found for row in changed if (found := _asked(row, known, books))}
+    used = aggregate_parts(window for _, window in asked.values())
+    zone = clock.zone(organisation)
+    result: dict[uuid.UUID, list[Correction]] = {}
+    for row in changed:
+        if row.pk in asked:
+            component, window = asked[row.pk]
+            with _without(row):
+                one = _correction(row, component, used.get(window, ()), changes.get(plains[row.pk], 0), zone)
+                result.setdefault(row.subscription_ref, []).append(one)
+    return result
+
+
+def _asked(row: UsageWindow, known: Mapping[uuid.UUID, Subject], books: PriceBooks) -> tuple[Component, Window] | None:
+    """The component a window was billed by, and the window as that component reads it."""
+    with _without(row):
+        book = books.get(row.price_ref, known[row.subscription_ref].currency)
+        component = next((one for one in book.metered if one.code == row.component), None)
+        windows = windows_of(
+            book=book, customer_id=row.customer_id, subscription_id=row.subscription_ref, start=row.starts_at,
+            end=row.ends_at,
+        )  # fmt: skip
+        return (component, windows[row.component]) if component else None
+    return None
+
+
+@contextlib.contextmanager
+def _without(row: UsageWindow) -> Iterator[None]:
+    """A window that cannot be priced any more stays open and is told of; it does not stop the present bill."""
+    try:
+        yield
+    except DomainError as exc:
+        log.warning("late_usage.not_priced", window=str(row.pk), error=exc.code)
+
+
+def _correction(row: UsageWindow, component: Component, used: Sequence[Used], changes: int, zone: Any) -> Correction:
+    first_on, last_on = local_date(row.starts_at, zone), local_date(row.ends_at - _TICK, zone)
+    after = late_usage.dumped(used)
+    about: Any = {"component": component, "first_on": first_on, "last_on": last_on, "window_id": row.pk}
+    lines = []
+    if after != row.parts:
+        lines = late_usage.lines_for(before=late_usage.loaded(row.parts), after=late_usage.loaded(after), **about)
+    if row.owed:
+        lines.append(late_usage.owed_line(owed=row.owed, **about))
+    return Correction(row.pk, changes, component.currency, row.parts, after, lines=lines)
+
+
+def settle(*, organisation: Organisation, readings: Iterable[tuple[Reading, uuid.UUID | None]], at: datetime) -> None:
+    """Remember what was billed, each reading with its invoice, in the transaction that bills it; close what is old."""
+    readings = list(readings)
+    _remember(organisation, [reading for reading, _ in readings], at)
+    for reading, invoice_id in readings:
+        _consume(organisation, reading.corrections, invoice_id, at)
+    close(
+        organisation=organisation, subscription_ids=[reading.subject.subscription_id for reading, _ in readings], at=at
+    )
+
+
+def close(*, organisation: Organisation, subscription_ids: Sequence[uuid.UUID], at: datetime) -> int:
+    """Close the windows of the subscriptions that take in nothing any more and owe nothing."""
+    if not subscription_ids:
+        return 0
+    over = at - policy_of(organisation).lateness - SLACK
+    rows = UsageWindow.objects.filter(subscription_ref__in=subscription_ids, closed_at=None, ends_at__lt=over, owed=0)
+    return rows.update(closed_at=at)
+
+
+def _remember(organisation: Organisation, readings: Sequence[Reading], at: datetime) -> None:
+    rows = [(reading, code, window) for reading in readings for code, window in reading.windows.items()]
+    if not rows:
+        return
+    wall = clock.wall_now()
+    columns = zip(
+        *(
+            (uuid7(), wall, organisation.pk, window.customer_id, window.meter_id, reading.subject.subscription_id,
+             reading.price_ref, code, window.start, window.end, json.dumps(late_usage.dumped(reading.used.get(window, ()))),
+             reading.changes.get(plain(window), 0))
+            for reading, code, window in rows
+        ),
+        strict=True,
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(REMEMBER, [at, *map(list, columns)])
+
+
+def _consume(
+    organisation: Organisation, found: Sequence[Correction], invoice_id: uuid.UUID | None, at: datetime
+) -> None:
+    if not found:
+        return
+    numbers = dict(
+        UsageWindow.objects.filter(pk__in=[one.window_id for one in found])
+        .annotate(made=Count("adjustments"))
+        .values_list("pk", "made")
+    )
+    UsageWindow.objects.bulk_update(
+        [UsageWindow(pk=one.window_id, parts=one.after, changes=one.changes, owed=one.owed) for one in found],
+        ["parts", "changes", "owed"],
+    )
+    UsageAdjustment.objects.bulk_create(
+        UsageAdjustment(
+            organisation=organisation, window_id=one.window_id, number=numbers[one.window_id] + 1, before=one.before,
+            after=one.after, changes=one.changes, amount=one.amount, currency=one.currency,
+            invoice_ref=invoice_id if one.lines else None, made_at=at,
+        )
+        for one in found
+        if one.lines or one.after != one.before
+    )  # fmt: skip
