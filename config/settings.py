@@ -221,9 +221,14 @@ SPECTACULAR_SETTINGS = {
         "FeatureKind": "subscriptions.models.Feature.Kind",
         "GrantKind": "subscriptions.models.EntitlementGrant.Kind",
         "RevisionKind": "billing.models.UsageRevision.Kind",
-        "ChangeTime": ["now", "period_end"],
         "MigrationTime": "subscriptions.models.PlanMigration.When",
         "UsageVerdictPolicy": ["refuse", "park"],
+        "PlanInterval": "subscriptions.models.Interval",
+        "Proration": "subscriptions.models.Proration",
+        "UnusedCredit": "subscriptions.models.Credit",
+        "PlannedKind": "subscriptions.models.PlannedChange.Kind",
+        "ChangeWhen": "subscriptions.rules.CHANGE_WHEN",
+        "CancelWhen": "subscriptions.rules.CANCEL_WHEN",
     },
 }
 # Outgoing webhooks to loopback and private addresses: for one machine only, never where strangers name the address.

@@ -28,6 +28,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "last_day": (CHARGED, FREE),
     "change_when": (NOW, PERIOD_END, BY_VALUE),
 }
+TERM_END = "term_end"
+CHANGE_WHEN, CANCEL_WHEN = [NOW, PERIOD_END, BY_VALUE], [NOW, PERIOD_END, TERM_END]
 MAX_GATE_DAYS, MAX_NOTICE_DAYS, MAX_RENEWALS, MAX_TERM = 60, 365, 1000, 120
 
 

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from billing.api.base import StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
+from subscriptions.api.life_shapes import RulesShape
 from subscriptions.api.price_shapes import PlanOutput, VersionInput, price_input
 from subscriptions.models import Interval, Plan, PlanVersion, Price
 from subscriptions.services import catalog
@@ -26,6 +27,8 @@ class PlanInput(StrictSerializer):
     interval = serializers.ChoiceField(choices=Interval.choices)
     interval_count = serializers.IntegerField(min_value=1, max_value=365, default=1)
     trial_days = serializers.IntegerField(min_value=0, max_value=catalog.MAX_TRIAL_DAYS, default=0)
+    prices_include_tax = serializers.BooleanField(default=False, help_text="Prices are what the customer pays in all.")
+    rules = RulesShape(required=False)
     available_from = serializers.DateField(required=False, allow_null=True)
     available_until = serializers.DateField(
         required=False, allow_null=True, help_text="Last day on which one may subscribe."

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer
 from subscriptions import pricing
+from subscriptions.api.life_shapes import RulesShape
 from subscriptions.models import Plan, PlanVersion, Price, PriceFilter
 from subscriptions.pricing import selection
 from subscriptions.services import catalog
@@ -161,12 +162,13 @@ class VersionOutput(serializers.ModelSerializer):
 
 class PlanOutput(serializers.ModelSerializer):
     versions = VersionOutput(many=True, help_text="Newest first.")
+    rules = RulesShape()
 
     class Meta:
         model = Plan
         fields = [
-            "id", "code", "name", "description", "interval", "interval_count", "trial_days", "available_from",
-            "available_until", "created_at", "archived_at", "versions",
+            "id", "code", "name", "description", "interval", "interval_count", "trial_days", "prices_include_tax", "rules",
+            "available_from", "available_until", "created_at", "archived_at", "versions",
         ]  # fmt: skip
 
 

@@ -3,16 +3,18 @@
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
+from moneyed import Money
 from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer, wire
 from invoices.models import CreditNote, Invoice
+from subscriptions.api.life_shapes import PREVIEWED, TermShape
 from subscriptions.api.price_shapes import AddOnsField
-from subscriptions.models import BilledPeriod, PlannedChange, Subscription
-from subscriptions.services import catalog, changing, lifecycle
+from subscriptions.models import BilledPeriod, PlannedChange, Proration, Subscription
+from subscriptions.rules import CHOICES, MAX_GATE_DAYS
+from subscriptions.services import catalog, changing
 
 QUANTITY = {"min_value": 1, "max_value": changing.MAX_QUANTITY}
-WHEN = [changing.NOW, changing.PERIOD_END]
 
 
 class SubscriptionInput(StrictSerializer):
@@ -30,6 +32,21 @@ class SubscriptionInput(StrictSerializer):
     anchor_on = serializers.DateField(
         required=False, help_text="Day that fixes where periods begin, up to a year before the first charged day."
     )
+    cycle = serializers.ChoiceField(
+        choices=CHOICES["cycle"], required=False, help_text="calendar: periods begin on the first, on Mondays."
+    )
+    proration = serializers.ChoiceField(choices=Proration.choices, required=False)
+    time_zone = serializers.CharField(
+        max_length=60,
+        required=False,
+        allow_blank=True,
+        help_text="Where its days begin; default: by the rule time_zone.",
+    )
+    payment_gate_days = serializers.IntegerField(
+        min_value=1, max_value=MAX_GATE_DAYS, required=False,
+        help_text="Incomplete until the first invoice is paid, at most so many days.",
+    )  # fmt: skip
+    term = TermShape(required=False, help_text="A fixed term that renews itself, instead of ends_at.")
     beneficiary = serializers.UUIDField(required=False)
     payment_method = serializers.UUIDField(required=False, help_text="Default: the customer's default method.")
     collect_automatically = serializers.BooleanField(default=True)
@@ -37,40 +54,25 @@ class SubscriptionInput(StrictSerializer):
     metadata = PlainJSONField(required=False)
 
 
-class ChangeInput(StrictSerializer):
-    plan = serializers.CharField(max_length=60, required=False, help_text="Code or id; its present version is taken.")
-    quantity = serializers.IntegerField(required=False, **QUANTITY)
-    when = serializers.ChoiceField(choices=WHEN, default=changing.NOW)
-    prorate = serializers.BooleanField(default=True, help_text="False: the new price counts from the next period on.")
-
-
-class PauseInput(StrictSerializer):
-    resume_at = serializers.DateTimeField(required=False, allow_null=True)
-    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
-
-
-class CancelInput(StrictSerializer):
-    when = serializers.ChoiceField(choices=WHEN, default=changing.NOW)
-    credit = serializers.ChoiceField(choices=[lifecycle.NONE, lifecycle.PRORATED], default=lifecycle.NONE)
-    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
-
-
-class PreviewedChangeInput(ChangeInput):
-    subscription = serializers.UUIDField()
-
-
 class PreviewInput(StrictSerializer):
-    """Either ``new`` or ``change``; a change of nothing shows the next renewals."""
+    """One of ``new``, or what is asked of a subscription; a change of nothing shows the next invoices."""
 
     new = SubscriptionInput(required=False)
-    change = PreviewedChangeInput(required=False)
+    change = PREVIEWED["change"](required=False)
+    cancel_change = PREVIEWED["cancel_change"](required=False)
+    pause = PREVIEWED["pause"](required=False)
+    resume = PREVIEWED["resume"](required=False)
+    cancel = PREVIEWED["cancel"](required=False)
+    uncancel = PREVIEWED["uncancel"](required=False)
+    reactivate = PREVIEWED["reactivate"](required=False)
     count = serializers.IntegerField(
         min_value=1, max_value=24, default=2, help_text="How many coming invoices to show."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("new" in attrs) == ("change" in attrs):
-            raise serializers.ValidationError("Give either new or change.")
+        asked = [name for name in attrs if name != "count"]
+        if len(asked) != 1:
+            raise serializers.ValidationError(f"Give one of new, {', '.join(PREVIEWED)}.")
         return attrs
 
 
@@ -86,6 +88,16 @@ class PlannedChangeOutput(serializers.ModelSerializer):
         fields = ["id", "kind", "plan", "plan_version", "quantity", "credit", "resume_at", "reason", "effective_at"]
 
 
+class TermOutput(serializers.ModelSerializer):
+    interval = serializers.CharField(source="term_interval")
+    count = serializers.IntegerField(source="term_count")
+    number = serializers.IntegerField(source="term_number", help_text="Terms that are over.")
+
+    class Meta:
+        model = Subscription
+        fields = ["interval", "count", "number", "renewals_left", "notice_days", "ends_at"]
+
+
 class SubscriptionOutput(serializers.ModelSerializer):
     customer = serializers.UUIDField(source="customer_id")
     beneficiary = serializers.UUIDField(source="beneficiary_id", allow_null=True)
@@ -94,22 +106,28 @@ class SubscriptionOutput(serializers.ModelSerializer):
     plan_version = serializers.UUIDField(source="plan_version_id")
     add_ons = serializers.DictField(child=serializers.IntegerField())
     metadata = serializers.DictField(child=serializers.CharField())
-    planned_change = serializers.SerializerMethodField()
+    planned_changes = serializers.SerializerMethodField()
+    trial_price = serializers.DecimalField(max_digits=19, decimal_places=4, allow_null=True, coerce_to_string=True)
+    term = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
         fields = [
             "id", "external_id", "customer", "beneficiary", "plan", "plan_version", "currency", "quantity", "add_ons", "status",
-            "payment_method", "collect_automatically", "net_days", "started_at", "trial_ends_at", "anchor_on", "period_start",
-            "period_end", "next_billing_at", "ends_at", "cancel_at", "cancelled_at", "cancel_reason", "paused_at", "resume_at",
-            "restricted_at",
-            "planned_change", "failure", "metadata", "created_at", "version",
+            "payment_method", "collect_automatically", "net_days", "started_at", "trial_ends_at", "trial_price", "gate_days",
+            "activate_by", "time_zone", "proration", "anchor_on", "period_start", "period_end", "next_billing_at", "term",
+            "ends_at", "cancel_at", "cancel_credit", "cancelled_at", "cancel_reason", "paused_at", "resume_at", "restricted_at",
+            "planned_changes", "failure", "metadata", "created_at", "version",
         ]  # fmt: skip
 
-    @extend_schema_field(PlannedChangeOutput(allow_null=True))
-    def get_planned_change(self, subscription: Subscription) -> dict[str, Any] | None:
-        planned = getattr(subscription, "planned", [])
-        return PlannedChangeOutput(planned[0]).data if planned else None
+    @extend_schema_field(PlannedChangeOutput(many=True))
+    def get_planned_changes(self, subscription: Subscription) -> list[dict[str, Any]]:
+        planned = sorted(getattr(subscription, "planned", []), key=lambda change: (change.effective_at, change.pk))
+        return [PlannedChangeOutput(change).data for change in planned]
+
+    @extend_schema_field(TermOutput(allow_null=True))
+    def get_term(self, subscription: Subscription) -> dict[str, Any] | None:
+        return TermOutput(subscription).data if subscription.term_interval else None
 
 
 class InvoiceReference(serializers.ModelSerializer):
@@ -194,21 +212,31 @@ class PreviewedInvoiceOutput(serializers.Serializer):
 
 class PreviewedCreditOutput(serializers.Serializer):
     at = serializers.DateTimeField()
-    invoice = serializers.UUIDField(help_text="The invoice that would be credited.")
+    invoice = serializers.UUIDField(
+        allow_null=True, help_text="The invoice that would be credited; null: one of the preview itself."
+    )
     net = AmountSerializerField()
     tax = AmountSerializerField()
     total = AmountSerializerField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        total = instance.invoice.total
-        money = {name: type(total)(getattr(instance.priced, name), total.currency) for name in ("net", "tax", "total")}
+        money = {name: Money(getattr(instance.priced, name), instance.currency) for name in ("net", "tax", "total")}
         return {
             "at": instance.at,
-            "invoice": str(instance.invoice.pk),
+            "invoice": str(instance.invoice.pk) if instance.invoice else None,
             **{name: wire(value) for name, value in money.items()},
         }
+
+
+class PreviewedEventOutput(serializers.Serializer):
+    at = serializers.DateTimeField()
+    what = serializers.CharField()
+    status = serializers.ChoiceField(choices=Subscription.Status.choices, help_text="Afterwards.")
+    plan = serializers.CharField()
+    quantity = serializers.IntegerField()
 
 
 class PreviewOutput(serializers.Serializer):
     invoices = PreviewedInvoiceOutput(many=True, help_text="In order of time; usage as far as it is measured now.")
     credits = PreviewedCreditOutput(many=True)
+    events = PreviewedEventOutput(many=True, help_text="What would happen, in order of time.")

@@ -12,12 +12,15 @@ from rest_framework.response import Response
 
 from billing.api.base import TenantViewSet
 from billing.api.idempotency import idempotent
+from subscriptions.api import life_shapes as asked
 from subscriptions.api import serializers as shapes
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
+from subscriptions.rules import Term
 from subscriptions.selectors import customer_named, periods_of, plan_named
 from subscriptions.services import acting, changing, lifecycle, preview
+from subscriptions.services.agreements import Agreement
 from subscriptions.services.documents import Issued
-from subscriptions.services.lifecycle import Agreement
+from subscriptions.services.preview import Preview
 
 TAGS = ["subscriptions"]
 PLANNED = Prefetch(
@@ -52,7 +55,8 @@ class SubscriptionViewSet(TenantViewSet):
         "periods": "subscription.view",
         "preview": "subscription.view",
     } | dict.fromkeys(
-        ("create", "change", "cancel_change", "pause", "resume", "cancel", "uncancel"), "subscription.edit"
+        ("create", "change", "cancel_change", "pause", "resume", "cancel", "uncancel", "suspend", "reactivate"),
+        "subscription.edit",
     )
 
     @extend_schema(
@@ -69,7 +73,7 @@ class SubscriptionViewSet(TenantViewSet):
         return Response(self._shown(subscription), status=status.HTTP_201_CREATED)
 
     @extend_schema(
-        request=shapes.ChangeInput,
+        request=asked.ChangeInput,
         responses=shapes.ActionOutput,
         examples=example("Three seats more, now", {"quantity": 15, "when": "now"}),
         tags=TAGS,
@@ -77,28 +81,27 @@ class SubscriptionViewSet(TenantViewSet):
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def change(self, request: Request, pk: Any = None) -> Response:
-        """Change plan or quantity, now with proration or at the end of the paid period."""
-        given = self.valid(shapes.ChangeInput)
-        changed = acting.change(
-            organisation=self.organisation,
-            subscription_id=self.get_object().pk,
-            actor=self.actor,
-            version=self._version(given),
-            quantity=given.get("quantity"),
-            when=given["when"],
-            prorate=given["prorate"],
-        )
+        """Change plan or quantity: now with proration, at the end of the paid period, by value, or on a date."""
+        options = self._change(self.valid(asked.ChangeInput))
+        changed = acting.change(**self._who(), **options)
         return self._done(changed.subscription, changed.issued)
 
-    @extend_schema(request=None, responses=shapes.ActionOutput, tags=TAGS)
+    @extend_schema(
+        request=asked.CancelChangeInput,
+        responses=shapes.ActionOutput,
+        examples=example("All of them", {}),
+        tags=TAGS,
+    )
     @action(detail=True, methods=["post"], url_path="cancel-change")
     @idempotent(atomic=True)
     def cancel_change(self, request: Request, pk: Any = None) -> Response:
-        """Take a planned change back."""
-        return self._done(changing.cancel_planned_change(subscription_id=self.get_object().pk, actor=self.actor))
+        """Take planned changes and pauses back: one, or all."""
+        given = self.valid(asked.CancelChangeInput)
+        who = {name: value for name, value in self._who().items() if name != "organisation"}
+        return self._done(changing.cancel_planned_change(**who, change_id=given.get("change")))
 
     @extend_schema(
-        request=shapes.PauseInput,
+        request=asked.PauseInput,
         responses=shapes.ActionOutput,
         examples=example("Until a day", {"resume_at": "2027-01-15T00:00:00Z", "reason": "Holidays"}),
         tags=TAGS,
@@ -106,25 +109,24 @@ class SubscriptionViewSet(TenantViewSet):
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def pause(self, request: Request, pk: Any = None) -> Response:
-        """Bill nothing until it is resumed, by hand or at a time."""
-        given = self.valid(shapes.PauseInput)
-        paused = acting.pause(
-            organisation=self.organisation, subscription_id=self.get_object().pk, actor=self.actor, **given
-        )
+        """Bill nothing from now or a date on, until it is resumed by hand or at a time."""
+        paused = acting.pause(**self._who(), **self.valid(asked.PauseInput))
         return self._done(paused.subscription, paused.issued)
 
-    @extend_schema(request=None, responses=shapes.ActionOutput, tags=TAGS)
+    @extend_schema(
+        request=asked.ResumeInput,
+        responses=shapes.ActionOutput,
+        examples=example("On a day", {"on": "2027-01-15T00:00:00Z", "reason": "Back from holidays"}),
+        tags=TAGS,
+    )
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def resume(self, request: Request, pk: Any = None) -> Response:
-        """Bill again: from the end of the paid period, or at once for the rest of the running one."""
-        subscription_id = self.get_object().pk
-        return self._done(
-            acting.resume(organisation=self.organisation, subscription_id=subscription_id, actor=self.actor)
-        )
+        """Bill again, now or from a date on: from the end of the paid period, or for the rest of the running one."""
+        return self._done(acting.resume(**self._who(), **self.valid(asked.ResumeInput)))
 
     @extend_schema(
-        request=shapes.CancelInput,
+        request=asked.CancelInput,
         responses=shapes.ActionOutput,
         examples=example("Now, with a credit", {"when": "now", "credit": "prorated", "reason": "Moved away"}),
         tags=TAGS,
@@ -132,11 +134,8 @@ class SubscriptionViewSet(TenantViewSet):
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def cancel(self, request: Request, pk: Any = None) -> Response:
-        """End it now, with or without a credit for the days after today, or at the end of the paid period."""
-        given = self.valid(shapes.CancelInput)
-        ended = acting.cancel(
-            organisation=self.organisation, subscription_id=self.get_object().pk, actor=self.actor, **given
-        )
+        """End it now, at the end of the paid period or the term, or on a date; with credit, refund or neither."""
+        ended = acting.cancel(**self._who(), **self.valid(asked.CancelInput))
         return self._done(ended.subscription, ended.issued)
 
     @extend_schema(request=None, responses=shapes.ActionOutput, tags=TAGS)
@@ -145,6 +144,31 @@ class SubscriptionViewSet(TenantViewSet):
     def uncancel(self, request: Request, pk: Any = None) -> Response:
         """Take a planned cancellation back."""
         return self._done(lifecycle.uncancel(subscription_id=self.get_object().pk, actor=self.actor))
+
+    @extend_schema(
+        request=asked.DecisionInput,
+        responses=shapes.ActionOutput,
+        examples=example("With a reason", {"reason": "Fraud suspected"}),
+        tags=TAGS,
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
+    def suspend(self, request: Request, pk: Any = None) -> Response:
+        """Stop serving and billing until it is paid, or reactivated."""
+        given = self.valid(asked.DecisionInput)
+        return self._done(lifecycle.suspend(subscription_id=self.get_object().pk, actor=self.actor, **given))
+
+    @extend_schema(
+        request=asked.DecisionInput,
+        responses=shapes.ActionOutput,
+        examples=example("With a reason", {"reason": "Came back"}),
+        tags=TAGS,
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
+    def reactivate(self, request: Request, pk: Any = None) -> Response:
+        """Take up what was suspended, or cancelled within the time that is paid for."""
+        return self._done(acting.reactivate(**self._who(), **self.valid(asked.DecisionInput)))
 
     @extend_schema(responses=shapes.PeriodOutput(many=True), tags=TAGS, filters=False)
     @action(detail=True, methods=["get"])
@@ -161,27 +185,39 @@ class SubscriptionViewSet(TenantViewSet):
     )
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
-        """What a new subscription, a change or the next renewals would bill; nothing is written."""
+        """What a new subscription, or anything asked of one, would bill and bring about; nothing is written."""
         given = self.valid(shapes.PreviewInput)
-        if "new" in given:
-            agreement = Agreement(**self._agreed(given["new"]))
-            found = preview.preview_new(organisation=self.organisation, agreement=agreement, count=given["count"])
+        count = given.pop("count")
+        name, options = next(iter(given.items()))
+        if name == "new":
+            agreement = Agreement(**self._agreed(options))
+            found = preview.preview_new(organisation=self.organisation, agreement=agreement, count=count)
         else:
-            change = given["change"]
-            found = preview.preview_change(
-                organisation=self.organisation,
-                subscription_id=change["subscription"],
-                version=self._version(change),
-                quantity=change.get("quantity"),
-                when=change["when"],
-                prorate=change["prorate"],
-                count=given["count"],
-            )
+            found = self._previewed(name, dict(options), count)
         return Response(shapes.PreviewOutput(found).data)
+
+    def _previewed(self, name: str, options: dict[str, Any], count: int) -> Preview:
+        about = {"organisation": self.organisation, "subscription_id": options.pop("subscription"), "count": count}
+        if name == "change":
+            return preview.preview_change(**about, **self._change(options))
+        if "change" in options:
+            options["change_id"] = options.pop("change")
+        return preview.preview_action(action=name, **about, **options)
+
+    def _who(self) -> dict[str, Any]:
+        """Which subscription is meant, and who asks."""
+        return {"organisation": self.organisation, "subscription_id": self.get_object().pk, "actor": self.actor}
+
+    def _change(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The options of a change, with the plan looked up."""
+        options = {name: value for name, value in given.items() if name != "plan"}
+        return options | {"version": self._version(given)}
 
     def _agreed(self, given: dict[str, Any]) -> dict[str, Any]:
         """The fields of an agreement, with customer and plan looked up."""
         agreed = dict(given)
+        if "term" in agreed:
+            agreed["term"] = Term(**agreed["term"])
         agreed["customer_id"] = customer_named(self.organisation, agreed.pop("customer")).pk
         agreed["plan_id"] = plan_named(self.organisation, agreed.pop("plan")).pk
         for name in ("beneficiary", "payment_method"):

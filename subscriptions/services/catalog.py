@@ -14,6 +14,7 @@ from billing.services import audit
 from subscriptions import periods
 from subscriptions.errors import InvalidPlan, PlanCodeTaken, PlanUnavailable, VersionOutOfOrder
 from subscriptions.models import Plan, PlanVersion
+from subscriptions.rules import parse_rules
 from subscriptions.services.catalog_prices import MAX_PRICES, SLUG, FilterInput, PriceInput, checked_prices
 from subscriptions.services.entitlements.terms import carry_over
 
@@ -41,10 +42,13 @@ def create_plan(
     available_until: date | None = None,
     effective_from: datetime | None = None,
     min_commitment: Mapping[str, Any] | None = None,
+    prices_include_tax: bool = False,
+    rules: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Add a plan with its first version, effective now unless said otherwise.
 
-    ``min_commitment`` maps a currency to what a period comes to at least. Raises ``PlanCodeTaken``, ``InvalidPlan`` and
+    ``min_commitment`` maps a currency to what a period comes to at least; ``rules`` are those of ``subscriptions.rules``.
+    Raises ``PlanCodeTaken``, ``InvalidPlan`` and
     what prices refuse.
     """
     _check_plan(code=code, interval=interval, interval_count=interval_count, trial_days=trial_days)
@@ -60,6 +64,8 @@ def create_plan(
             "interval": interval,
             "interval_count": interval_count,
             "trial_days": trial_days,
+            "prices_include_tax": prices_include_tax,
+            "rules": parse_rules(rules or {}),
             "available_from": available_from,
             "available_until": available_until,
             "created_at": now,

@@ -152,11 +152,16 @@ def _end_waiting(subscription: Subscription, desk: Desk, at: datetime) -> None:
 
 def _apply_planned(subscription: Subscription, desk: Desk, at: datetime) -> None:
     change = desk.planned(subscription)[0]
-    desk.close(change, applied=True)
     if change.kind == PlannedChange.Kind.PAUSE:
+        desk.close(change, applied=True)
         _pause(subscription, desk, change, at)
         return
     version, quantity = change.plan_version or subscription.plan_version, change.quantity or subscription.quantity
+    if not change.prorate and switches.waits_for_period_end(subscription, version, at):
+        assert subscription.next_billing_at is not None
+        desk.move(change, subscription.next_billing_at)
+        return
+    desk.close(change, applied=True)
     if (version.pk, quantity) == (subscription.plan_version_id, subscription.quantity):
         return
     switches.switch_now(

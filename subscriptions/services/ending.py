@@ -13,7 +13,7 @@ from subscriptions.models import Credit, Subscription
 from subscriptions.periods import boundary_on, local_date, start_of_day
 from subscriptions.proration import NONE as WHOLE
 from subscriptions.proration import SECOND
-from subscriptions.rules import FREE, NOW, PERIOD_END
+from subscriptions.rules import FREE, NOW, PERIOD_END, TERM_END
 from subscriptions.services import documents, rows, switches
 from subscriptions.services.desk import Desk
 from subscriptions.services.documents import Documents, Issued
@@ -21,7 +21,7 @@ from subscriptions.services.rows import Status
 from subscriptions.services.zones import zone_of
 from subscriptions.switching import Terms, unused_lines
 
-TERM_END, ON_DATE = "term_end", "on_date"
+ON_DATE = "on_date"
 AHEAD_AT_MOST = timedelta(days=5 * 366)
 _ONE_DAY = timedelta(days=1)
 

@@ -103,6 +103,15 @@ def _usage_goes_on(subscription: Subscription, old: Terms, new: Terms) -> bool:
     return goes_on and same_meters and not _restarts(old, new)
 
 
+def waits_for_period_end(subscription: Subscription, version: PlanVersion, at: datetime) -> bool:
+    """Whether a change that is not prorated cannot take hold at ``at``: it begins a period of another length within one."""
+    if subscription.status in rows.NOT_STARTED or subscription.next_billing_at is None:
+        return False
+    old, new = subscription.plan_version.plan, version.plan
+    differs = (old.interval, old.interval_count) != (new.interval, new.interval_count)
+    return differs and at < subscription.next_billing_at
+
+
 def apply_switch(subscription: Subscription, switch: Switch) -> None:
     """Put the new terms on the row, which the caller saves (or, for a preview, does not)."""
     if switch.at_boundary or subscription.status in rows.NOT_STARTED:

@@ -141,6 +141,10 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "subscriptions_cancel_create": lambda house: {"when": "period_end"},
     "subscriptions_change_create": lambda house: {"quantity": 5},
     "subscriptions_pause_create": lambda house: {},
+    "subscriptions_suspend_create": lambda house: {"reason": "Fraud suspected"},
+    "subscriptions_reactivate_create": lambda house: {"reason": "Came back"},
+    "subscriptions_resume_create": lambda house: {},
+    "subscriptions_cancel_change_create": lambda house: {},
     "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "club"}},
     "tax_rates_create": lambda house: {
         "category": f"c-{uuid.uuid4().hex[:8]}", "country": "IN", "rate": "5", "valid_from": "2026-01-01",

@@ -43,6 +43,7 @@ from subscriptions.services import (
     draft_editing,
     dunning,
     dunning_pauses,
+    lifecycle,
     thresholds,
 )
 from subscriptions.services.entitlements import consuming, features, grants
@@ -98,6 +99,7 @@ FITTING = {
     "plan-migrations/{id}/retry": "moved_in_part",
     "subscriptions/{id}/cancel-change": "changing",
     "subscriptions/{id}/resume": "paused",
+    "subscriptions/{id}/reactivate": "suspended",
     "subscriptions/{id}/uncancel": "ending",
 }
 
@@ -188,7 +190,7 @@ def _catalogue(house: House) -> None:
         organisation=organisation, code="club", name="Club", interval="month", prices=prices[:2], actor=ACTOR
     )
     house.add("plans", plain)
-    for name in ("subscription", "paused", "ending", "changing"):
+    for name in ("subscription", "paused", "ending", "changing", "suspended"):
         chosen = plan if name == "subscription" else plain
         running = acting.subscribe(
             organisation=organisation, actor=ACTOR, customer_id=customer.pk, plan_id=chosen.pk, quantity=3
@@ -198,6 +200,7 @@ def _catalogue(house: House) -> None:
     acting.pause(subscription_id=house.named["paused"].pk, **about)
     acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
     acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)
+    lifecycle.suspend(subscription_id=house.named["suspended"].pk, actor=ACTOR, reason="Does not pay")
     _migrations(house, plain, plan)
 
 

@@ -133,8 +133,8 @@ def test_a_subscription_lives_through_the_api(tenant, client, customer):
     changed = client.post(f"{one}/change", {"quantity": 5}, format="json").json()
     assert changed["documents"]["invoice"]["total"] == {"amount": "708.00", "currency": "INR"}
     planned = client.post(f"{one}/change", {"quantity": 1, "when": "period_end"}, format="json").json()
-    assert planned["planned_change"]["quantity"] == 1
-    assert client.post(f"{one}/cancel-change", format="json").json()["planned_change"] is None
+    assert planned["planned_changes"][0]["quantity"] == 1
+    assert client.post(f"{one}/cancel-change", format="json").json()["planned_changes"] == []
     paused = client.post(f"{one}/pause", {"resume_at": "2026-04-20T00:00:00Z"}, format="json").json()
     assert (paused["status"], paused["next_billing_at"]) == ("paused", None)
     assert client.post(f"{one}/pause", {}, format="json").json()["code"] == "transition_refused"

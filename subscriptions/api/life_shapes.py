@@ -1,0 +1,93 @@
+"""Shapes of how subscriptions live, on the wire: rules of plans, terms, and what may be asked of a subscription."""
+
+from rest_framework import serializers
+
+from billing.api.base import StrictSerializer
+from subscriptions import rules
+from subscriptions.models import Credit, Interval, Proration
+from subscriptions.services import changing
+
+
+class TermShape(StrictSerializer):
+    interval = serializers.ChoiceField(choices=Interval.choices)
+    count = serializers.IntegerField(min_value=1, max_value=rules.MAX_TERM, default=1)
+    renewals = serializers.IntegerField(
+        min_value=0, max_value=rules.MAX_RENEWALS, required=False, allow_null=True, help_text="null: for ever."
+    )
+    notice_days = serializers.IntegerField(min_value=0, max_value=rules.MAX_NOTICE_DAYS, default=0)
+
+
+class RulesShape(StrictSerializer):
+    """Where a plan differs from the organisation's settings; what is left out follows them."""
+
+    proration = serializers.ChoiceField(choices=Proration.choices, required=False)
+    cycle = serializers.ChoiceField(choices=rules.CHOICES["cycle"], required=False)
+    time_zone = serializers.ChoiceField(choices=rules.CHOICES["time_zone"], required=False)
+    usage_after_change = serializers.ChoiceField(choices=rules.CHOICES["usage_after_change"], required=False)
+    last_day = serializers.ChoiceField(choices=rules.CHOICES["last_day"], required=False)
+    change_when = serializers.ChoiceField(choices=rules.CHANGE_WHEN, required=False)
+    payment_gate_days = serializers.IntegerField(
+        min_value=1, max_value=rules.MAX_GATE_DAYS, required=False, allow_null=True
+    )
+    seats_meter = serializers.CharField(max_length=60, required=False, allow_blank=True)
+    trial_prices = serializers.DictField(
+        child=serializers.CharField(max_length=24), required=False, allow_null=True, help_text='{"INR": "49.00"}'
+    )
+    term = TermShape(required=False, allow_null=True)
+
+
+class ChangeInput(StrictSerializer):
+    plan = serializers.CharField(max_length=60, required=False, help_text="Code or id; its present version is taken.")
+    quantity = serializers.IntegerField(min_value=1, max_value=changing.MAX_QUANTITY, required=False)
+    when = serializers.ChoiceField(
+        choices=rules.CHANGE_WHEN,
+        required=False,
+        help_text="Default: the rule change_when, else now. by_value: dearer now.",
+    )
+    on = serializers.DateTimeField(required=False, help_text="At this time instead.")
+    prorate = serializers.BooleanField(required=False, help_text="False: the new price counts from the next period on.")
+    keep_planned = serializers.BooleanField(default=False, help_text="True: changes planned before stay planned.")
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class CancelChangeInput(StrictSerializer):
+    change = serializers.UUIDField(required=False, help_text="One planned change; default: all of them.")
+
+
+class PauseInput(StrictSerializer):
+    on = serializers.DateTimeField(required=False, help_text="At this time; default: now.")
+    resume_at = serializers.DateTimeField(required=False, allow_null=True)
+    credit = serializers.ChoiceField(choices=Credit.choices, default=Credit.NONE)
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class ResumeInput(StrictSerializer):
+    on = serializers.DateTimeField(required=False, help_text="At this time; default: now.")
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class CancelInput(StrictSerializer):
+    when = serializers.ChoiceField(choices=rules.CANCEL_WHEN, default=rules.NOW)
+    on = serializers.DateTimeField(required=False, help_text="At this time instead.")
+    credit = serializers.ChoiceField(choices=Credit.choices, default=Credit.NONE)
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class DecisionInput(StrictSerializer):
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+def _about(shape: type[StrictSerializer]) -> type[StrictSerializer]:
+    """The same with the subscription it is about, for previews."""
+    return type(f"Previewed{shape.__name__}", (shape,), {"subscription": serializers.UUIDField()})
+
+
+PREVIEWED: dict[str, type[StrictSerializer]] = {
+    "change": _about(ChangeInput),
+    "cancel_change": _about(CancelChangeInput),
+    "pause": _about(PauseInput),
+    "resume": _about(ResumeInput),
+    "cancel": _about(CancelInput),
+    "uncancel": type("PreviewedUncancelInput", (_about(DecisionInput),), {}),
+    "reactivate": type("PreviewedReactivateInput", (_about(DecisionInput),), {}),
+}
