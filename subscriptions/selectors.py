@@ -22,6 +22,7 @@ PRICE_COLUMNS = (
     "id", "version_id", "code", "name", "kind", "currency", "model", "unit_price", "tiers", "properties", "meter_id",
     "pay_in_advance", "prorated", "min_commitment", "group_by", "unit", "tax_category",
 )  # fmt: skip
+FILTER_COLUMNS = ("price_id", "key", "name", "conditions", "unit_price", "tiers", "properties")
 
 
 class PriceBooks:
@@ -47,6 +48,10 @@ class PriceBooks:
         if book is None:
             book = self._books[key] = self._build(version_id, currency, dict(key[2]))
         return book
+
+    def currencies(self, version_id: uuid.UUID) -> list[str]:
+        """The currencies in which the version has prices."""
+        return sorted(currency for version, currency in self._prices if version == version_id)
 
     def has(self, version_id: uuid.UUID, currency: str) -> bool:
         """Whether the version has prices in the currency."""
@@ -152,7 +157,7 @@ def price_books(organisation: Organisation | uuid.UUID, version_ids: Iterable[uu
             "id", "min_commitment", "plan__code", "plan__interval", "plan__interval_count", "plan__prices_include_tax"
         ),
         prices.order_by("version_id", "currency", "position", "code").values(*PRICE_COLUMNS),
-        filters.values("price_id", "key", "name", "conditions", "unit_price", "tiers", "properties"),
+        filters.values(*FILTER_COLUMNS),
     )
 
 

@@ -1,45 +1,49 @@
-"""Console pages of plans: what is offered, and every version with its prices."""
+"""Console pages of plans: what is offered, what each version brings in, writing versions, and moving subscribers."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Prefetch, Q
-from django.http import HttpRequest
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from billing import money as rules
 from billing.admin.base import ReasonForm, decision, site
-from billing.admin.panels import NOTHING, Figure, Panel, Record, RecordAdmin, badge, day, moment, number, timeline_panel
+from billing.admin.panels import (
+    NOTHING,
+    Figure,
+    Panel,
+    Record,
+    RecordAdmin,
+    badge,
+    day,
+    link,
+    moment,
+    money,
+    page_action,
+    timeline_panel,
+    words,
+)
 from billing.context import Actor
-from subscriptions.models import Plan, PlanVersion, Price
+from billing.errors import DomainError
+from billing.models import Meter
+from subscriptions.admin.plan_editor import Editor
+from subscriptions.admin.plan_moves import Moves
+from subscriptions.lines import Component
+from subscriptions.models import Plan, PlanMigration, PlanVersion
+from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services import catalog
-
-RUNNING = ("pending", "trialing", "active", "past_due", "paused", "suspended")
-MODELS = {"flat": "once a period", "per_unit": "per unit", "graduated": "graduated"}
+from subscriptions.services.comparison import words_of
+from subscriptions.services.plan_figures import VersionFigures, figures
+from subscriptions.services.plan_migrations import RUNNING
 
 
 def interval_of(plan: Plan) -> str:
     """``month`` or ``3 months``."""
     return plan.interval if plan.interval_count == 1 else f"{plan.interval_count} {plan.interval}s"
-
-
-def price_of(price: Price) -> Any:
-    """What a unit costs, or the tiers."""
-    if price.unit_price is not None:
-        whole = rules.quantize(price.unit_price, price.currency)
-        shown = f"{whole:,}" if whole == price.unit_price else number(price.unit_price)
-        return f"{shown} {price.currency}"
-    rows = ((_bound(tier), tier["unit_price"], _fee(tier, price.currency)) for tier in price.tiers)
-    return format_html_join("", "<div>{}: {}{}</div>", rows)
-
-
-def _bound(tier: dict[str, Any]) -> str:
-    return f"up to {tier['up_to']}" if tier["up_to"] else "above"
-
-
-def _fee(tier: dict[str, Any], currency: str) -> str:
-    return f" + {tier['flat_fee']} {currency}" if tier["flat_fee"] != "0" else ""
 
 
 @admin.register(Plan, site=site)
@@ -61,8 +65,9 @@ class PlanAdmin(RecordAdmin):
     list_select_related = ("organisation",)
     search_fields = ("code", "name")
     actions = ("archive",)
-    actions_detail = ("archive",)
-    empty_hint = "Plans are added through the API (POST /api/v1/plans)."
+    actions_list = ("add_plan",)
+    actions_detail = ("new_version", "move_subscribers", "archive")
+    empty_hint = "Write a plan here, or send it by POST /api/v1/plans."
 
     def get_queryset(self, request: HttpRequest) -> Any:
         counted = (
@@ -102,15 +107,43 @@ class PlanAdmin(RecordAdmin):
     def offers(self, row: Plan, action: str) -> bool:
         return action != "archive" or row.archived_at is None
 
+    # --- writing plans and moving subscribers ---------------------------------------------------------
+    @page_action(description="New plan", permission="plan.edit", icon="add")
+    def add_plan(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:subscriptions_plan_new"))
+
+    @page_action(description="New version", permission="plan.edit", icon="edit")
+    def new_version(self, request: HttpRequest, row: Plan) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:subscriptions_plan_editor", args=[row.pk]))
+
+    @page_action(description="Move subscribers", permission="plan.edit", icon="move_down")
+    def move_subscribers(self, request: HttpRequest, row: Plan) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:subscriptions_plan_move", args=[row.pk]))
+
+    def get_urls(self) -> list[Any]:
+        editor, moves, guard = Editor(self), Moves(self), self.admin_site.admin_view
+        return [
+            path("editor/", guard(editor.page), name="subscriptions_plan_new"),
+            path("editor/preview/", guard(editor.preview), name="subscriptions_plan_preview_new"),
+            path("<uuid:plan_id>/editor/", guard(editor.page), name="subscriptions_plan_editor"),
+            path("<uuid:plan_id>/editor/preview/", guard(editor.preview), name="subscriptions_plan_preview"),
+            path("<uuid:plan_id>/move/", guard(moves.page), name="subscriptions_plan_move"),
+            *super().get_urls(),
+        ]
+
     def record(self, request: HttpRequest, row: Any) -> Record:
-        prices = Prefetch("prices", Price.objects.select_related("meter"))
-        versions = list(PlanVersion.objects.filter(plan=row).prefetch_related(prices).annotate(
-            running=Count("subscriptions", filter=Q(subscriptions__status__in=RUNNING))
-        ))  # fmt: skip
+        versions = list(PlanVersion.objects.filter(plan=row).order_by("-number"))
+        ids = [version.pk for version in versions]
+        books, by_version = price_books(row.organisation_id, ids), defaultdict(list)
+        for one in figures(organisation=row.organisation, version_ids=ids):
+            by_version[one.version_id].append(one)
+        meters = dict(Meter.objects.of(row.organisation_id).values_list("pk", "code"))
+        panels = [_version_panel(version, row, books, by_version[version.pk], meters) for version in versions]
         return Record(
             badges=(badge("void" if row.archived_at else "active", "archived" if row.archived_at else "offered"),),
             figures=(
                 Figure(name="Running subscriptions", value=f"{row.running:,}"),
+                *_revenue([one for each in by_version.values() for one in each]),
                 Figure(name="Versions", value=row.version_count),
             ),
             facts=(
@@ -122,26 +155,72 @@ class PlanAdmin(RecordAdmin):
                 ("Offered", f"{day(row.available_from)} to {day(row.available_until)}"),
                 ("Added", moment(row.created_at, row.organisation)),
             ),
-            panels=[
-                *(self._version_panel(version, row) for version in versions),
-                *timeline_panel(request, self, row, [row.pk]),
-            ],
+            panels=[*panels, _moves_panel(request, row), *timeline_panel(request, self, row, [row.pk])],
         )
 
-    def _version_panel(self, version: Any, plan: Plan) -> Panel:
-        rows = [
-            (price.name, price.code, MODELS[price.model], price_of(price), price.meter.code if price.meter else NOTHING,
-             price.unit or NOTHING, price.tax_category or NOTHING)
-            for price in version.prices.all()
-        ]  # fmt: skip
-        return Panel(
-            title=f"Version {version.number}",
-            note=format_html(
-                "For new subscribers from {}. {} running subscriptions are on it.",
-                moment(version.effective_from, plan.organisation),
-                version.running,
-            ),
-            headers=("Component", "Code", "Model", "Price", "Meter", "Unit", "Tax category"),
-            rows=rows,
-            empty="No prices.",
+
+def _revenue(found: Sequence[VersionFigures]) -> list[Figure]:
+    """MRR by currency, with how many pay it."""
+    sums: dict[str, list[VersionFigures]] = defaultdict(list)
+    for one in found:
+        sums[one.currency].append(one)
+    return [
+        Figure(
+            name=f"MRR {currency}",
+            value=money(sum((one.mrr for one in each[1:]), start=each[0].mrr)),
+            hint=f"{sum(one.paying for one in each):,} paying",
         )
+        for currency, each in sorted(sums.items())
+    ]
+
+
+def _version_panel(
+    version: PlanVersion, plan: Plan, books: PriceBooks, found: Sequence[VersionFigures], meters: Mapping[Any, str]
+) -> Panel:
+    """The version's prices in words, and what it brings in."""
+    rows = []
+    for currency in books.currencies(version.pk):
+        try:
+            rows += [_price_row(component, meters) for component in books.all(version.pk, currency)]
+        except DomainError as exc:
+            rows.append((f"broken: {exc}", "", "", "", "", "", ""))
+    brings = ", ".join(f"{one.running:,} running, {money(one.mrr)} a month" for one in found) or "nobody is on it"
+    least = ", ".join(f"{amount} {code}" for code, amount in version.min_commitment.items())
+    return Panel(
+        title=f"Version {version.number}",
+        note=format_html(
+            "For new subscribers from {}. {}.{}", moment(version.effective_from, plan.organisation), brings.capitalize(),
+            f" A period comes to at least {least}." if least else "",
+        ),
+        headers=("Component", "Code", "Model", "Price", "Paid", "Meter", "Tax category"),
+        rows=rows,
+        empty="No prices.",
+    )  # fmt: skip
+
+
+def _price_row(component: Component, meters: Mapping[Any, str]) -> tuple[Any, ...]:
+    when = "by usage" if component.meter_id else "in advance" if component.pay_in_advance else "in arrears"
+    kind = "" if component.kind == "recurring" else f" ({words(component.kind)})"
+    return (
+        component.name, f"{component.code}{kind}", words(component.model),
+        format_html_join("", "<div>{}</div>", ((one,) for one in words_of(component))),
+        "once" if component.kind == "one_off" else when if component.prorated else f"{when}, not prorated",
+        meters.get(component.meter_id, NOTHING), component.tax_category or NOTHING,
+    )  # fmt: skip
+
+
+def _moves_panel(request: HttpRequest, plan: Plan) -> Panel:
+    """Migrations from this plan."""
+    moved = PlanMigration.objects.filter(from_plan=plan).select_related("to_version__plan").order_by("-id")[:20]
+    rows = [
+        (link(request, one, f"to {one.to_version}"), words(one.when), moment(one.starts_at, plan.organisation), badge(one.status),
+         f"{one.moved_count:,} of {one.total_count:,}", f"{one.failed_count:,}")
+        for one in moved
+    ]  # fmt: skip
+    return Panel(
+        title="Subscribers moved to other prices",
+        headers=("Migration", "When", "From", "Status", "Moved", "Refused"),
+        rows=rows,
+        numbers=frozenset({4, 5}),
+        empty="None: everybody keeps the prices they subscribed to.",
+    )

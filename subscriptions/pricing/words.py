@@ -8,13 +8,13 @@ from subscriptions.pricing.rules import Rule
 from subscriptions.pricing.values import Tier
 
 
-def say(*, model: str, rule: Rule, currency: str, unit: str = "") -> tuple[str, ...]:
-    """The price, one thing a line."""
+def say(*, model: str, rule: Rule, currency: str, unit: str = "", once: bool = False) -> tuple[str, ...]:
+    """The price, one thing a line; ``once``: it is charged at the start and never again."""
     one = unit or "unit"
     if model == models.DYNAMIC:
         return ("as each event says",)
     if model == models.FLAT:
-        return (f"{_price(rule.unit_price, currency)} a period",)
+        return (f"{_price(rule.unit_price, currency)} {'once' if once else 'a period'}",)
     if model == models.PER_UNIT:
         return (f"{_price(rule.unit_price, currency)} per {one}",)
     if model == models.PACKAGE:

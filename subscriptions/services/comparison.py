@@ -12,7 +12,7 @@ from billing.models import Organisation
 from subscriptions import recurring
 from subscriptions.entitlements import words as entitlement_words
 from subscriptions.entitlements.rules import Terms
-from subscriptions.lines import Component
+from subscriptions.lines import ONE_OFF, Component
 from subscriptions.models import Plan, PlanVersion
 from subscriptions.models.entitlements import Feature, PlanEntitlement
 from subscriptions.pricing import Rule
@@ -140,6 +140,7 @@ def words_of(component: Component) -> tuple[str, ...]:
         rule=Rule(component.unit_price, component.tiers, component.parameters),
         currency=component.currency,
         unit=component.unit,
+        once=component.kind == ONE_OFF,
     )
     more = [
         f"{one.name}: {'; '.join(price_words.say(model=component.model, rule=one.rule, currency=component.currency))}"

@@ -38,7 +38,7 @@ from payments.models import GatewayAccount, InboundWebhook, Payment, PaymentAtte
 from payments.services import accounts, disputes, offline, refunds, settlements, statements
 from payments.services.matching import run_matching
 from subscriptions.models import Plan
-from subscriptions.services import dunning_pauses
+from subscriptions.services import dunning_pauses, plan_migrations
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import PriceInput, create_plan
 from subscriptions.services.dunning import run_dunning
@@ -132,6 +132,14 @@ def _subscriptions(world: World) -> None:
     for customer in world.customers:
         create_subscription(organisation=world.organisation, actor=CLERK, customer_id=customer.pk, plan_id=plan.pk)
     run_billing(organisation=world.organisation)
+    other = create_plan(
+        organisation=world.organisation, code="dearer", name="Dearer", interval="month", actor=CLERK,
+        prices=[PriceInput(code="base", name="Base fee", currency="INR", model="flat", unit_price=Decimal(599))],
+    )  # fmt: skip
+    plan_migrations.plan_migration(
+        organisation=world.organisation, from_plan=plan, to_version=other.versions.get(), actor=CLERK, when="date",
+        starts_at=NOON + timedelta(days=200),
+    )  # fmt: skip
 
 
 def _entitlements(world: World) -> None:

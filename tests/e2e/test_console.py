@@ -39,7 +39,7 @@ SUPPORT = {
     "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "invoices.creditnote",
     "invoices.installmentplan", "invoices.invoice", "invoices.numberseries", "invoices.taxrate", "payments.payment",
     "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant", "subscriptions.feature",
-    "subscriptions.plan", "subscriptions.subscription",
+    "subscriptions.plan", "subscriptions.planmigration", "subscriptions.subscription",
 }  # fmt: skip
 ADMIN = {
     "billing.apikey", "billing.auditrecord", "billing.event", "billing.eventhandling", "billing.membership",

@@ -65,7 +65,13 @@ def test_a_plans_page_shows_each_version_with_its_prices(tenant, manager):
     shown = manager.get(page(plan, "plan")).content.decode()
     listed = manager.get("/console/subscriptions/plan/").content.decode()
 
-    for text in ("Version 1", "499.00 INR", "up to 1000: 0 + 5 INR", "above: 0.02", "Running subscriptions"):
+    for text in (
+        "Version 1",
+        "499.00 INR",
+        "up to 1,000: 0.00 INR per call + 5.00 INR",
+        "above: 0.02 INR per call",
+        "Running subscriptions",
+    ):
         assert text in shown
     assert "team" in listed
     assert "is archived" in decide(manager, plan, "archive", "plan").content.decode()

@@ -70,6 +70,7 @@ def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
     ]  # fmt: skip
     words = {(row["code"], cell["plan"]): cell["words"] for row in body["components"] for cell in row["cells"]}
     assert words["seats", "small"] == ["499.00 INR per seat"]
+    assert words["setup", "big"] == ["500.00 INR once"]
     assert words["calls", "small"] == ["up to 1,000: 0.00 INR per call", "above: 0.02 INR per call + 5.00 INR"]
     assert words["calls", "big"] == [
         "0.0125 INR per call", "In Europe: 0.50 INR per unit", "at least 100 INR a period", "by team",
