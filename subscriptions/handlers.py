@@ -13,6 +13,7 @@ from billing.services.usage_retention import keep_for
 from invoices.services.refunding import refund_credit
 from subscriptions import (  # noqa: F401 - they register themselves
     billing_jobs,
+    coupon_handlers,
     dunning_handlers,
     entitlement_jobs,
     plan_migration_jobs,

@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
+from billing.money import round_money
 from invoices.claims import Claim
 from invoices.drafts import LineInput
 from subscriptions.lines import Component, PriceBook, part_line
@@ -118,6 +120,16 @@ def net_by_component(lines: Sequence[LineInput]) -> Settlement:
         invoice=tuple(line for code, amount in sums.items() if amount.amount > 0 for line in members[code]),
         credit={code: -amount for code, amount in sums.items() if amount.amount < 0},
     )
+
+
+def as_paid(lines: Sequence[LineInput], shares: Mapping[str, Decimal]) -> list[LineInput]:
+    """``lines`` with credits at what was paid of the price list: ``shares`` by component, all of it where none is given."""
+    return [
+        replace(line, amount=round_money(line.amount * shares[line.code]))
+        if line.amount.amount < 0 and line.code in shares
+        else line
+        for line in lines
+    ]
 
 
 def capped(lines: Sequence[LineInput], claims: Mapping[str, Claim]) -> list[LineInput]:

@@ -268,7 +268,7 @@ def _line(line: InvoiceLine, currency: str, language: str) -> Line:
     return Line(
         position=line.position,
         description=line.description,
-        notes=notes + tiers,
+        notes=notes + tiers + _discount_notes(line.details, currency, language),
         code=line.tax_code,
         quantity=f"{quantity} {line.unit}".strip(),
         unit_price=""
@@ -291,6 +291,12 @@ def _tier_notes(details: Any, currency: str, language: str) -> list[str]:
             text += f" + {formats.unit_price(Decimal(item['flat_fee']), currency, language)}"
         notes.append(f"{text} = {formats.number(Money(item['amount'], currency), language)}")
     return notes if len(notes) > 1 else []
+
+
+def _discount_notes(details: Any, currency: str, language: str) -> list[str]:
+    """One line per coupon: its name and what it took off."""
+    found = [item for item in details or () if isinstance(item, dict) and item.get("kind") == "discount"]
+    return [f"{item['name']}: {formats.number(Money('-' + item['amount'], currency), language)}" for item in found]
 
 
 def _tax_row(row: Any, language: str, word: Mapping[str, str]) -> TaxRow:

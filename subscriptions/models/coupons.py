@@ -139,6 +139,7 @@ class CouponUse(TenantModel):
     available = models.DecimalField(max_digits=19, decimal_places=4, default=0, help_text="Of a fixed one, before.")
     currency = models.CharField(max_length=3)
     used_at = models.DateTimeField()
+    counted = models.BooleanField(default=True, help_text="Whether it cost one of the coupon's periods.")
 
     class Meta:
         constraints = [

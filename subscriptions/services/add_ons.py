@@ -115,5 +115,6 @@ def plan_documents(
     first_on = paid.first_on(at)
     return documents.plan(
         subscription=subscription, lines=lines, claims=lambda: desk.claims(subscription, first_on), first_on=first_on,
+        held=lambda: desk.held(subscription), books=[new.book],
         last_on=paid.last_on, at=at, inclusive=new.book.inclusive,
     )  # fmt: skip

@@ -29,6 +29,7 @@ from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services import late_usage as late
 from subscriptions.services.billing_terms import TermsBook
+from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.interim_lines import lines_to_take_off
 from subscriptions.services.zones import zone_named
 
@@ -138,13 +139,16 @@ def due_subscriptions(organisation: Organisation, due_at: datetime) -> "QuerySet
 class Cycles:
     """Prices billing moments; keeps what many subscriptions of one run share."""
 
-    def __init__(self, *, organisation: Organisation, at: datetime, looks_back: bool = True) -> None:
+    def __init__(
+        self, *, organisation: Organisation, at: datetime, looks_back: bool = True, coupons: CouponBook | None = None
+    ) -> None:
         self.organisation, self.looks_back = organisation, looks_back
         self.at = at
         self.zone = clock.zone(organisation)
         self.today = at.astimezone(self.zone).date()
         self.issuer = Issuer(organisation=organisation, at=at)
         self.terms = TermsBook(organisation)
+        self.coupons = coupons or CouponBook(organisation)
         self._books: dict[uuid.UUID, PriceBooks] = {}
 
     def price(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
@@ -154,6 +158,7 @@ class Cycles:
         """
         self.terms.meet(row.customer_id for row in rows)
         self.issuer.meet(row.customer_id for row in rows)
+        self.coupons.meet(row.customer_id for row in rows)
         priced, refusals = self.lines(self.in_turn(rows))
         cycles: list[Cycle] = []
         for group in self._groups(priced):
@@ -257,7 +262,11 @@ class Cycles:
         if not billable:
             return list(group)
         try:
-            invoice = self.issuer.prepare(self.draft(billable, shown_lines(billable)))
+            found = self.coupons.take_off(
+                shown_lines(billable), customer_id=billable[0].row.customer_id, currency=billable[0].row.currency,
+                books=books_of(billable),
+            )  # fmt: skip
+            invoice = self.issuer.prepare(self.draft(billable, found.lines))
         except Exception as exc:
             if len(group) == 1:
                 refusals.append(refusal(group[0].row, exc))
@@ -268,6 +277,7 @@ class Cycles:
             return [done for cycle in group for done in self._invoice([cycle], refusals)]
         for cycle in billable:
             cycle.invoice = invoice
+        self.coupons.note(invoice.id, billable[0].row.customer_id, found.shares)
         return list(group)
 
     def _stands_alone(self, cycle: Cycle, refusals: list[Refusal]) -> bool:
@@ -373,6 +383,11 @@ def shown_lines(cycles: Sequence[Cycle], *, named: bool | None = None) -> Sequen
         for cycle in cycles
         for line in cycle.lines
     ]
+
+
+def books_of(cycles: Iterable[Cycle]) -> dict[uuid.UUID, tuple[PriceBook, PriceBook]]:
+    """The price books behind the cycles' lines, by subscription: the present one first."""
+    return {cycle.row.id: (cycle.book, cycle.usage_book) for cycle in cycles}
 
 
 def _payer(row: Due) -> Payer:

@@ -96,6 +96,7 @@ def bill_chunk(
 
 def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], run: BillingRun | None) -> Tally:
     """Bill claimed rows in the caller's transaction."""
+    cycles.coupons.lock(row.customer_id for row in rows)
     priced, refusals = cycles.price(rows)
     tally = Tally()
     tally.count(priced, refusals)
@@ -115,6 +116,7 @@ def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], ru
         over = [cycle for cycle in priced if cycle.excess and not cycle.grace_days]
         excess_credits.lock(cycle.row.customer_id for cycle in over)
         cycles.issuer.issue(_invoices(cycle for cycle in priced if not cycle.grace_days))
+        cycles.coupons.write({one.id: one.draft.currency for one in _invoices(priced)}, at=cycles.at)
         for cycle in over:
             excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
         late_usage.settle(organisation=organisation, readings=readings_of(priced), at=cycles.at)

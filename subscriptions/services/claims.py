@@ -4,6 +4,7 @@ Credits are asked for in the terms of the price list: with the tax where prices 
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,19 +20,21 @@ from invoices.drafts import PricedInvoice
 from invoices.models import Invoice, InvoiceLine
 from invoices.services import credit_notes
 from subscriptions.models import Subscription
+from subscriptions.services.coupon_book import discount_in
 
 _NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedLine:
-    """A line of the subscription as it was billed: ``given`` by the price list, for days [first_on, last_on]."""
+    """A line of the subscription as it was billed: ``given`` by the price list less ``discount``, for [first_on, last_on]."""
 
     position: int
     code: str
     given: Decimal
     first_on: date | None
     last_on: date | None
+    discount: Decimal = _NOTHING
 
 
 @dataclass(slots=True)
@@ -101,7 +104,9 @@ def _counting(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:
 
 def _claimed(subscription: Subscription, invoice: Invoice) -> Claimed:
     lines = [
-        ClaimedLine(row.position, row.code, row.given.amount, row.period_start, row.period_end)
+        ClaimedLine(
+            row.position, row.code, row.given.amount, row.period_start, row.period_end, discount_in(row.details)
+        )
         for row in invoice.lines.all()
         if (row.subscription_ref or invoice.subscription_ref) == subscription.pk
     ]
@@ -121,7 +126,14 @@ def _day(text: str | None) -> date | None:
 def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
     """What an invoice will claim once it is issued."""
     lines = [
-        ClaimedLine(row.position, row.given.code, row.given.amount.amount, row.given.period_start, row.given.period_end)
+        ClaimedLine(
+            row.position,
+            row.given.code,
+            row.given.amount.amount,
+            row.given.period_start,
+            row.given.period_end,
+            discount_in(row.given.details),
+        )
         for row in priced.lines
     ]
     quantum = Decimal(1).scaleb(-money.exponent(priced.currency))
@@ -135,6 +147,17 @@ def left_by_component(claims: Iterable[Claimed], from_on: date) -> dict[str, Cla
 
 def _counts(stake: Stake, from_on: date) -> bool:
     return stake.last_on is None or stake.last_on >= from_on
+
+
+def paid_shares(claims: Iterable[Claimed], from_on: date) -> dict[str, Decimal]:
+    """Which part of the price list was charged for components with a discount, in lines that reach to ``from_on``."""
+    charged: dict[str, Decimal] = defaultdict(Decimal)
+    listed: dict[str, Decimal] = defaultdict(Decimal)
+    for line in (line for claim in claims for line in claim.lines if line.given > 0 or line.discount):
+        if line.last_on is None or line.last_on >= from_on:
+            charged[line.code] += line.given
+            listed[line.code] += line.given + line.discount
+    return {code: charged[code] / listed[code] for code in listed if listed[code] > charged[code]}
 
 
 def spread(claims: Sequence[Claimed], wanted: dict[str, Money]) -> tuple[tuple[Claimed, dict[int, Money]], ...]:

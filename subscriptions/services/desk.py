@@ -17,8 +17,9 @@ from invoices.errors import InvoiceHasPayments
 from invoices.models import Invoice
 from invoices.services import credit_notes, settling
 from subscriptions.models import BilledPeriod, PlannedChange, Subscription
-from subscriptions.services import claims, documents, rows
+from subscriptions.services import claims, coupon_uses, documents, rows
 from subscriptions.services.claims import Claimed
+from subscriptions.services.coupon_book import Held
 from subscriptions.services.documents import Documents, Issued
 
 UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
@@ -62,6 +63,10 @@ class Desk:
     def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
         """What its invoices claim for ``from_on`` and later."""
         return claims.claims_of(subscription, from_on)
+
+    def held(self, subscription: Subscription) -> list[Held]:
+        """The coupons that hold for the subscription's present period."""
+        return coupon_uses.in_force(subscription, at=self.now)
 
     def issue(self, subscription: Subscription, planned: Documents, *, reason: str) -> Issued:
         """Issue documents."""

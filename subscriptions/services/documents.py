@@ -22,17 +22,19 @@ from invoices.services.preview import price_draft
 from invoices.services.settling import lock_customer
 from subscriptions.arrears import arrears_lines, elapsed
 from subscriptions.late_usage import Correction
-from subscriptions.lines import Payer, draft_of
+from subscriptions.lines import Payer, PriceBook, draft_of
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import end_day, local_date
 from subscriptions.progressive import take_off_whole
 from subscriptions.selectors import price_books
 from subscriptions.services import late_usage
-from subscriptions.services.claims import Claimed, left_by_component, spread
+from subscriptions.services.claims import Claimed, left_by_component, paid_shares, spread
+from subscriptions.services.coupon_book import Held, taken_off
+from subscriptions.services.coupon_uses import note_beside, percents
 from subscriptions.services.interim_lines import lines_to_take_off
 from subscriptions.services.zones import zone_of
-from subscriptions.switching import capped, net_by_component
+from subscriptions.switching import as_paid, capped, net_by_component
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +64,26 @@ def plan(
     inclusive: bool = False,
     claims: Callable[[], Sequence[Claimed]] = tuple,
     credit_from: date | None = None,
+    held: Callable[[], Sequence[Held]] = tuple,
+    books: Sequence[PriceBook] = (),
 ) -> Documents:
     """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only.
 
-    Credits in ``lines`` are cut to what ``claims`` can still bear in lines that reach to ``credit_from``.
+    Credits in ``lines`` are cut to what ``claims`` can still bear in lines that reach to ``credit_from``, and to the share of
+    the price that was paid where a coupon took something off it. What ``held`` says holds for the period is taken off
+    the new charges too; ``books`` are their prices.
     """
     lines = [line for line in lines if line.amount.amount]
     claimed: tuple[Claimed, ...] = ()
     if any(line.amount.amount < 0 for line in lines):
         claimed = tuple(claims())
+        lines = as_paid(lines, paid_shares(claimed, credit_from or first_on))
         lines = capped(lines, left_by_component(claimed, credit_from or first_on))
+    if any(line.amount.amount > 0 for line in lines):
+        found = taken_off(
+            lines, percents(held()), currency=subscription.currency, books={subscription.pk: tuple(books)}
+        )
+        lines = list(found.lines)
     if not lines:
         return Documents()
     organisation = subscription.organisation
@@ -112,6 +124,7 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
     invoice = None
     if documents.draft is not None:
         invoice = issue_invoice(organisation=subscription.organisation, draft=documents.draft, at=at)
+        note_beside(organisation=subscription.organisation, invoice=invoice, lines=documents.draft.lines, at=at)
     notes = tuple(
         credit_notes.issue_credit_note(
             invoice_id=credited.id,

@@ -19,8 +19,9 @@ from invoices.services.bulk import PreparedInvoice
 from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
-from subscriptions.services import excess_credits, late_usage
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, refusal, shown_lines
+from subscriptions.services import coupon_uses, excess_credits, late_usage
+from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, books_of, refusal, shown_lines
+from subscriptions.services.coupon_book import Discounted
 from subscriptions.services.draft_cycles import read_terms
 
 log = structlog.get_logger(__name__)
@@ -134,21 +135,32 @@ def _prepared(
     invoice_id = group[0][0].invoice_id
     together = [cycle for _, cycle in group]
     lines = edited(shown_lines(together), edits.get(invoice_id, ())) if invoice_id else together[0].lines
+    discounted = _with_coupons(lines, together, invoice_id)
     if not any(line.amount.amount for line in lines):
         _withdraw(cycles, [one for one, _ in group], invoice_id)
         return []
     try:
-        found = cycles.issuer.prepare(cycles.draft(together, lines))
+        found = cycles.issuer.prepare(cycles.draft(together, discounted.lines))
     except Exception as exc:
         for one, cycle in group:
             one.failure = refusal(cycle.row, exc).reason
         return []
     if invoice_id is not None:
+        coupon_uses.write_again(invoice_id, discounted.shares)
         return [replace(found, id=invoice_id)]
     BilledPeriod.objects.filter(pk=group[0][0].period_id).update(invoice=found.id)
     group[0][0].invoice_id = found.id
     DraftCycle.objects.filter(pk=group[0][0].pk).update(invoice=found.id)
     return [found]
+
+
+def _with_coupons(lines: Sequence[LineInput], together: Sequence[Cycle], invoice_id: uuid.UUID | None) -> Discounted:
+    """The draft's lines with the coupons it has used; a draft that had nothing to bill has used none."""
+    if invoice_id is None:
+        return Discounted(lines)
+    return coupon_uses.take_off_again(
+        lines, invoice_id=invoice_id, currency=together[0].row.currency, books=books_of(together)
+    )
 
 
 def _withdraw(cycles: Cycles, waiting: Sequence[DraftCycle], invoice_id: uuid.UUID | None) -> None:
@@ -158,6 +170,7 @@ def _withdraw(cycles: Cycles, waiting: Sequence[DraftCycle], invoice_id: uuid.UU
     BilledPeriod.objects.filter(pk__in=[one.period_id for one in waiting]).update(invoice=None)
     DraftCycle.objects.filter(pk__in=[one.pk for one in waiting]).update(invoice=None)
     DraftEdit.objects.filter(invoice=invoice_id).delete()
+    coupon_uses.give_back(invoice_id=invoice_id)
     cycles.issuer.delete_drafts([invoice_id])
 
 
@@ -209,4 +222,8 @@ def fresh_lines(
     if refusals:
         raise DraftNotPriced(reason=refusals[0].reason)
     priced.sort(key=lambda cycle: cycle.row.external_id)
-    return edited(shown_lines(priced), edits), priced
+    invoice_id = waiting[0].invoice_id
+    found = _with_coupons(edited(shown_lines(priced), edits), priced, invoice_id)
+    if invoice_id is not None:
+        coupon_uses.write_again(invoice_id, found.shares)
+    return list(found.lines), priced

@@ -147,6 +147,7 @@ def _last_documents(subscription: Subscription, desk: Desk, until: datetime, unu
     first_on = min((line.period_start or today for line in lines), default=today)
     return documents.plan(
         subscription=subscription, lines=lines, claims=lambda: desk.claims(subscription, credit_from),
+        held=lambda: desk.held(subscription), books=[rows.book_of(subscription)],
         credit_from=credit_from, first_on=first_on, last_on=today, at=desk.now, inclusive=rows.book_of(subscription).inclusive,
     )  # fmt: skip
 

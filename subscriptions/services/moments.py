@@ -6,6 +6,7 @@ from decimal import Decimal
 from billing.errors import Conflict
 from subscriptions.models import Subscription
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due
+from subscriptions.services.coupon_book import CouponBook
 
 KEPT = ("status",)
 
@@ -17,11 +18,15 @@ class CannotBeBilled(Conflict):
     message = "The subscription cannot be billed: {reason}"
 
 
-def cycle_of(subscription: Subscription, *, at: datetime) -> Cycle:
-    """The next billing moment of the row as it stands, issued at ``at``. Reads only; raises ``CannotBeBilled``."""
+def cycle_of(subscription: Subscription, *, at: datetime, coupons: CouponBook | None = None) -> Cycle:
+    """The next billing moment of the row as it stands, issued at ``at``. Reads only; raises ``CannotBeBilled``.
+
+    ``coupons`` keeps count of what earlier moments used up.
+    """
     row = Due(**{name: getattr(subscription, name) for name in Due._fields})
     looks_back = not getattr(subscription, "moved_in_memory", False)
-    priced, refusals = Cycles(organisation=subscription.organisation, at=at, looks_back=looks_back).price([row])
+    cycles = Cycles(organisation=subscription.organisation, at=at, looks_back=looks_back, coupons=coupons)
+    priced, refusals = cycles.price([row])
     if refusals:
         raise CannotBeBilled(reason=refusals[0].reason)
     return priced[0]

@@ -22,9 +22,20 @@ from invoices.models import Invoice
 from invoices.services.preview import price_draft
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.selectors import subscriptions_of
-from subscriptions.services import activation, agreements, changes, changing, ending, lifecycle, moments, rows
+from subscriptions.services import (
+    activation,
+    agreements,
+    changes,
+    changing,
+    coupon_uses,
+    ending,
+    lifecycle,
+    moments,
+    rows,
+)
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.claims import Claimed, claim_of, claims_of
+from subscriptions.services.coupon_book import CouponBook, Held
 from subscriptions.services.desk import Desk
 from subscriptions.services.documents import Documents, Issued
 from subscriptions.services.rows import Status
@@ -82,6 +93,7 @@ class Sketch(Desk):
         self.invoices: list[PreviewedInvoice] = []
         self.credits: list[PreviewedCredit] = []
         self.events: list[PreviewedEvent] = []
+        self.coupons = CouponBook(organisation)
         self._planned: list[PlannedChange] | None = None
         self._known: dict[uuid.UUID, Claimed] = {}
         self._new: list[Claimed] = []
@@ -105,6 +117,12 @@ class Sketch(Desk):
         known = [] if self.is_new else claims_of(subscription, from_on)
         there = [self._known.setdefault(claim.id, claim) for claim in known]
         return [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
+
+    def held(self, subscription: Subscription) -> list[Held]:
+        """Those that are in force, and those of the sketch's own invoices of the period."""
+        known = [] if self.is_new else coupon_uses.in_force(subscription, at=self.now)
+        ids = {one.id for one in known}
+        return known + [one for one in self.coupons.used_until(self.now) if one.id not in ids]
 
     def issue(self, subscription: Subscription, planned: Documents, *, reason: str) -> Issued:
         if planned.draft is not None:
@@ -250,11 +268,12 @@ def _next_at(subscription: Subscription, sketch: Sketch) -> datetime | None:
 
 def _bill(subscription: Subscription, sketch: Sketch) -> None:
     """Price one billing moment and move the row to the next."""
-    cycle = moments.cycle_of(subscription, at=sketch.now)
+    cycle = moments.cycle_of(subscription, at=sketch.now, coupons=sketch.coupons)
     renews = subscription.period_start is not None
     at = cycle.moment.at
     moments.move_past(subscription, cycle)
     if cycle.invoice is not None:
+        sketch.coupons.note_period(cycle.invoice.id, cycle.moment.end)
         sketch.note_invoice(cycle.invoice.draft, cycle.invoice.figures.priced)
     if renews:
         sketch.tell("renewed", subscription, at=at)

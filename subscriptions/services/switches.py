@@ -87,6 +87,7 @@ def plan_switch(
         lines = switch_lines(old=old, new=new, paid=paid, at=at)
     planned = documents.plan(
         subscription=subscription, lines=[*lines, *usage], claims=lambda: desk.claims(subscription, credit_from),
+        held=lambda: desk.held(subscription), books=[new.book, old.book],
         credit_from=credit_from, first_on=first_on, last_on=last_on, at=desk.now, inclusive=new.book.inclusive,
     )  # fmt: skip
     return Switch(version=version, quantity=quantity, at=at, documents=planned, new_period=moment, moves_usage=moves)

@@ -1,0 +1,276 @@
+"""Coupons in customers' hands while invoices are made: read once, taken off lines, kept count of, written with the invoice.
+
+A run locks the coupons of its chunk's customers and writes what they took off in the transaction of the invoices; a preview and
+a dry run keep the same count in memory. So a coupon that is good for one invoice is on one invoice, whoever runs beside.
+"""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from moneyed import Money
+
+from billing.models import Organisation
+from billing.money import exponent, quantize
+from invoices.drafts import LineInput
+from subscriptions.discounts import FIXED, Item, Offer, Share, discounts
+from subscriptions.lines import PriceBook
+from subscriptions.models import AppliedCoupon, Coupon, CouponUse
+
+ZERO = Decimal(0)
+KIND = "discount"
+TAKE = """
+UPDATE subscriptions_appliedcoupon a
+SET uses = a.uses + u.uses, discounted = a.discounted + u.amount, left_over = u.left_over, periods_left = u.periods_left,
+    status = CASE WHEN u.ended THEN 'used_up' ELSE a.status END,
+    ended_at = CASE WHEN u.ended THEN %s::timestamptz ELSE a.ended_at END
+FROM unnest(%s::uuid[], %s::numeric[], %s::int[], %s::numeric[], %s::int[], %s::bool[])
+     AS u (id, amount, uses, left_over, periods_left, ended)
+WHERE a.id = u.id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A coupon in a customer's hand, as it stands."""
+
+    id: uuid.UUID
+    code: str
+    name: str
+    kind: str
+    percent: Decimal
+    amount: Decimal
+    currency: str
+    carries_over: bool
+    plans: frozenset[str]
+    codes: frozenset[str]
+    meters: frozenset[str]
+    subscription_id: uuid.UUID | None
+    applied_at: datetime
+    periods_left: int | None
+    left_over: Decimal
+
+    @property
+    def available(self) -> Decimal:
+        """What a fixed one has for the next invoice: its amount while periods are left, and what earlier ones left over."""
+        return self.left_over + (self.amount if self.periods_left is None or self.periods_left > 0 else ZERO)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing can come of it any more."""
+        return self.periods_left == 0 and not self.left_over
+
+    def offer(self, available: Decimal | None = None) -> Offer:
+        """As the rule of discounts sees it."""
+        return Offer(
+            id=self.id, kind=self.kind, applied_at=self.applied_at, percent=self.percent,
+            available=self.available if available is None else available, plans=self.plans, codes=self.codes,
+            meters=self.meters, subscription_id=self.subscription_id,
+        )  # fmt: skip
+
+    def after(self, share: Share) -> "Held":
+        """As an invoice leaves it."""
+        rest = share.available - share.amount if self.kind == FIXED and self.carries_over else ZERO
+        left = self.periods_left if self.periods_left is None else max(self.periods_left - 1, 0)
+        return replace(self, periods_left=left, left_over=rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Discounted:
+    """Lines with their discounts, and what each coupon gave."""
+
+    lines: Sequence[LineInput]
+    shares: tuple[Share, ...] = ()
+
+
+class CouponBook:
+    """The coupons of one organisation's customers; one per run, per worker, per preview."""
+
+    def __init__(self, organisation: Organisation) -> None:
+        self.organisation = organisation
+        self._of: dict[uuid.UUID, list[Held]] = {}
+        self._taken: dict[uuid.UUID, tuple[Share, ...]] = {}
+        self._after: dict[uuid.UUID, Held] = {}
+        self._until: dict[uuid.UUID, datetime] = {}
+
+    # --- reading ---------------------------------------------------------------------------------
+    def meet(self, customer_ids: Iterable[uuid.UUID]) -> None:
+        """Read the coupons of customers that were not met yet, in one query where nobody has any."""
+        unknown = set(customer_ids) - self._of.keys()
+        if unknown:
+            self._read(unknown, lock=False)
+
+    def lock(self, customer_ids: Iterable[uuid.UUID]) -> None:
+        """Read them anew and keep others off until the caller's transaction ends."""
+        self._read(set(customer_ids), lock=True)
+
+    def _read(self, customer_ids: set[uuid.UUID], *, lock: bool) -> None:
+        rows = AppliedCoupon.objects.of(self.organisation).filter(
+            customer__in=customer_ids, status=AppliedCoupon.Status.ACTIVE
+        )
+        found = held_of(rows.select_for_update(of=("self",), no_key=True) if lock else rows)
+        for customer_id in customer_ids:
+            self._of[customer_id] = found.get(customer_id, [])
+
+    # --- taking off ------------------------------------------------------------------------------
+    def take_off(
+        self,
+        lines: Sequence[LineInput],
+        *,
+        customer_id: uuid.UUID,
+        currency: str,
+        books: Mapping[uuid.UUID, Sequence[PriceBook]],
+    ) -> Discounted:
+        """``lines`` with what the customer's coupons take off them. ``books``: of each subscription on the invoice.
+
+        Nothing is noted yet: an invoice that cannot be made uses nothing up.
+        """
+        held = [one for one in self._of.get(customer_id, ()) if one.kind != FIXED or one.currency == currency]
+        return taken_off(lines, [(one, one.offer()) for one in held], currency=currency, books=books)
+
+    def note(self, invoice_id: uuid.UUID, customer_id: uuid.UUID, shares: tuple[Share, ...]) -> None:
+        """The invoice is made: what it took is gone, for the next one too."""
+        if not shares:
+            return
+        self._taken[invoice_id] = shares
+        by_id = {share.offer_id: share for share in shares}
+        held = [one.after(by_id[one.id]) if one.id in by_id else one for one in self._of[customer_id]]
+        self._after |= {one.id: one for one in held if one.id in by_id}
+        self._of[customer_id] = [one for one in held if not one.is_used_up]
+
+    def note_period(self, invoice_id: uuid.UUID, ends_at: datetime) -> None:
+        """The invoice bills a period that ends then: its percentages hold for what changes within it."""
+        for share in self._taken.get(invoice_id, ()):
+            self._until[share.offer_id] = max(ends_at, self._until.get(share.offer_id, ends_at))
+
+    def used_until(self, at: datetime) -> list[Held]:
+        """Percentages on invoices that are only in memory, of periods that end after ``at``."""
+        return [one for pk, one in self._after.items() if one.kind != FIXED and self._until.get(pk, at) > at]
+
+    # --- writing ---------------------------------------------------------------------------------
+    def write(self, invoices: Mapping[uuid.UUID, str], *, at: datetime) -> None:
+        """Write what the ``invoices`` (id and currency) took, in their transaction: two statements, however many."""
+        taken = [(pk, currency, share) for pk, currency in invoices.items() for share in self._taken.pop(pk, ())]
+        if not taken:
+            return
+        CouponUse.objects.bulk_create(
+            CouponUse(
+                organisation=self.organisation, applied_id=share.offer_id, invoice_id=pk, amount=share.amount,
+                available=share.available, currency=currency, used_at=at,
+            )
+            for pk, currency, share in taken
+        )  # fmt: skip
+        amounts: dict[uuid.UUID, Decimal] = defaultdict(Decimal)
+        uses = Counter(share.offer_id for _, _, share in taken)
+        for _, _, share in taken:
+            amounts[share.offer_id] += share.amount
+        after = [self._after[pk] for pk in amounts]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                TAKE,
+                [
+                    at,
+                    list(amounts),
+                    list(amounts.values()),
+                    [uses[pk] for pk in amounts],
+                    [one.left_over for one in after],
+                    [one.periods_left for one in after],
+                    [one.is_used_up for one in after],
+                ],
+            )
+
+
+def held_of(rows: Any) -> dict[uuid.UUID, list[Held]]:
+    """Coupons in hand by customer, in the order of their ids, with what they are restricted to."""
+    applied = list(rows.select_related("coupon").order_by("id"))
+    found: dict[uuid.UUID, list[Held]] = defaultdict(list)
+    if not applied:
+        return found
+    coupons = Coupon.objects.filter(pk__in={row.coupon_id for row in applied}).prefetch_related("plans", "meters")
+    terms = {coupon.pk: coupon for coupon in coupons}
+    for row in applied:
+        found[row.customer_id].append(_held(row, terms[row.coupon_id]))
+    return found
+
+
+def _held(row: AppliedCoupon, coupon: Coupon) -> Held:
+    return Held(
+        id=row.pk,
+        code=coupon.code,
+        name=coupon.name,
+        kind=coupon.kind,
+        percent=coupon.percent or ZERO,
+        amount=coupon.amount or ZERO,
+        currency=coupon.currency,
+        carries_over=coupon.carries_over,
+        plans=frozenset(plan.code for plan in coupon.plans.all()),
+        codes=frozenset(coupon.charges),
+        meters=frozenset(str(meter.pk) for meter in coupon.meters.all()),
+        subscription_id=row.subscription_id,
+        applied_at=row.applied_at,
+        periods_left=row.periods_left,
+        left_over=row.left_over,
+    )
+
+
+def taken_off(
+    lines: Sequence[LineInput],
+    held: Sequence[tuple[Held, Offer]],
+    *,
+    currency: str,
+    books: Mapping[uuid.UUID, Sequence[PriceBook]],
+) -> Discounted:
+    """``lines`` with what ``held`` takes off them; each line says which coupon took how much."""
+    if not held:
+        return Discounted(lines)
+    items = _items(lines, books)
+    shares = tuple(discounts(items, [offer for _, offer in held], quantum=Decimal(1).scaleb(-exponent(currency))))
+    names = {one.id: one for one, _ in held}
+    return Discounted([_with_discount(line, i, shares, names) for i, line in enumerate(lines)], shares)
+
+
+def _items(lines: Sequence[LineInput], books: Mapping[uuid.UUID, Sequence[PriceBook]]) -> list[Item]:
+    alone = next(iter(books)) if len(books) == 1 else None
+    known = {
+        (subscription_id, component.code): (book.plan_code, str(component.meter_id or ""))
+        for subscription_id, own in books.items()
+        for book in reversed(own)
+        for component in book.components
+    }
+    items = []
+    for line in lines:
+        subscription_id = line.subscription_ref or alone
+        of = next((book.plan_code for book in books.get(subscription_id, ())), "") if subscription_id else ""
+        plan, meter = known.get((subscription_id, line.code), (of, "")) if subscription_id else (of, "")
+        items.append(
+            Item(amount=line.amount.amount, code=line.code, plan=plan, meter=meter, subscription_id=subscription_id)
+        )
+    return items
+
+
+def _with_discount(line: LineInput, i: int, shares: Sequence[Share], held: Mapping[uuid.UUID, Held]) -> LineInput:
+    parts = [(held[share.offer_id], share.by_line[i]) for share in shares if i in share.by_line]
+    if not parts:
+        return line
+    currency = line.amount.currency.code
+    off = sum((amount for _, amount in parts), ZERO)
+    told = tuple(
+        {"kind": KIND, "coupon": one.code, "name": one.name, "applied": str(one.id),
+         "amount": f"{quantize(amount, currency):f}"}
+        for one, amount in parts
+    )  # fmt: skip
+    return replace(
+        line, amount=line.amount - Money(off, currency), unit_price=line.price, details=(*line.details, *told)
+    )
+
+
+def discount_in(details: Iterable[Any]) -> Decimal:
+    """What coupons took off a line, by its details."""
+    return sum(
+        (Decimal(part["amount"]) for part in details if isinstance(part, Mapping) and part.get("kind") == KIND), ZERO
+    )
