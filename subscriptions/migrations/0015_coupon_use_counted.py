@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("subscriptions", "0011_coupons_and_experiments"),
+        ("subscriptions", "0014_one_leaf"),
     ]
 
     operations = [
