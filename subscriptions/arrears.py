@@ -12,6 +12,8 @@ in force on each: quantities that changed on the way are kept as ``Subscription.
   period, by the terms at the end of the first time that is charged in it.
 * A minimum of the version is the least that everything comes to: usage, arrears, and the same days' share of what was paid
   in advance. One-off charges, taxes and discounts do not count. What is missing is one more line.
+
+Parts are counted in days also where changes are counted by the second; where nothing is prorated, the whole period counts, once.
 """
 
 import uuid
@@ -32,7 +34,7 @@ from subscriptions.lines import Component, PriceBook, line_of, part_line, tier_d
 from subscriptions.metering import UsageByComponent
 from subscriptions.pricing import PricedComponent
 from subscriptions.pricing.commitments import true_up
-from subscriptions.proration import Part, part_of, share
+from subscriptions.proration import NONE, Part, part_of, share
 
 MINIMUM = "minimum-commitment"
 _ONE_DAY = timedelta(days=1)
@@ -61,6 +63,9 @@ class Row(Protocol):
     def plan_version_id(self) -> uuid.UUID: ...
 
     @property
+    def proration(self) -> str: ...
+
+    @property
     def quantity(self) -> int: ...
 
     @property
@@ -83,21 +88,28 @@ class Stretch:
 class Elapsed:
     """The local days [first_on, last_on] that are charged afterwards; ``stretches`` only where the book looks back.
 
-    ``begins``: nothing of this period was charged afterwards before.
+    ``begins``: nothing of this period was charged afterwards before. ``whole``: parts cost what the period costs, once.
     """
 
     first_on: date
     last_on: date
     stretches: tuple[Stretch, ...] = ()
     begins: bool = True
+    whole: bool = False
 
     @property
     def part(self) -> Part | None:
-        """All stretches together."""
+        """All stretches together, as a minimum counts them; None where none of it is due."""
         if not self.stretches:
             return None
         first, last = self.stretches[0].part, self.stretches[-1].part
+        if self.whole:
+            return Part(0, first.total, first.total) if self.begins else None
         return Part(first.first, last.last, first.total)
+
+    def prorates(self, component: Component) -> bool:
+        """Whether a part of the period costs the component's days."""
+        return component.prorated and not self.whole
 
 
 def elapsed(
@@ -126,7 +138,7 @@ def elapsed(
     if last is not None and last.days:
         stretches.append(Stretch(last, book, row.quantity))
     begins = row.period_start is None or first_on <= periods.local_date(row.period_start, zone)
-    return Elapsed(first_on, last_on, tuple(stretches), begins)
+    return Elapsed(first_on, last_on, tuple(stretches), begins, whole=row.proration == NONE)
 
 
 def noted_terms(*, row: Row, book: PriceBook, next_on: date, zone: ZoneInfo) -> list[dict[str, Any]]:
@@ -209,7 +221,7 @@ def _licensed(elapsed: Elapsed) -> list[LineInput]:
         is_last = position == len(elapsed.stretches)
         for component in stretch.book.arrears:
             part = stretch.part
-            if not component.prorated:
+            if not elapsed.prorates(component):
                 if not is_last or not elapsed.begins:
                     continue
                 part = Part(0, part.total, part.total)
@@ -234,7 +246,7 @@ def _paid_in_advance(elapsed: Elapsed, currency: str) -> Money:
     for position, stretch in enumerate(elapsed.stretches, start=1):
         for component in stretch.book.licensed:
             amount = component.price(stretch.quantity).amount
-            if component.prorated:
+            if elapsed.prorates(component):
                 total += share(amount, stretch.part)
             elif elapsed.begins and position == len(elapsed.stretches):
                 total += amount

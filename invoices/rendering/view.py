@@ -280,17 +280,31 @@ def _line(line: InvoiceLine, currency: str, language: str) -> Line:
 
 
 def _tier_notes(details: Any, currency: str, language: str) -> list[str]:
-    """One line per tier that was used; other details are for programs."""
-    notes = []
-    for item in details if isinstance(details, list) else []:
-        if not isinstance(item, dict) or item.get("kind") != "tier" or not Decimal(item.get("quantity") or 0):
-            continue
-        price = formats.unit_price(Decimal(item["unit_price"]), currency, language)
-        text = f"{formats.quantity(Decimal(item['quantity']), language, currency)} × {price}"
-        if Decimal(item.get("flat_fee") or 0):
-            text += f" + {formats.unit_price(Decimal(item['flat_fee']), currency, language)}"
-        notes.append(f"{text} = {formats.number(Money(item['amount'], currency), language)}")
-    return notes if len(notes) > 1 else []
+    """One line per tier or other part of the price that was used; other details are for programs."""
+    shown = [
+        item
+        for item in (details if isinstance(details, list) else [])
+        if isinstance(item, dict)
+        and item.get("kind") in ("tier", "share_of_price")
+        and Decimal(item.get("quantity") or 0)
+    ]
+    if len(shown) < 2 and not any(item["kind"] == "share_of_price" for item in shown):
+        return []
+    return [_tier_note(item, currency, language) for item in shown]
+
+
+def _tier_note(item: Mapping[str, Any], currency: str, language: str) -> str:
+    """``1,500 × 0.02 + 5 = 35.00``, ``5,000 × 2.5 % = 125.00``; what limits added or took off is an amount alone."""
+    amount = formats.number(Money(item["amount"], currency), language)
+    if item.get("label") == "limits":
+        return amount
+    rate = item.get("rate")
+    price = formats.unit_price(Decimal(item["unit_price"]), currency, language)
+    text = f"{formats.quantity(Decimal(item['quantity']), language, currency)} × "
+    text += formats.percent(Decimal(rate), language) if rate else price
+    if Decimal(item.get("flat_fee") or 0):
+        text += f" + {formats.unit_price(Decimal(item['flat_fee']), currency, language)}"
+    return f"{text} = {amount}"
 
 
 def _discount_notes(details: Any, currency: str, language: str) -> list[str]:

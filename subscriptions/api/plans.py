@@ -10,12 +10,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.base import StrictSerializer, TenantViewSet
+from billing.api.base import AmountSerializerField, StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from subscriptions.api.life_shapes import RulesShape
 from subscriptions.api.price_shapes import PlanOutput, VersionInput, price_input
 from subscriptions.models import Interval, Plan, PlanVersion, Price
 from subscriptions.services import catalog
+from subscriptions.services.plan_figures import figures
 
 TAGS = ["plans"]
 
@@ -34,6 +35,19 @@ class PlanInput(StrictSerializer):
         required=False, allow_null=True, help_text="Last day on which one may subscribe."
     )
     versions = VersionInput(many=True, min_length=1, max_length=1, help_text="The first version.")
+
+
+class VersionFiguresOutput(serializers.Serializer):
+    version = serializers.IntegerField(help_text="Number of the version.")
+    currency = serializers.CharField()
+    running = serializers.IntegerField(help_text="Subscriptions that have not ended.")
+    paying = serializers.IntegerField(help_text="Those whose recurring price counts.")
+    mrr = AmountSerializerField(help_text="Monthly recurring revenue, by the rule of docs/mrr.md.")
+
+
+class PlanFiguresOutput(serializers.Serializer):
+    plan = serializers.CharField()
+    versions = VersionFiguresOutput(many=True, help_text="Newest first; versions without subscribers are left out.")
 
 
 class PlanFilter(filters.FilterSet):
@@ -79,6 +93,7 @@ class PlanViewSet(TenantViewSet):
         "create": "plan.edit",
         "versions": "plan.edit",
         "archive": "plan.edit",
+        "figures": "plan.view",
     }
 
     @extend_schema(request=PlanInput, responses={201: PlanOutput}, examples=[PLAN_EXAMPLE], tags=TAGS)
@@ -124,6 +139,18 @@ class PlanViewSet(TenantViewSet):
         """Offer the plan no more; running subscriptions stay as they are."""
         plan = catalog.archive_plan(plan_id=self.get_object().pk, actor=self.actor)
         return self._answer(plan, status.HTTP_200_OK)
+
+    @extend_schema(responses=PlanFiguresOutput, tags=TAGS, filters=False)
+    @action(detail=True, methods=["get"])
+    def figures(self, request: Request, pk: Any = None) -> Response:
+        """Who is on each version of the plan, and the monthly recurring revenue that it brings in."""
+        plan = self.get_object()
+        versions = {version.pk: version.number for version in plan.versions.all()}
+        found = figures(organisation=self.organisation, version_ids=list(versions))
+        rows = sorted(found, key=lambda one: (-versions[one.version_id], one.currency))
+        shown = [{"version": versions[one.version_id], "currency": one.currency, "running": one.running, "paying": one.paying,
+                  "mrr": one.mrr} for one in rows]  # fmt: skip
+        return Response(PlanFiguresOutput({"plan": plan.code, "versions": shown}).data)
 
     def _answer(self, plan: Plan, code: int) -> Response:
         return Response(PlanOutput(self.get_queryset().get(pk=plan.pk)).data, status=code)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from billing.models import Organisation
 from subscriptions.entitlements.catalogue import Catalogue, catalogue
-from subscriptions.entitlements.rules import Terms
+from subscriptions.entitlements.rules import Rule, Terms
 from subscriptions.entitlements.words import say
 from subscriptions.models import EntitlementCatalogue
 
@@ -29,6 +29,7 @@ class FeatureRow:
     unit: str
     given: Mapping[uuid.UUID, Given]
     """By plan version; every version asked for is there."""
+    rule: Rule
 
     @property
     def differs(self) -> bool:
@@ -44,7 +45,7 @@ def features_of_versions(*, organisation: Organisation, version_ids: Iterable[uu
     found = [
         FeatureRow(
             code=feature.code, name=feature.name, kind=feature.kind, unit=feature.unit,
-            given={version: _given(known, version, feature.id, feature.kind) for version in wanted},
+            given={version: _given(known, version, feature.id, feature.kind) for version in wanted}, rule=feature.rule,
         )
         for feature in known.features.values()
         if not feature.archived

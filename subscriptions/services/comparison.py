@@ -1,6 +1,5 @@
 """Plans side by side: what each costs for a quantity, the price of each component in words, and what each gives. Reads only."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +9,9 @@ from billing import clock
 from billing.errors import InvalidInput
 from billing.models import Organisation
 from subscriptions import recurring
-from subscriptions.entitlements import words as entitlement_words
-from subscriptions.entitlements.rules import Terms
+from subscriptions.entitlements.comparison import features_of_versions
 from subscriptions.lines import ONE_OFF, Component
 from subscriptions.models import Plan, PlanVersion
-from subscriptions.models.entitlements import Feature, PlanEntitlement
 from subscriptions.pricing import Rule
 from subscriptions.pricing import words as price_words
 from subscriptions.selectors import PriceBooks, plan_named, price_books
@@ -89,7 +86,7 @@ def compare(
         quantity=quantity,
         columns=columns,
         components=_components(found, books, currency),
-        features=_features(found),
+        features=_features(organisation, found),
     )
 
 
@@ -153,32 +150,14 @@ def words_of(component: Component) -> tuple[str, ...]:
     return (*said, *more)
 
 
-def terms_by_version(versions: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[Feature, Terms]]:
-    """What versions give of features that are in use. One query."""
-    rows = PlanEntitlement.objects.filter(version__in=versions, feature__archived_at=None).select_related("feature")
-    found: dict[uuid.UUID, dict[Feature, Terms]] = {version: {} for version in versions}
-    for row in rows.order_by("feature__code"):
-        soft = row.feature.is_soft if row.is_soft is None else row.is_soft
-        found[row.version_id][row.feature] = Terms(
-            enabled=row.enabled, limit=row.limit, value=row.value, soft=soft, per_unit=row.per_unit
-        )
-    return found
-
-
-def _features(versions: Sequence[PlanVersion]) -> tuple[Line, ...]:
-    given = terms_by_version([version.pk for version in versions])
-    features = sorted({feature for terms in given.values() for feature in terms}, key=lambda one: one.code)
+def _features(organisation: Organisation, versions: Sequence[PlanVersion]) -> tuple[Line, ...]:
+    found = features_of_versions(organisation=organisation, version_ids=[version.pk for version in versions])
     return tuple(
         Line(
             code=feature.code,
             name=feature.name,
             kind=feature.kind,
-            cells=tuple(
-                Cell(
-                    plan=version.plan.code, words=(entitlement_words.say(feature.kind, given[version.pk].get(feature)),)
-                )
-                for version in versions
-            ),
+            cells=tuple(Cell(plan=version.plan.code, words=(feature.given[version.pk].text,)) for version in versions),
         )
-        for feature in features
+        for feature in found
     )

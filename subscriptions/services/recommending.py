@@ -21,7 +21,7 @@ from billing.errors import DomainError
 from billing.metering import Used, Window
 from billing.selectors.usage import aggregate_parts
 from subscriptions.arrears import Elapsed, Stretch, arrears_lines
-from subscriptions.entitlements.rules import Rule as FeatureRule
+from subscriptions.entitlements.comparison import features_of_versions
 from subscriptions.entitlements.rules import at_least
 from subscriptions.lines import PriceBook
 from subscriptions.metering import UsageByComponent, by_component, windows_of
@@ -30,7 +30,7 @@ from subscriptions.periods import local_date
 from subscriptions.proration import Part
 from subscriptions.recurring import PER_YEAR
 from subscriptions.selectors import PriceBooks, price_books
-from subscriptions.services.comparison import offered, terms_by_version
+from subscriptions.services.comparison import offered
 
 MAX_PERIODS = 12
 WHOLE = Part(0, 1, 1)
@@ -160,16 +160,18 @@ def _lacking(
     measured: dict[uuid.UUID | None, str] = {
         metered[code].meter_id: metered[code].name for found in used[present] for code in found
     }
-    features = terms_by_version([version.pk for version in priced])
-    mine = features[present.pk]
+    features = features_of_versions(
+        organisation=subscription.organisation, version_ids=[version.pk for version in priced]
+    )
     found = {}
     for version, book in priced.items():
         lacks = [f"does not measure {name}" for meter, name in measured.items() if meter not in book.meter_ids]
         kept = books.kept(version.pk, subscription.currency, subscription.add_ons)
         lacks += [f"has no add-on {code}" for code in sorted(subscription.add_ons.keys() - kept.keys())]
-        for feature, terms in mine.items():
-            rule = FeatureRule(kind=feature.kind, choices=tuple(feature.choices))
-            if not at_least(rule, features[version.pk].get(feature), terms):
-                lacks.append(f"gives less of {feature.name}")
+        lacks += [
+            f"gives less of {feature.name}"
+            for feature in features
+            if not at_least(feature.rule, feature.given[version.pk].terms, feature.given[present.pk].terms)
+        ]
         found[version] = tuple(lacks)
     return found

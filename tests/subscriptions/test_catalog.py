@@ -7,6 +7,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from billing.errors import UnknownCurrency
+from billing.ids import uuid7
 from subscriptions import errors, pricing
 from subscriptions.models import Plan, PlanVersion, Price
 from subscriptions.services import catalog
@@ -153,6 +154,16 @@ def test_a_plan_is_offered_on_its_days_until_it_is_archived(tenant):
     [
         "UPDATE subscriptions_price SET unit_price = 2",
         "UPDATE subscriptions_price SET tiers = '[]', currency = 'USD'",
+        "UPDATE subscriptions_price SET pay_in_advance = NOT pay_in_advance",
+        "UPDATE subscriptions_price SET prorated = NOT prorated",
+        "UPDATE subscriptions_price SET kind = 'add_on'",
+        "UPDATE subscriptions_price SET min_commitment = 5",
+        "UPDATE subscriptions_price SET group_by = '[\"team\"]'",
+        'UPDATE subscriptions_price SET properties = \'{"rate": "1"}\'',
+        "UPDATE subscriptions_pricefilter SET unit_price = 9",
+        "UPDATE subscriptions_pricefilter SET conditions = '{}'",
+        "DELETE FROM subscriptions_pricefilter",
+        'UPDATE subscriptions_planversion SET min_commitment = \'{"INR": "9.00"}\'',
         "DELETE FROM subscriptions_price",
         "UPDATE subscriptions_planversion SET effective_from = now()",
         "DELETE FROM subscriptions_planversion",
@@ -160,7 +171,25 @@ def test_a_plan_is_offered_on_its_days_until_it_is_archived(tenant):
     ],
 )
 def test_the_database_refuses_to_change_a_version(tenant, statement):
-    make_plan(tenant, flat("1.00"), seats("2.00"))
+    make_meter(tenant)
+    eu = catalog.FilterInput(key="eu", conditions={"region": ["eu"]}, unit_price=Decimal(3))
+    make_plan(tenant, flat("1.00"), seats("2.00"), price(code="calls", model="per_unit", meter="calls", filters=[eu]))
 
     with pytest.raises(IntegrityError, match="cannot be changed"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+@pytest.mark.parametrize("table", ["price", "pricefilter"])
+def test_a_version_that_has_subscribers_takes_no_further_price(tenant, table):
+    make_meter(tenant)
+    eu = catalog.FilterInput(key="eu", conditions={"region": ["eu"]}, unit_price=Decimal(3))
+    plan = make_plan(tenant, price(code="calls", model="per_unit", meter="calls", filters=[eu]))
+    subscribe(make_customer(tenant), plan)
+    changes = {"price": {"code": "more"}, "pricefilter": {"key": "us"}}[table]
+    row = plan.versions.get().prices.get() if table == "price" else plan.versions.get().prices.get().filters.get()
+    row.pk, row._state.adding = uuid7(), True
+    for name, value in changes.items():
+        setattr(row, name, value)
+
+    with pytest.raises(IntegrityError, match="somebody has subscribed"), transaction.atomic():
+        row.save(force_insert=True)

@@ -5,7 +5,9 @@ from decimal import Decimal
 import pytest
 
 from billing.models import UsageEvent
+from invoices.rendering.view import _tier_notes
 from subscriptions import errors
+from subscriptions.models import Subscription
 from subscriptions.services import add_ons, changing, lifecycle, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import FilterInput, PriceInput
@@ -251,3 +253,44 @@ def test_what_no_add_on_can_be_is_refused_and_changes_nothing(tenant, wanted, re
     assert len(invoices_of(subscription)) == 1
     with pytest.raises(errors.AddOnNotOffered):
         subscribe(make_customer(tenant), plan, add_ons={"more": 1})
+
+
+def test_without_proration_a_part_of_a_period_costs_and_commits_to_the_whole_once(tenant):
+    make_meter(tenant)
+    plan = make_plan(
+        tenant,
+        seats("90.00", pay_in_advance=False),
+        metered(unit_price=Decimal("1.00")),
+        min_commitment={"INR": "150.00"},
+    )
+    subscription = subscribe(make_customer(tenant), plan)
+    Subscription.objects.filter(pk=subscription.pk).update(proration="none")
+    run(tenant)
+    turn(tenant, local("2026-04-10 12:00"))
+    lifecycle.pause(subscription_id=subscription.pk, actor=CLERK)
+    turn(tenant, local("2026-04-20 12:00"))
+    lifecycle.resume(subscription_id=subscription.pk, actor=CLERK)
+    live(tenant, local("2026-05-01 00:00"))
+
+    [invoice] = invoices_of(subscription)
+    assert lines_of(invoice) == [("Seats", "90.00"), ("Plan: up to the minimum", "60.00")]
+
+
+def test_an_invoice_says_what_packages_and_percentages_come_from(tenant):
+    meter = make_meter(tenant)
+    percent = {"rate": "2.5", "fixed_fee": "3", "max_per_event": "50"}
+    plan = make_plan(
+        tenant,
+        metered("package", code="packs", name="Packs", unit_price=Decimal(7), properties={"package_size": "250"}),
+        metered("percentage", code="fees", name="Fees", properties=percent),
+    )
+    customer = make_customer(tenant)
+    subscription = subscribe(customer, plan)
+    run(tenant)
+    measure(customer, meter, "1000", "2026-04-02 00:00")
+    measure(customer, meter, "4000", "2026-04-03 00:00")
+    live(tenant, local("2026-05-01 00:00"))
+
+    [invoice] = invoices_of(subscription)
+    notes = [_tier_notes(line.details, "INR", "en") for line in invoice.lines.all()]
+    assert notes == [["20 × 7.00 = 140.00"], ["5,000 × 2.5 % = 125.00", "2 × 3.00 = 6.00", "−53.00"]]

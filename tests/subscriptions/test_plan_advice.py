@@ -6,9 +6,11 @@ import pytest
 
 from billing.models import Meter
 from subscriptions import errors
-from subscriptions.models.entitlements import Feature, PlanEntitlement
+from subscriptions.models import Feature
 from subscriptions.services import catalog, comparison, recommending
 from subscriptions.services.catalog import FilterInput, PriceInput
+from subscriptions.services.entitlements import features
+from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 from tests.subscriptions.house import (
     CLERK,
     flat,
@@ -40,13 +42,11 @@ def calls(model="per_unit", **extra):
     return PriceInput(code="calls", name="Calls", currency="INR", model=model, meter="calls", **extra)
 
 
-def give(organisation, plan, code, **terms):
-    feature, _ = Feature.objects.get_or_create(
-        organisation=organisation, code=code, defaults={"name": code.title(), "kind": "quota", "created_at": local("2026-04-01 00:00")}
-    )  # fmt: skip
-    PlanEntitlement.objects.create(
-        organisation=organisation, version=plan.versions.get(), feature=feature, **({"limit": Decimal(10)} | terms)
-    )
+def give(organisation, plan, code, *, limit="10", per_unit=False):
+    if not Feature.objects.of(organisation).filter(code=code).exists():
+        features.create_feature(organisation=organisation, code=code, name=code.title(), kind="quota", actor=CLERK)
+    terms = TermsInput(feature=code, limit=None if limit is None else Decimal(limit), per_unit=per_unit)
+    set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=[terms])
 
 
 def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
@@ -61,7 +61,7 @@ def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
     catalog.archive_plan(plan_id=make_plan(tenant, flat("9.00"), code="old").pk, actor=CLERK)
     give(tenant, small, "exports")
     give(tenant, big, "exports", limit=None)
-    give(tenant, big, "support", limit=Decimal(3), per_unit=True)
+    give(tenant, big, "support", limit="3", per_unit=True)
 
     body = client_of(tenant).get(f"{API}/plans/compare", {"quantity": "3"}).json()
 
@@ -75,8 +75,8 @@ def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
     assert words["calls", "big"] == [
         "0.0125 INR per call", "In Europe: 0.50 INR per unit", "at least 100 INR a period", "by team",
     ]  # fmt: skip
-    features = {(row["code"], cell["plan"]): cell["words"] for row in body["features"] for cell in row["cells"]}
-    assert features == {
+    given = {(row["code"], cell["plan"]): cell["words"] for row in body["features"] for cell in row["cells"]}
+    assert given == {
         ("exports", "big"): ["unlimited"], ("exports", "small"): ["10"],
         ("support", "big"): ["3 per unit"], ("support", "small"): ["not included"],
     }  # fmt: skip
@@ -145,7 +145,7 @@ def test_a_plan_that_takes_something_away_is_shown_and_not_recommended(tenant):
     present = make_plan(tenant, flat("100.00"), storage, code="full")
     cheap = make_plan(tenant, flat("50.00"), code="cheap")
     give(tenant, present, "exports")
-    give(tenant, cheap, "exports", limit=Decimal(5))
+    give(tenant, cheap, "exports", limit="5")
     subscription = lived(tenant, present, months=1, add_ons={"storage": 2})
 
     found = recommending.recommend(subscription=subscription)
@@ -167,3 +167,20 @@ def test_without_a_finished_period_nothing_is_recommended(tenant):
     assert (found.periods, found.recommended) == ((), None)
     other = client_of(make_organisation(local("2026-04-01 00:00")))
     assert other.get(f"{API}/subscriptions/{subscription.pk}/recommendation").status_code == 404
+
+
+def test_a_plans_figures_by_version(tenant):
+    plan = make_plan(tenant, seats("100.00"), seats("10.00", code="storage", kind="add_on"), code="team")
+    for quantity in (1, 2):
+        subscribe(make_customer(tenant), plan, quantity=quantity, add_ons={"storage": 3})
+    subscribe(make_customer(tenant), plan, trial_days=14)
+    run(tenant)
+    catalog.add_version(plan_id=plan.pk, prices=[seats("120.00")], actor=CLERK)
+    subscribe(make_customer(tenant), plan)
+    run(tenant)
+
+    body = client_of(tenant).get(f"{API}/plans/{plan.pk}/figures").json()
+
+    assert [(one["version"], one["running"], one["paying"], one["mrr"]["amount"]) for one in body["versions"]] == [
+        (2, 1, 1, "120.00"), (1, 3, 2, "360.00"),
+    ]  # fmt: skip
