@@ -4,10 +4,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import permutations
 
 import pytest
 from django.db import connection
 
+from billing.errors import DomainError
 from billing.models import Event
 from billing.services import ledger
 from invoices.models import Invoice
@@ -155,3 +158,50 @@ def test_jobs_and_people_at_once_bill_each_period_once():
     assert numbers == list(range(1, len(numbers) + 1))
     receivable = ledger.balance(organisation=tenant, account="receivable", currency="INR")
     assert receivable.amount == sum(invoice.due.amount for invoice in Invoice.objects.all())
+
+
+ROUNDS = 100
+
+
+def test_two_runs_a_change_and_a_pause_at_the_same_instant_have_one_legal_order():
+    """A renewal is due. Whatever comes first, the end is one that some order one after the other leads to."""
+    tenant = make_organisation(local("2026-04-01 09:00"))
+    customer, plan = make_customer(tenant), make_plan(tenant, seats("300.00"))
+
+    def begin():
+        turn(tenant, local("2026-04-01 09:00"))
+        subscription = subscribe(customer, plan)
+        run_billing(organisation=tenant, subscription_ids=[subscription.pk])
+        turn(tenant, local("2026-05-01 09:00"))
+        return subscription
+
+    def works(pk):
+        return [
+            lambda: run_billing(organisation=tenant, subscription_ids=[pk]),
+            lambda: changing.change_subscription(subscription_id=pk, actor=CLERK, quantity=3),
+            lambda: lifecycle.pause(subscription_id=pk, actor=CLERK, credit="prorated"),
+        ]
+
+    def outcome(subscription):
+        found = fresh(subscription)
+        return found.status, found.quantity, found.next_billing_at, f"{billed(subscription):.2f}"
+
+    legal = set()
+    for order in permutations(range(3)):
+        subscription = begin()
+        for position in order:
+            with suppress(DomainError):
+                works(subscription.pk)[position]()
+        legal.add(outcome(subscription))
+
+    seen = Counter()
+    for _ in range(ROUNDS):
+        subscription = begin()
+        first_run, change, pause = works(subscription.pk)
+        answers = together(first_run, change, pause, works(subscription.pk)[0])
+        assert all(not isinstance(one, Exception) or isinstance(one, DomainError) for one in answers), answers
+        seen[outcome(subscription)] += 1
+        periods = Counter(BilledPeriod.objects.filter(subscription=subscription).values_list("starts_at", "kind"))
+        assert set(periods.values()) == {1}
+    assert seen.keys() <= legal, (seen, legal)
+    assert seen.total() == ROUNDS
