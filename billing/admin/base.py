@@ -62,12 +62,14 @@ def decision(
     form: type[forms.Form] | None = ReasonForm,
     icon: str | None = None,
     variant: ActionVariant = ActionVariant.DEFAULT,
+    foretell: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make ``method(self, request, row, *, actor, **cleaned_form)`` an action of a :class:`TenantAdmin`.
 
     Name it in ``actions`` (rows ticked in the list) and in ``actions_detail`` (button on a row's page): both ask with
     ``form`` on a page of their own, then call the method once per row; its return value, if a text, is shown.
-    A ``DomainError`` of one row is shown and does not stop the others.
+    A ``DomainError`` of one row is shown and does not stop the others. ``foretell(self, request, row, **cleaned_form)``
+    gives panels that say what it would come to: then the page offers to look before anything is done.
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,6 +89,7 @@ def decision(
         action.method = method  # type: ignore[attr-defined]
         action.short_description = description  # type: ignore[attr-defined]
         action.needs, action.form = permission, form or Confirmation  # type: ignore[attr-defined]
+        action.foretell = foretell  # type: ignore[attr-defined]
         action.allowed_permissions = [f"decide_{method.__name__}"]  # type: ignore[attr-defined]
         action.icon, action.variant, action.attrs = icon, variant, {}  # type: ignore[attr-defined]
         return action
@@ -229,16 +232,39 @@ class TenantAdmin(Scoped, ModelAdmin):
         if not all(self.actor(request, row).may(action.needs) for row in rows):
             raise PermissionDenied(f"This needs the permission '{action.needs}'.")
         form = action.form(request.POST if "confirm" in request.POST else None)
-        if not form.is_valid():
-            return self.ask(request, title=action.short_description, form=form, rows=rows, back_to=back_to)
+        looks = bool(getattr(action, "foretell", None)) and len(rows) == 1
+        foretold = self._foretold(request, rows[0], action, form) if looks and "look" in request.POST else None
+        if foretold is not None or not form.is_valid():
+            return self.ask(
+                request, title=action.short_description, form=form, rows=rows, back_to=back_to, looks=looks,
+                foretold=foretold or (),
+            )  # fmt: skip
         for row in rows:
             self._act(request, row, action, form.cleaned_data)
         return HttpResponseRedirect(back_to or request.get_full_path())
 
+    def _foretold(self, request: HttpRequest, row: Any, action: Any, form: forms.Form) -> Sequence[Any]:
+        """Panels that say what the decision would come to; a refusal is shown instead."""
+        if not form.is_valid():
+            return ()
+        try:
+            return list(action.foretell(self, request, row, **form.cleaned_data))
+        except DomainError as exc:
+            messages.error(request, f"{row}: {exc}")
+            return ()
+
     def ask(
-        self, request: HttpRequest, *, title: str, form: forms.Form, rows: Sequence[Any] = (), back_to: str = ""
+        self,
+        request: HttpRequest,
+        *,
+        title: str,
+        form: forms.Form,
+        rows: Sequence[Any] = (),
+        back_to: str = "",
+        looks: bool = False,
+        foretold: Sequence[Any] = (),
     ) -> HttpResponse:
-        """The page that asks before something is done."""
+        """The page that asks before something is done; ``foretold`` panels say what it would come to."""
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -246,6 +272,8 @@ class TenantAdmin(Scoped, ModelAdmin):
             "form": form,
             "rows": rows,
             "back_to": back_to or request.get_full_path(),
+            "looks": looks,
+            "record": {"panels": foretold} if foretold else None,
             "action": request.POST.get("action", ""),
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
             "media": self.media + form.media,

@@ -110,6 +110,7 @@ class Record:
     facts: Sequence[tuple[str, Any]]
     figures: Sequence[Figure] = ()
     badges: Sequence[Any] = ()
+    picture: Any = ""
     notice: Any = ""
     panels: Sequence[Panel] = field(default_factory=list)
 

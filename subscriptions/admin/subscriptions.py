@@ -1,17 +1,17 @@
 """Console page of subscriptions: state, periods, documents, plans for the future, and what a person may decide."""
 
-from datetime import datetime
+from datetime import date
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.safestring import mark_safe
 from djmoney.money import Money
 from unfold.decorators import display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
 
-from billing.admin.base import ReasonForm, decision, site
+from billing import clock
+from billing.admin.base import decision, site
 from billing.admin.panels import (
     NOTHING,
     CurrencyFilter,
@@ -31,50 +31,34 @@ from billing.admin.panels import (
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.masking import mask_name
+from billing.models import Event
 from invoices.models import CreditNote, Invoice
 from subscriptions import recurring
+from subscriptions.admin.asking import CancelForm, ChangeForm, PauseForm, ResumeForm, foretelling, terms, timed
+from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
+from subscriptions.periods import local_date
 from subscriptions.selectors import periods_of, price_books
 from subscriptions.services import acting, changing, lifecycle, preview
 from subscriptions.services.documents import Issued
 from subscriptions.services.rows import planned_changes
+from subscriptions.services.zones import zone_of
 
 ENDED = ("cancelled", "expired")
+SHOWN = 12
+STANDING = {"paid": "paid", "void": "void", "uncollectible": "void"}
+QUIET = ("subscription.renewed", "subscription.refund_due", "subscription.created")
 OFFERED = {
-    "pause": lambda row: row.status == "active",
+    "pause": lambda row: row.status in ("active", "past_due", "trialing"),
     "resume": lambda row: row.status == "paused",
+    "reactivate": lambda row: row.status in ("suspended", "cancelled"),
+    "drop_plans": lambda row: row.status not in ENDED and bool(planned_changes(row)),
     "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
     "cancel": lambda row: row.status not in ENDED,
     "uncancel": lambda row: row.cancel_at is not None and row.status not in ENDED,
     "take_up_again": lambda row: bool(row.failure),
 }
-WHEN = [("period_end", "at the end of the paid period"), ("now", "now")]
-
-
-class PauseForm(ReasonForm):
-    """Until when; empty: until somebody resumes it."""
-
-    resume_at = forms.SplitDateTimeField(required=False, widget=UnfoldAdminSplitDateTimeWidget, label="Resume at")
-
-
-class CancelForm(ReasonForm):
-    """When it ends, and whether unused days are given back."""
-
-    when = forms.ChoiceField(choices=WHEN, widget=UnfoldAdminSelectWidget)
-    credit = forms.ChoiceField(
-        choices=[("none", "no credit"), ("prorated", "credit the days after today (only when it ends now)")],
-        widget=UnfoldAdminSelectWidget,
-    )
-
-
-class QuantityForm(ReasonForm):
-    """How many, and from when."""
-
-    quantity = forms.IntegerField(
-        min_value=1, max_value=changing.MAX_QUANTITY, widget=UnfoldAdminIntegerFieldWidget, label="New quantity"
-    )
-    when = forms.ChoiceField(choices=[("now", "now, by the day"), WHEN[0]], widget=UnfoldAdminSelectWidget)
 
 
 @admin.register(Subscription, site=site)
@@ -96,7 +80,9 @@ class SubscriptionAdmin(RecordAdmin):
     list_select_related = ("organisation", "customer", "plan_version__plan")
     search_fields = ("external_id", "customer__external_id", "plan_version__plan__code")
     actions = ("take_up_again",)
-    actions_detail = ("change_quantity", "pause", "resume", "cancel", "uncancel", "take_up_again")
+    actions_detail = (
+        "change_quantity", "pause", "resume", "cancel", "uncancel", "reactivate", "drop_plans", "take_up_again",
+    )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column
     show_status = status_column()
@@ -116,52 +102,68 @@ class SubscriptionAdmin(RecordAdmin):
     def show_failure(self, row: Subscription) -> str:
         return "yes" if row.failure else ""
 
-    @decision(description="Change quantity", permission="subscription.edit", form=QuantityForm, icon="edit")
+    @decision(
+        description="Change plan or quantity", permission="subscription.edit", form=ChangeForm, icon="edit",
+        foretell=foretelling("change", terms),
+    )  # fmt: skip
     def change_quantity(
-        self, request: HttpRequest, row: Subscription, *, actor: Actor, quantity: int, when: str, reason: str
+        self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, **asked: Any
     ) -> str:
         changed = acting.change(
-            organisation=row.organisation,
-            subscription_id=row.pk,
-            actor=actor,
-            quantity=quantity,
-            when=when,
-            reason=reason,
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason, **terms(row, asked)
         )
         if changed.planned is not None:
-            return f"{row}: {quantity} from {moment(changed.planned.effective_at, row.organisation)}."
-        return f"{row}: {quantity} now. {issued_text(changed.issued)}"
+            return (
+                f"{row}: {planned_text(changed.planned)} from {moment(changed.planned.effective_at, row.organisation)}."
+            )
+        return f"{row}: changed now. {issued_text(changed.issued)}"
 
-    @decision(description="Pause", permission="subscription.edit", form=PauseForm, icon="pause")
-    def pause(
-        self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, resume_at: datetime | None
-    ) -> str:
+    @decision(
+        description="Pause", permission="subscription.edit", form=PauseForm, icon="pause", foretell=foretelling("pause")
+    )
+    def pause(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, **asked: Any) -> str:
         paused = acting.pause(
-            organisation=row.organisation, subscription_id=row.pk, actor=actor, resume_at=resume_at, reason=reason
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason, **timed(row, asked)
         )
+        if asked.get("on"):
+            return f"{row} is paused from {moment(timed(row, asked)['on'], row.organisation)}."
         return f"{row} is paused. {issued_text(paused.issued)}"
 
-    @decision(description="Resume", permission="subscription.edit", icon="play_arrow", variant=ActionVariant.PRIMARY)
-    def resume(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
-        resumed = acting.resume(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
+    @decision(
+        description="Resume", permission="subscription.edit", form=ResumeForm, icon="play_arrow",
+        variant=ActionVariant.PRIMARY, foretell=foretelling("resume"),
+    )  # fmt: skip
+    def resume(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, **asked: Any) -> str:
+        resumed = acting.resume(
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason, **timed(row, asked)
+        )
+        if asked.get("on"):
+            return f"{row} runs again from {moment(resumed.resume_at, row.organisation)}."
         return f"{row} runs again; next invoice {moment(resumed.next_billing_at, row.organisation)}."
 
     @decision(
-        description="Cancel",
-        permission="subscription.edit",
-        form=CancelForm,
-        icon="cancel",
-        variant=ActionVariant.DANGER,
-    )
-    def cancel(
-        self, request: HttpRequest, row: Subscription, *, actor: Actor, when: str, credit: str, reason: str
-    ) -> str:
+        description="Cancel", permission="subscription.edit", form=CancelForm, icon="cancel", variant=ActionVariant.DANGER,
+        foretell=foretelling("cancel"),
+    )  # fmt: skip
+    def cancel(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str, **asked: Any) -> str:
         ended = acting.cancel(
-            organisation=row.organisation, subscription_id=row.pk, actor=actor, when=when, credit=credit, reason=reason
+            organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason, **timed(row, asked)
         )
         if ended.subscription.cancel_at is not None:
             return f"{row} ends at {moment(ended.subscription.cancel_at, row.organisation)}."
         return f"{row} is cancelled. {issued_text(ended.issued)}"
+
+    @decision(
+        description="Reactivate", permission="subscription.edit", icon="restart_alt", variant=ActionVariant.PRIMARY
+    )
+    def reactivate(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        found = acting.reactivate(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
+        return f"{row} goes on; next invoice {moment(found.next_billing_at, row.organisation)}."
+
+    @decision(description="Take planned changes back", permission="subscription.edit", icon="event_busy")
+    def drop_plans(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        changing.cancel_planned_change(subscription_id=row.pk, actor=actor)
+        return f"{row}: nothing is planned any more."
 
     @decision(description="Take cancellation back", permission="subscription.edit", icon="undo")
     def uncancel(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
@@ -185,6 +187,7 @@ class SubscriptionAdmin(RecordAdmin):
             notice=f"Set aside by the billing run: {row.failure}" if row.failure else "",
             figures=self._figures(row),
             facts=self._facts(request, row),
+            picture=self._story(row, invoices),
             panels=[
                 self._future(row),
                 self._documents(request, invoices, notes),
@@ -192,6 +195,38 @@ class SubscriptionAdmin(RecordAdmin):
                 *timeline_panel(request, self, row, ids),
             ],
         )
+
+    def _story(self, row: Subscription, invoices: list[Invoice]) -> Any:
+        """The time line as a picture: the last invoices, what happened, what comes."""
+        zone = zone_of(row)
+        bars = [
+            Bar(first_on=one.period_start, last_on=one.period_end, text=f"{one.total}", standing=STANDING.get(one.status, "open"),
+                hint=f"{one.number}, {one.period_start} to {one.period_end}: {one.total}, {words(one.status)}")
+            for one in invoices[:SHOWN] if one.period_start and one.period_end
+        ][::-1]  # fmt: skip
+        since = bars[0].first_on if len(invoices) > SHOWN else date.min
+        events = Event.objects.of(row.organisation_id).filter(aggregate_id=row.pk, type__startswith="subscription.")
+        dots = [
+            Dot(on=local_date(one.occurred_at, zone), text=words(one.type.removeprefix("subscription.")))
+            for one in events.exclude(type__in=QUIET).order_by("id")[:SHOWN * 4]
+        ]  # fmt: skip
+        try:
+            coming = preview.preview_action(organisation=row.organisation, subscription_id=row.pk, count=3)
+        except DomainError:
+            coming = preview.Preview()
+        for one in coming.invoices:
+            total = Money(one.priced.total, one.priced.currency)
+            hint = f"{one.period_start} to {one.period_end}: {total} would come"
+            bars.append(
+                Bar(first_on=one.period_start, last_on=one.period_end, text=f"{total}", hint=hint, standing="coming")
+            )
+        dots += [
+            Dot(on=local_date(one.at, zone), text=words(one.what), is_planned=True)
+            for one in coming.events if f"subscription.{one.what}" not in QUIET
+        ]  # fmt: skip
+        now = clock.now(row.organisation)
+        shown = [dot for dot in dots if dot.on >= since]
+        return mark_safe(story(bars=bars, dots=shown, today=local_date(now, zone)))  # noqa: S308 - drawn from escaped values
 
     def _figures(self, row: Subscription) -> tuple[Figure, ...]:
         book = _book(row)
@@ -207,7 +242,7 @@ class SubscriptionAdmin(RecordAdmin):
         )
 
     def _facts(self, request: HttpRequest, row: Subscription) -> tuple[tuple[str, Any], ...]:
-        at = [("Trial until", row.trial_ends_at), ("Ends", row.ends_at), ("Cancels at", row.cancel_at),
+        at = [("Trial until", row.trial_ends_at), ("Ends", row.ends_at), ("To be paid by", row.activate_by), ("Cancels at", row.cancel_at),
               ("Cancelled", row.cancelled_at), ("Paused since", row.paused_at), ("Resumes", row.resume_at),
               ("Restricted since", row.restricted_at)]  # fmt: skip
         period = NOTHING

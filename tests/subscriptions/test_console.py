@@ -108,7 +108,7 @@ def test_decisions_act_and_keep_the_reason(tenant, manager):
 
     said = decide(manager, subscription, "change_quantity", quantity="3", when="now").content.decode()
     assert invoices_of(subscription)[-1].number in said
-    decide(manager, subscription, "pause")
+    decide(manager, subscription, "pause", credit="none")
     assert fresh(subscription).status == "paused"
     decide(manager, subscription, "resume")
     decide(manager, subscription, "cancel", when="period_end", credit="none")
@@ -145,3 +145,23 @@ def test_pages_keep_to_roles_and_tenants(tenant):
     assert decide(stranger, subscription, "cancel", when="now", credit="none").status_code in (403, 404)
     lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK)
     assert fresh(subscription).status == "cancelled"
+
+
+def test_a_decision_is_foretold_before_anything_is_done(tenant, manager):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, seats("300.00")))
+    run(tenant)
+    turn(tenant, local("2026-04-16 10:00"))
+
+    shown = decide(manager, subscription, "change_quantity", quantity="3", when="now", look="yes").content.decode()
+
+    assert "This would be issued" in shown
+    assert "300.00" in shown  # two seats more for half of the month
+    assert fresh(subscription).quantity == 1
+    refused = decide(manager, subscription, "change_quantity", quantity="1", when="now", look="yes").content.decode()
+    assert "what they are already" in refused
+    decide(manager, subscription, "pause", on_0="2026-04-20", on_1="00:00", credit="prorated", reason="Holidays")
+    assert fresh(subscription).next_change_at == local("2026-04-20 00:00")
+    shown = manager.get(page(subscription)).content.decode()
+    assert 'role="img" aria-label="Time line from' in shown
+    decide(manager, subscription, "drop_plans", reason="They stay")
+    assert fresh(subscription).next_change_at is None

@@ -1,0 +1,130 @@
+"""What the console asks before it does something to a subscription, and what it foretells."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from djmoney.money import Money
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from billing.admin.base import ReasonForm
+from billing.admin.panels import Panel, badge, moment, money, words
+from subscriptions.models import Subscription
+from subscriptions.selectors import plan_named
+from subscriptions.services import changing, preview
+from subscriptions.services.zones import zone_of
+
+CREDIT = [("none", "nothing"), ("prorated", "credit for what is not used"), ("refund", "credit, and the money back")]
+
+
+def _time(label: str) -> forms.SplitDateTimeField:
+    return forms.SplitDateTimeField(required=False, widget=UnfoldAdminSplitDateTimeWidget, label=label)
+
+
+class PauseForm(ReasonForm):
+    """From when until when; empty: now, until somebody resumes it."""
+
+    on = _time("Pause on (empty: now)")
+    resume_at = _time("Resume at (empty: by hand)")
+    credit = forms.ChoiceField(choices=CREDIT[:2], widget=UnfoldAdminSelectWidget, label="Give back")
+
+
+class ResumeForm(ReasonForm):
+    """From when on it is billed again."""
+
+    on = _time("Resume on (empty: now)")
+
+
+class CancelForm(ReasonForm):
+    """When it ends, and what is given back."""
+
+    when = forms.ChoiceField(
+        choices=[("period_end", "at the end of the paid period"), ("now", "now, or on the date below"),
+                 ("term_end", "at the end of the term, with its notice")],
+        widget=UnfoldAdminSelectWidget,
+    )  # fmt: skip
+    on = _time("On")
+    credit = forms.ChoiceField(choices=CREDIT, widget=UnfoldAdminSelectWidget, label="Give back")
+
+
+class ChangeForm(ReasonForm):
+    """What it becomes, and from when."""
+
+    plan = forms.CharField(
+        required=False, max_length=60, widget=UnfoldAdminTextInputWidget, label="New plan (code; empty: it stays)"
+    )
+    quantity = forms.IntegerField(
+        required=False, min_value=1, max_value=changing.MAX_QUANTITY, widget=UnfoldAdminIntegerFieldWidget,
+        label="New quantity (empty: it stays)",
+    )  # fmt: skip
+    when = forms.ChoiceField(
+        choices=[("now", "now, or on the date below"), ("period_end", "at the end of the paid period"),
+                 ("by_value", "now if it is dearer, else at the end of the period")],
+        widget=UnfoldAdminSelectWidget,
+    )  # fmt: skip
+    on = _time("On")
+
+
+def timed(row: Subscription, asked: dict[str, Any]) -> dict[str, Any]:
+    """Options of a form without what was left empty; times are meant on the subscription's wall, a date beats the choice."""
+    options = {name: value for name, value in asked.items() if value not in (None, "") and name != "reason"}
+    for name in ("on", "resume_at"):
+        if name in options:
+            options[name] = options[name].replace(tzinfo=zone_of(row))
+    if "on" in options:
+        options.pop("when", None)
+    return options
+
+
+def terms(row: Subscription, asked: dict[str, Any]) -> dict[str, Any]:
+    """Options of a change, with the plan looked up."""
+    options = timed(row, asked)
+    if plan := options.pop("plan", ""):
+        found = plan_named(row.organisation, plan)
+        options["version"] = changing.version_for(organisation=row.organisation, plan_id=found.pk)
+    return options
+
+
+def foretelling(action: str, options: Any = None) -> Any:
+    """Panels that say what an action would bill and bring about."""
+
+    def foretell(page: Any, request: HttpRequest, row: Subscription, **asked: Any) -> list[Panel]:
+        given = options(row, asked) if options else timed(row, asked)
+        found = preview.preview_action(
+            organisation=row.organisation, subscription_id=row.pk, action=action, count=2, **given
+        )
+        return foretold_panels(row, found)
+
+    return foretell
+
+
+def foretold_panels(row: Subscription, found: preview.Preview) -> list[Panel]:
+    """A preview as tables."""
+    documents = [
+        (one.at, "invoice", f"{one.period_start} to {one.period_end}", money(Money(one.priced.total, one.priced.currency)))
+        for one in found.invoices
+    ]  # fmt: skip
+    documents += [
+        (one.at, "credit note", one.invoice.number if one.invoice else "of an invoice above",
+         money(Money(-one.priced.total, one.currency)))
+        for one in found.credits
+    ]  # fmt: skip
+    documents.sort(key=lambda document: document[0])
+    return [
+        Panel(
+            title="This would be issued", headers=("When", "What", "For", "Total"), numbers=frozenset({3}),
+            rows=[(moment(at, row.organisation), *rest) for at, *rest in documents], empty="Nothing.",
+            note="Usage counts as far as it is measured now. Nothing is done yet.",
+        ),
+        Panel(
+            title="This would happen", headers=("When", "What", "Status", "Plan", "Quantity"), numbers=frozenset({4}),
+            rows=[(moment(one.at, row.organisation), words(one.what), badge(one.status), one.plan, one.quantity)
+                  for one in found.events],
+            empty="Nothing.",
+        ),
+    ]  # fmt: skip
