@@ -3,7 +3,7 @@
 import argparse
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from django.db import connection
@@ -11,7 +11,7 @@ from django.db import connection
 from bench import api, billing_run, database, entitlements, ingestion, pdf
 from bench.measuring import ROUNDS, Line, table
 
-SECTIONS: dict[str, Callable[[float], list[Line]]] = {
+SECTIONS: dict[str, Callable[[float], Iterable[Line]]] = {
     "billing": billing_run.measure,
     "ingestion": ingestion.measure,
     "pdf": pdf.measure,
@@ -25,7 +25,10 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; default: all")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="how much work a round has; 1 takes some minutes in all"
+        "--scale",
+        type=_scale,
+        default=1.0,
+        help="how much work a round has: 1 takes some minutes in all; 100k or 1m is a number of subscriptions",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(arguments)
@@ -48,6 +51,12 @@ def run(arguments: Sequence[str]) -> int:
         with open(options.json, "w") as file:
             json.dump(figures, file, indent=1)
     return 0 if all(line.ratio >= line.aim for line in lines) else 1
+
+
+def _scale(text: str) -> float:
+    """A factor, or a number of subscriptions such as 10k, 100k, 1m."""
+    unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower())
+    return float(text) if unit is None else float(text[:-1]) * unit / billing_run.SMALL
 
 
 def _server_version() -> str:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
-NAME = "munim_bench"
+NAME = f"munim_bench_{os.getpid()}"  # two measurements at once keep out of each other's way
 
 
 def connect(name: str = "") -> psycopg.Connection[Any]:

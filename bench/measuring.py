@@ -34,21 +34,28 @@ def rate(work: Callable[[], int]) -> float:
 
 
 def compare(
-    *, name: str, unit: str, limit_is: str, aim: float, product: Callable[[int], float], limit: Callable[[int], float]
+    *,
+    name: str,
+    unit: str,
+    limit_is: str,
+    aim: float,
+    product: Callable[[int], float],
+    limit: Callable[[int], float],
+    rounds: int = ROUNDS,
 ) -> Line:
     """Measure product and limit in turns; both get the number of the round and return a rate."""
-    rounds = []
-    for number in range(ROUNDS):
+    measured = []
+    for number in range(rounds):
         there = limit(number)
-        rounds.append((product(number), there))
+        measured.append((product(number), there))
     return Line(
         name=name,
         unit=unit,
-        product=statistics.median(row[0] for row in rounds),
-        limit=statistics.median(row[1] for row in rounds),
+        product=statistics.median(row[0] for row in measured),
+        limit=statistics.median(row[1] for row in measured),
         limit_is=limit_is,
         aim=aim,
-        rounds=tuple(rounds),
+        rounds=tuple(measured),
     )
 
 

@@ -18,18 +18,20 @@ NOW = datetime(2026, 6, 1, 6, 0, tzinfo=UTC)
 
 
 @transaction.atomic
-def build(*, customers: int, events_each: int = 5, code: str = "bench", now: datetime = NOW) -> Organisation:
+def build(
+    *, customers: int, events_each: int = 5, code: str = "bench", now: datetime = NOW, metered: bool = True
+) -> Organisation:
     """Customers of another state (one tax component), each with a subscription whose first renewal is due.
 
-    Base fee and seats in advance, calls in arrears with graduated tiers: three lines, three postings. Customer ``n`` has
-    ``1 + n % 20`` seats. The first one is written by the models; the others are copies of its rows, so that many are made
-    fast.
+    Base fee and seats in advance, and where ``metered``, calls in arrears with graduated tiers: three lines, three postings.
+    Customer ``n`` has ``1 + n % 20`` seats. The first one is written by the models; the others are copies of its rows, so
+    that many are made fast.
     """
     organisation = _organisation(code, now)
     meter = Meter.objects.create(
         organisation=organisation, code="calls", name="API calls", aggregation=Meter.Aggregation.SUM, unit="call"
     )
-    first = _subscription(organisation, _plan(organisation, meter, now), now)
+    first = _subscription(organisation, _plan(organisation, meter if metered else None, now), now)
     with connection.cursor() as cursor:
         for statement in COPIES:
             cursor.execute(statement, {"code": code, "last": customers - 1, "subscription": first.pk})
@@ -65,7 +67,7 @@ def _organisation(code: str, now: datetime) -> Organisation:
     return organisation
 
 
-def _plan(organisation: Organisation, meter: Meter, now: datetime) -> PlanVersion:
+def _plan(organisation: Organisation, meter: Meter | None, now: datetime) -> PlanVersion:
     plan = Plan.objects.create(organisation=organisation, code="team", name="Team", interval="month", created_at=now)
     version = PlanVersion.objects.create(
         organisation=organisation, plan=plan, number=1, effective_from=PERIOD_START, created_at=now
@@ -80,6 +82,8 @@ def _plan(organisation: Organisation, meter: Meter, now: datetime) -> PlanVersio
         {"up_to": "10000", "unit_price": "0.05", "flat_fee": "0"},
         {"up_to": None, "unit_price": "0.025", "flat_fee": "20"},
     ]
+    if meter is None:
+        return version
     Price.objects.create(
         code="calls", name="API calls", model="graduated", tiers=tiers, meter=meter, unit="call", position=3, **shared
     )
@@ -161,7 +165,7 @@ COPIES = [
 USAGE = """
 INSERT INTO billing_usageevent (organisation_id, event_id, meter_id, customer_id, quantity, properties, occurred_at, recorded_at)
 SELECT c.organisation_id, c.external_id || '-' || k, %(meter)s, c.id,
-       7 + right(c.external_id, 7)::int * 13 %% 3000 + 0.5 * k, '{}', %(from)s + k * interval '25 hours', now()
+       7 + right(c.external_id, 7)::int * 13 %% 3000 + 0.5 * k, '{}', %(from)s + k * interval '14 hours', now()
 FROM billing_customer c CROSS JOIN generate_series(0, %(last)s) AS k
 WHERE c.organisation_id = %(organisation)s
 """

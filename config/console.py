@@ -70,6 +70,7 @@ GROUPS: dict[str, list[Page]] = {
         Page("Exceptions", "card_giftcard", model="subscriptions.entitlementgrant", hint="Overrides and temporary grants, with reasons"),
         Page("Limit alerts", "notifications", model="subscriptions.entitlementalert", hint="Who reached 75, 90 or 100 % of a limit"),
         Page("Billing runs", "receipt_long", model="subscriptions.billingrun", hint="What was billed when, and what was set aside"),
+        Page("Billing cycles", "event_repeat", model="subscriptions.billingcycle", hint="Every period that was billed, or failed and why"),
         Page("Dunning board", "view_kanban", url="admin:subscriptions_dunning_board", permission="dunning.view",
              hint="Who is reminded, how far it has gone, and what comes next"),
         Page("Dunning cases", "notification_important", model="subscriptions.dunningcase", hint="Every debt that was ever chased"),

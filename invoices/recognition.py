@@ -4,6 +4,7 @@ import calendar
 import itertools
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from moneyed import Money
 
@@ -30,6 +31,7 @@ def add_months(day: date, months: int) -> date:
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
+@lru_cache(maxsize=4096)
 def is_deferred(start: date | None, end: date | None) -> bool:
     """Whether a service from ``start`` to ``end`` (last day) is longer than one month."""
     if start is None or end is None or (end - start).days < 28:

@@ -113,6 +113,8 @@ class Record:
     picture: Any = ""
     notice: Any = ""
     panels: Sequence[Panel] = field(default_factory=list)
+    refresh: int = 0
+    """Seconds after which the page is asked for again, while something is going on; 0: never."""
 
 
 class OrganisationForm(forms.Form):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from billing.arrays import array_of, array_of_times
 from billing.metering import MeterRule, Reading, Segment, Used, Window, parts, quantity_of
 from billing.models import Meter
 
@@ -202,15 +203,15 @@ def _rules(asked: Sequence[Window]) -> dict[uuid.UUID, MeterRule]:
     return {pk: MeterRule(*rule) for pk, *rule in rows.values_list("pk", *MeterRule._fields)}
 
 
-def _columns(spans: Sequence[Span]) -> list[list[Any]]:
+def _columns(spans: Sequence[Span]) -> list[Any]:
     return [
-        [span.n for span in spans],
-        [span.window.customer_id for span in spans],
-        [span.window.meter_id for span in spans],
-        [span.window.subscription_id for span in spans],
-        [span.window.start for span in spans],
-        [span.since for span in spans],
-        [span.until for span in spans],
+        array_of(span.n for span in spans),
+        array_of(span.window.customer_id for span in spans),
+        array_of(span.window.meter_id for span in spans),
+        array_of(span.window.subscription_id for span in spans),
+        array_of_times(span.window.start for span in spans),
+        array_of_times(span.since for span in spans),
+        array_of_times(span.until for span in spans),
     ]
 
 

@@ -250,7 +250,8 @@ class Issuer:
             draft.origin, (Invoice.Status.PAID if settled else Invoice.Status.OPEN).value, number, one.issued_on, one.due_on,
             one.net_days, draft.period_start, draft.period_end, priced.net, priced.tax, priced.rounding, priced.total, ZERO,
             ZERO, priced.total, draft.currency, draft.prices_include_tax, priced.place_of_supply, priced.reverse_charge,
-            draft.memo, json.dumps(dict(draft.custom_fields)), draft.subscription_ref, draft.collect_automatically,
+            draft.memo, json.dumps(dict(draft.custom_fields)) if draft.custom_fields else "{}", draft.subscription_ref,
+            draft.collect_automatically,
             draft.method_ref, self.at, self.at, self.at if settled else None, 1,
         )  # fmt: skip
 
@@ -317,7 +318,7 @@ def _line_row(line: PricedLine, currency: str) -> tuple[Any, ...]:
     return (
         line.position, given.description, given.code, given.quantity, given.unit, given.price, given.amount.amount, line.amount,
         currency, given.tax_category, line.tax_code, line.tax_letter, line.tax_rate, line.tax, line.revenue_account,
-        given.period_start, given.period_end, json.dumps(list(given.details)), given.subscription_ref,
+        given.period_start, given.period_end, json.dumps(list(given.details)) if given.details else "[]", given.subscription_ref,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from billing import clock
+from billing.arrays import array_of, array_of_times
 from billing.ids import uuid7
 from billing.models import Organisation
 from billing.money import quantize
@@ -168,12 +169,12 @@ def _advance(cycles: Sequence[Cycle]) -> None:
         cursor.execute(
             ADVANCE,
             [
-                [cycle.row.id for cycle in cycles],
-                [moment.number for moment in moments],
-                [moment.start for moment in moments],
-                [moment.end for moment in moments],
-                [moment.next_billing_at for moment in moments],
-                [moment.at for moment in moments],
+                array_of(cycle.row.id for cycle in cycles),
+                array_of(moment.number for moment in moments),
+                array_of_times(moment.start for moment in moments),
+                array_of_times(moment.end for moment in moments),
+                array_of_times(moment.next_billing_at for moment in moments),
+                array_of_times(moment.at for moment in moments),
             ],
         )
 
@@ -182,8 +183,8 @@ def _mended(cycles: Sequence[Cycle], at: datetime) -> None:
     """What was set aside before and is billed now has not failed any more."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE subscriptions_failedcycle SET retried_at = %s WHERE retried_at IS NULL AND subscription_id = ANY(%s)",
-            [at, [cycle.row.id for cycle in cycles]],
+            "UPDATE subscriptions_failedcycle SET retried_at = %s WHERE retried_at IS NULL AND subscription_id = ANY(%s::uuid[])",
+            [at, array_of(cycle.row.id for cycle in cycles)],
         )
 
 

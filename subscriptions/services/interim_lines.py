@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import connection
 
+from billing.arrays import array_of, array_of_times
 from subscriptions.progressive import Earlier
 
 OPEN = """
@@ -29,7 +30,7 @@ def lines_to_take_off(windows: Iterable[tuple[uuid.UUID, datetime | None]]) -> d
     if not asked:
         return found
     with connection.cursor() as cursor:
-        cursor.execute(OPEN, [[window[0] for window in asked], [window[1] for window in asked]])
+        cursor.execute(OPEN, [array_of(pk for pk, _ in asked), array_of_times(since for _, since in asked)])
         for subscription_id, *columns in cursor.fetchall():
             found[subscription_id].append(Earlier(*columns))
     return found
