@@ -87,7 +87,10 @@ TEMPLATES = [
 DATABASES = {
     "default": environment.database(env.str("DATABASE_URL", "postgres://localhost/munim")),
 }
-DATABASES["default"]["TEST"] = {"NAME": env.str("MUNIM_TEST_DB", "test_munim")}
+DATABASES["default"]["TEST"] = {
+    "NAME": env.str("MUNIM_TEST_DB", "test_munim"),
+    "TEMPLATE": env.str("MUNIM_TEST_TEMPLATE", "") or None,  # a migrated, empty database to copy
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHES = {

@@ -122,8 +122,8 @@ def run_tests(options: argparse.Namespace) -> int:
     services = new_services("test")
     try:
         services.start()
-        pdf = libraries.environment(services.progress)
-        return test_run.run(options.rest, env={**os.environ, **services.env, **pdf})
+        env = {**os.environ, **services.env, **libraries.environment(services.progress)}
+        return test_run.run(options.rest, env=env | test_run.template(services, env=env))
     finally:
         services.stop()
 

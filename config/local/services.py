@@ -4,11 +4,13 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.local import broker, places, postgres
+import psycopg
+
+from config.local import broker, places, postgres, pristine
 from config.local.errors import CannotStart
 from config.local.processes import Family
 from config.local.progress import Progress
@@ -44,6 +46,7 @@ class Services:
     env: dict[str, str] = field(default_factory=dict)
     sockets: Path | None = None
     leftovers: list[Path] = field(default_factory=list)
+    is_migrated: bool = False  # the private database is a copy of a migrated one
 
     def start(self, *, fresh: bool = False) -> None:
         """Start what the environment does not name; ``fresh`` throws the private data of this mode away."""
@@ -71,19 +74,34 @@ class Services:
         with self.progress.step(f"PostgreSQL {server.major}"):
             server = postgres.reachable(server, run_as)
             data = postgres.data_dir(mode=self.mode, server=server, run_as=run_as)
-            if fresh:
-                postgres.remove_cluster(data)
             if self.mode == "test":
                 self.leftovers.append(data)
-            postgres.start(
-                self.family,
-                mode=self.mode,
-                server=server,
-                data=data,
-                sockets=self._socket_folder(),
-                run_as=run_as,
-            )
-        return postgres.url(self._socket_folder())
+            sockets = self._socket_folder()
+
+            def start() -> None:
+                postgres.start(self.family, mode=self.mode, server=server, data=data, sockets=sockets, run_as=run_as)
+
+            if not fresh:
+                start()
+            elif not self._start_clean(start):
+                self.family.stop()  # of an unusable cluster; nothing else runs yet
+                postgres.remove_cluster(data)
+                start()
+        return postgres.url(sockets)
+
+    def _start_clean(self, start: Callable[[], None]) -> bool:
+        """Start the cluster with a clean database of ours; False when what lies there cannot be used."""
+        try:
+            start()
+            self.is_migrated = pristine.take_clean(self._socket_folder())
+        except (CannotStart, psycopg.Error):
+            return False
+        return True
+
+    def keep_pristine(self) -> None:
+        """Keep the database that was just migrated for the next clean start; a named one is not ours to copy."""
+        if self.sockets is not None and not os.environ.get("DATABASE_URL") and not self.is_migrated:
+            pristine.keep(self.sockets)
 
     def _start_broker(self, *, fresh: bool) -> str:
         server = broker.find_server(force_embedded=force_embedded())

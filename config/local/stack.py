@@ -42,8 +42,11 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when all of it works."""
         self._choose_addresses()
-        with self.services.progress.step("migrate"):
-            self.manage("migrate", "--no-input", "--verbosity", "0")
+        if not self.services.is_migrated:
+            with self.services.progress.step("migrate"):
+                self.manage("migrate", "--no-input", "--verbosity", "0")
+                if self.fresh:
+                    self.services.keep_pristine()
         with self.services.progress.step("web, worker, beat, mail, gateways"):
             waits = [self._web(), self._worker(), self._beat(), self._mail_catcher()]
             wait = self.services.family.wait_until

@@ -1,5 +1,6 @@
 """How the tests run: most of them on all cores, those that need the machine for themselves afterwards."""
 
+import os
 import re
 import signal
 import subprocess
@@ -10,12 +11,29 @@ from collections import Counter
 from pathlib import Path
 
 from config.local.places import ROOT
+from config.local.postgres import DATABASE
 from config.local.processes import die_with_parent
+from config.local.services import Services
 
 NO_TESTS_COLLECTED = 5
 PARALLEL = ["-n", "2", "--dist", "worksteal", "-m", "not serial"]
 ALONE = ["-p", "no:xdist", "-m", "serial"]
 OUTCOMES = ("failed", "error", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning")
+
+
+def template(services: Services, *, env: dict[str, str]) -> dict[str, str]:
+    """Migrate the private database once, so that each test process copies it; a named one is not touched."""
+    if os.environ.get("DATABASE_URL"):
+        return {}
+    with services.progress.step("migrate"):
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
+            cwd=ROOT,
+            env=env | {"MUNIM_ENV": "test"},
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    return {"MUNIM_TEST_TEMPLATE": DATABASE}
 
 
 def run(arguments: list[str], *, env: dict[str, str]) -> int:

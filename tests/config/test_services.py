@@ -5,8 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,15 +18,6 @@ from config.local.services import only_one
 from tests.config.supervisor import family_of, nothing_left, supervisor
 
 READY = r"export REDIS_URL="
-
-
-@pytest.fixture
-def var_dir() -> Iterator[Path]:
-    """A data folder that every user of the machine may walk into, like a checkout usually is."""
-    folder = Path(tempfile.mkdtemp(prefix="munim-var-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def addresses(output: str) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 import contextlib
 import re
-import shutil
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +13,6 @@ from tests.config.supervisor import family_of, nothing_left, supervisor
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
 READY = r"Ctrl-C stops everything"
-
-
-@pytest.fixture
-def var_dir() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="munim-var-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def address(output: str, name: str) -> str:
