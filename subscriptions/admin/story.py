@@ -78,6 +78,8 @@ class _Axis:
             year, month = divmod(self.first.month - 1 + n, 12)
             day = date(self.first.year + year, month + 1, 1)
             x = self.x(day)
+            if x > WIDTH - 56:
+                break
             found.append(
                 f'<line x1="{x:.1f}" y1="16" x2="{x:.1f}" y2="{bottom}" stroke="currentColor" stroke-opacity=".14"/>'
                 f'<text x="{x + 3:.1f}" y="13" font-size="11" fill="currentColor" fill-opacity=".6">{day:%b %Y}</text>'
