@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from billing.models import Event
 from billing.services import ledger
@@ -335,6 +336,8 @@ def test_prices_that_include_tax_stay_what_the_customer_pays(tenant, customer):
     other = changing.version_for(organisation=tenant, plan_id=make_plan(tenant, seats("100.00")).pk)
     with pytest.raises(TaxBasisDiffers):
         acting.change(**about(subscription), version=other)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        type(plan).objects.filter(pk=plan.pk).update(prices_include_tax=False)
 
 
 def test_after_a_change_of_plan_tiers_begin_anew_or_go_on(tenant):
