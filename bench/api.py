@@ -66,7 +66,11 @@ def serving(application: str) -> Iterator[int]:
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"THROTTLE_READ": "100000000/min", "LOG_LEVEL": "ERROR"}
+    environment = os.environ | {
+        "THROTTLE_READ": "100000000/min",
+        "THROTTLE_INGEST": "100000000/min",
+        "LOG_LEVEL": "ERROR",
+    }
     server = subprocess.Popen(
         [
             str(Path(sys.executable).parent / "granian"),

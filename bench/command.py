@@ -8,12 +8,12 @@ from dataclasses import asdict
 
 from django.db import connection
 
-from bench import api, billing_run, database, entitlements, ingestion, pdf
+from bench import api, billing_run, database, entitlements, pdf, usage
 from bench.measuring import ROUNDS, Line, table
 
 SECTIONS: dict[str, Callable[[float], Iterable[Line]]] = {
     "billing": billing_run.measure,
-    "ingestion": ingestion.measure,
+    "usage": usage.measure,
     "pdf": pdf.measure,
     "api": api.measure,
     "entitlements": entitlements.measure,

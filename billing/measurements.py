@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class MeterSpec:
 class Known:
     """What the events of one batch refer to. Customers and subscriptions by every name they may be called."""
 
-    organisation_id: uuid.UUID
+    key_prefix: str
+    """Of the organisation."""
     meters: Mapping[str, MeterSpec]
     customers: Mapping[str, str]
     subscriptions: Mapping[str, tuple[str, str]]
@@ -87,12 +89,18 @@ class Row(NamedTuple):
     occurred_at: datetime
 
 
+PLAIN = re.compile(r"[0-9]{1,17}(\.[0-9]{1,12})?", re.ASCII)
+"""A quantity that needs no further look: the usual case."""
 NO_SUBSCRIPTION = str(uuid.UUID(int=0))
 
 
 def key_of(organisation_id: uuid.UUID, event_id: str) -> str:
     """Key of an event id: 128 bits of SHA-256, in hexadecimal digits."""
-    return hashlib.sha256(f"{organisation_id}:{event_id}".encode()).hexdigest()[:32]
+    return _key(f"{organisation_id}:{event_id}")
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def row_of(event: Any, known: Known) -> Row:
@@ -115,7 +123,7 @@ def row_of(event: Any, known: Known) -> Row:
         _declared(meter, properties)
     quantity, subject = _measured(event, meter, properties)
     return Row(
-        key_of(known.organisation_id, event_id),
+        _key(known.key_prefix + event_id),
         event_id,
         meter.id,
         customer,
@@ -130,6 +138,8 @@ def row_of(event: Any, known: Known) -> Row:
 
 def _text(event: Mapping[str, Any], field: str, limit: int) -> str:
     value = event.get(field)
+    if type(value) is str and 0 < len(value) <= limit and value.isprintable():
+        return value
     if not isinstance(value, str) or not 1 <= len(value) <= limit:
         raise Rejected(field, f"Expected a text of 1 to {limit} characters.")
     if not value.isprintable():
@@ -205,6 +215,8 @@ def quantity_text(value: Any, *, signed: bool = False) -> str:
 
 
 def _quantity(value: Any, *, signed: bool = False, field: str = "quantity") -> str:
+    if type(value) is str and PLAIN.fullmatch(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Rejected(field, "Give the quantity as a decimal string such as '12.5'.")
     try:

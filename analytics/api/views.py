@@ -22,8 +22,8 @@ _MONTHS = OpenApiParameter(
     OpenApiTypes.INT,
     description=f"How many months up to the present one, 1 to {MAX_MONTHS}; 13 if not given.",
 )
-_SINCE = OpenApiParameter("from", OpenApiTypes.DATE, description="First day of issue.")
-_UNTIL = OpenApiParameter("to", OpenApiTypes.DATE, description="Last day of issue.")
+SINCE = OpenApiParameter("from", OpenApiTypes.DATE, description="First day of issue.")
+UNTIL = OpenApiParameter("to", OpenApiTypes.DATE, description="Last day of issue.")
 
 
 class FiguresView(TenantViewMixin, APIView):
@@ -48,11 +48,11 @@ class MrrView(FiguresView):
 
 
 class CollectionView(FiguresView):
-    @extend_schema(operation_id="analytics_collection", parameters=[_SINCE, _UNTIL], responses=CollectionSerializer)
+    @extend_schema(operation_id="analytics_collection", parameters=[SINCE, UNTIL], responses=CollectionSerializer)
     def get(self, request: Request) -> Response:
         """Invoiced, collected, credited, written off and outstanding by month of issue and currency."""
         rows = selectors.collection_by_month(
-            organisation=self.organisation, since=_day(request, "from"), until=_day(request, "to")
+            organisation=self.organisation, since=day(request, "from"), until=day(request, "to")
         )
         return Response({"months": [_collection(row) for row in rows]})
 
@@ -87,17 +87,18 @@ def _months(request: Request) -> int:
     return int(text)
 
 
-def _day(request: Request, name: str) -> Any:
+def day(request: Request, name: str) -> Any:
+    """The day that a query parameter names; None without it."""
     text = request.query_params.get(name)
     if text is None:
         return None
     try:
-        day = parse_date(text)
+        found = parse_date(text)
     except ValueError:
-        day = None
-    if day is None:
+        found = None
+    if found is None:
         raise serializers.ValidationError({name: ["Expected a date such as 2026-04-01."]})
-    return day
+    return found
 
 
 def _month(row: mrr.MonthRow, currency: str) -> dict[str, Any]:

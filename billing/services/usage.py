@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 from billing import clock, measurements
 from billing.expressions import InvalidExpression, parse
 from billing.measurements import Declared, Known, MeterSpec, Rejected, Row
-from billing.models import Customer, Meter, Organisation, UsageNaming
+from billing.models import Meter, Organisation
 from billing.services import parking
 from billing.services.usage_policy import PARK, UsagePolicy, policy_of
 
@@ -156,13 +156,12 @@ def _known(organisation: Organisation, events: Iterable[Any], policy: UsagePolic
         for find in _finders:
             found = find(organisation, named)
             subscriptions |= {name: (str(one), str(customer)) for name, (one, customer) in found.items()}
-    naming = UsageNaming.objects.of(organisation).filter(customer__in=set(customers.values()))
     return Known(
-        organisation_id=organisation.pk,
+        key_prefix=f"{organisation.pk}:",
         meters={meter.code: spec_of(meter) for meter in Meter.objects.of(organisation)},
         customers=customers,
         subscriptions=subscriptions,
-        naming=frozenset((str(customer), str(meter)) for customer, meter in naming.values_list("customer", "meter")),
+        naming=_naming(organisation, set(customers.values())),
         earliest=policy.earliest(now),
         latest=now + measurements.AHEAD,
     )
@@ -173,16 +172,42 @@ def _names(events: Iterable[Mapping[str, Any]], field: str) -> set[str]:
     return {value for value in wanted if 0 < len(value) <= 100 and value.isprintable()}
 
 
+# Many names go as one text: an array of as many parameters costs more than the look-up itself. Names are printable.
+CUSTOMERS = """
+SELECT external_id, id::text FROM billing_customer
+WHERE organisation_id = %s AND external_id = ANY (string_to_array(%s, chr(31)))
+"""
+CUSTOMERS_BY_ID = """
+SELECT id::text FROM billing_customer WHERE organisation_id = %s AND id = ANY (string_to_array(%s, chr(31))::uuid[])
+"""
+NAMING = """
+SELECT customer_id::text, meter_id::text FROM billing_usagenaming
+WHERE organisation_id = %s AND customer_id = ANY (string_to_array(%s, chr(31))::uuid[])
+"""
+SEPARATOR = "\x1f"
+
+
 def _customers(organisation: Organisation, names: set[str]) -> dict[str, str]:
     """Ids by external id and by id as it was written; an external id wins."""
-    rows = Customer.objects.of(organisation)
-    ids = {name: found for name in names if (found := _uuid(name))}
+    if not names:
+        return {}
+    ids = {name: str(found) for name in names if (found := _uuid(name))}
     named: dict[str, str] = {}
-    if ids:
-        there = set(rows.filter(pk__in=ids.values()).values_list("pk", flat=True))
-        named = {name: str(pk) for name, pk in ids.items() if pk in there}
-    by_external = rows.filter(external_id__in=names).values_list("external_id", "pk")
-    return named | {external_id: str(pk) for external_id, pk in by_external}
+    with connection.cursor() as cursor:
+        if ids:
+            cursor.execute(CUSTOMERS_BY_ID, [organisation.pk, SEPARATOR.join(ids.values())])
+            there = {pk for (pk,) in cursor.fetchall()}
+            named = {name: pk for name, pk in ids.items() if pk in there}
+        cursor.execute(CUSTOMERS, [organisation.pk, SEPARATOR.join(names)])
+        return named | dict(cursor.fetchall())
+
+
+def _naming(organisation: Organisation, customers: set[str]) -> frozenset[tuple[str, str]]:
+    if not customers:
+        return frozenset()
+    with connection.cursor() as cursor:
+        cursor.execute(NAMING, [organisation.pk, SEPARATOR.join(customers)])
+        return frozenset(cursor.fetchall())
 
 
 def _too_late(rows: Mapping[int, Row], policy: UsagePolicy, now: datetime) -> list[int]:

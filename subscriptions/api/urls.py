@@ -17,6 +17,7 @@ from subscriptions.api import (
     plans,
     quotes,
     subscriptions,
+    usage,
 )
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
@@ -39,6 +40,7 @@ router.register("entitlement-consumptions", entitlements.ConsumptionViewSet, "en
 router.register("entitlement-alerts", entitlements.AlertViewSet, "entitlement-alert")
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("customers/<uuid:pk>/usage", usage.CustomerUsageView.as_view(), name="customer-usage"),
     path("prices/quote", quotes.QuoteView.as_view(), name="price-quote"),
     path("plans/compare", plan_advice.CompareView.as_view(), name="plan-compare"),
     path(

@@ -57,6 +57,7 @@ USAGE_FILE = base64.b64encode(
 ).decode()
 
 BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
+    "analytics_service_tags_update": lambda house: {"services": {"seats": {"service": "team", "unit_cost": "1.5"}}},
     "api_keys_create": lambda house: {"name": "another", "scopes": ["api_key.edit"]},
     "auth_login": lambda house: {"email": "nobody@example.com", "password": "wrong"},
     "auth_refresh": lambda house: {"refresh": "a.b.c"},

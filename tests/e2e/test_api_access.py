@@ -193,7 +193,7 @@ WRITERS = _table(
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
-    ("plans plan-migrations meters usage-policy", BOSS | {"developer"}),
+    ("analytics plans plan-migrations meters usage-policy", BOSS | {"developer"}),
     ("billing-runs billing-cycles billing-terms usage-thresholds", BOSS | {"developer"}),
     ("draft-edits", OFFICE),
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
