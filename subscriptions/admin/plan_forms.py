@@ -35,6 +35,7 @@ MAIN = ("code", "name", "currency", "kind", "model", "unit_price", "unit", "mete
 BY_MODEL = (
     "tiers", "package_size", "rate", "fixed_fee", "free_units", "free_events", "min_per_event", "max_per_event",
 )  # fmt: skip
+FILLED = ("code", "name", "unit_price", "meter", "tiers", "rate", "filters")
 MORE = ("tax_category", "in_arrears", "prorated", "min_commitment", "group_by", "filters")
 
 
@@ -116,7 +117,7 @@ class ComponentForm(forms.Form):
         required=False, max_length=20_000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text='Other prices for some usage, as JSON: [{"key": "eu", "conditions": {"region": ["eu"]}, "unit_price": "0.03"}]',
     )  # fmt: skip
-    sample = _decimal("Preview for", "Usage, or quantity of the add-on.")
+    sample = _decimal("Preview for", "Usage, as one event; or quantity of the add-on.")
 
     @property
     def main(self) -> list[Any]:
@@ -132,6 +133,10 @@ class ComponentForm(forms.Form):
     def more(self) -> list[Any]:
         """What is seldom said."""
         return [self[name] for name in MORE]
+
+    def has_changed(self) -> bool:
+        """Whether somebody has begun to fill it in; choices that stand there from the start say nothing."""
+        return any((self.data.get(self.add_prefix(name)) or "").strip() for name in FILLED)
 
     def clean_filters(self) -> tuple[FilterInput, ...]:
         text = self.cleaned_data["filters"].strip()

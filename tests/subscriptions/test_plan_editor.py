@@ -69,6 +69,15 @@ def test_the_preview_is_priced_as_it_is_billed_and_writes_nothing(manager):
     assert Plan.objects.count() == 0
 
 
+def test_a_component_that_nobody_has_filled_in_is_left_out(manager):
+    blank = {"code": "", "name": "", "currency": ""}
+
+    assert "300.00" in text_of(manager.post(PREVIEW, form(SEATS, blank)))
+    manager.post(NEW, form(SEATS, blank, {**CALLS, "DELETE": "on"}, save="yes"))
+
+    assert list(Plan.objects.get().versions.get().prices.values_list("code", flat=True)) == ["seats"]
+
+
 def test_add_ons_and_one_off_charges_are_previewed_by_their_own_quantity(manager):
     storage = {
         "code": "storage",
