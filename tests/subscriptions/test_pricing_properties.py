@@ -92,6 +92,15 @@ def test_graduated_and_volume_agree_within_the_first_tier_and_graduated_never_fa
 
 
 @MANY
+@given(tiers=tier_lists(), data=st.data())
+def test_a_bound_belongs_to_the_tier_it_closes(tiers, data):
+    tier = data.draw(st.sampled_from(tiers))
+    if tier.up_to is not None:
+        assert cost("volume", tier.up_to, tiers=tiers).exact == tier.up_to * tier.unit_price + tier.flat_fee
+        assert cost("graduated", tier.up_to, tiers=tiers).tiers[-1].up_to == tier.up_to
+
+
+@MANY
 @given(quantity=quantities, more=quantities, price=prices, size=st.integers(1, 10**5), free=st.none() | quantities)
 def test_packages_are_monotone_cover_the_units_and_never_one_too_many(quantity, more, price, size, free):
     parameters = Parameters(package_size=Decimal(size) / 100, free_units=free)
@@ -269,3 +278,18 @@ def test_what_is_charged_afterwards_costs_each_day_its_quantity_and_at_least_the
         + price_component(model="per_unit", quantity=used, currency="INR", unit_price=Decimal("0.01")).amount.amount
     )
     assert total == max(fees, least or Decimal(0))
+
+
+@settings(max_examples=300, deadline=None)
+@given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=4), begins=st.booleans())
+def test_what_is_not_prorated_is_charged_once_by_the_last_terms_and_only_when_the_period_begins(counts, begins):
+    seats = Component("seats", "Seats", "INR", "per_unit", Decimal(7), pay_in_advance=False, prorated=False)
+    book = PriceBook("team", "month", 1, "INR", arrears=(seats,))
+    ends = [0, *range(5, 5 * len(counts), 5), 31]
+    stretches = tuple(
+        Stretch(Part(first, last, 31), book, count) for (first, last), count in zip(pairwise(ends), counts, strict=True)
+    )
+
+    lines = arrears_lines(elapsed=Elapsed(FIRST, date(2026, 3, 31), stretches, begins), book=book, used={})
+
+    assert [line.amount.amount for line in lines] == ([Decimal(7) * counts[-1]] if begins else [])
