@@ -1,7 +1,7 @@
 """Proration: split anywhere, the parts cost what the whole costs."""
 
 import random
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from moneyed import Money
 
 from billing import money
-from subscriptions.periods import period
-from subscriptions.proration import InvalidPart, Part, part_of, share
+from subscriptions.periods import calendar_anchor, period, start_of_day
+from subscriptions.proration import InvalidPart, Part, part_of, share, span_of
 
 currencies = st.sampled_from(["INR", "EUR", "JPY", "KWD", "USD"])
 
@@ -95,3 +95,48 @@ def test_twenty_thousand_periods_split_at_random_cost_the_same_as_whole():
 
         assert sum(parts) == price.amount
         assert min(parts) >= 0
+
+
+def test_twenty_thousand_periods_split_at_any_moment_cost_the_same_as_whole():
+    """By the second split at instants, by the day at days, in zones with and without clock changes."""
+    dice = random.Random(20_001)
+    zones = [ZoneInfo(name) for name in ("Asia/Kolkata", "Europe/Berlin", "America/New_York", "Pacific/Apia")]
+    for _ in range(20_000):
+        zone, interval = dice.choice(zones), dice.choice(["day", "week", "month", "year"])
+        anchor = date(dice.randint(2020, 2032), dice.randint(1, 12), dice.randint(1, 28))
+        whole = period(anchor=anchor, interval=interval, count=dice.randint(1, 4), n=dice.randint(0, 9), zone=zone)
+        price = money.from_minor_units(dice.randint(0, 10**7), "INR")
+        by = dice.choice(["day", "second"])
+        if by == "second":
+            length = int((whole.end - whole.start).total_seconds())
+            cuts = [whole.start + timedelta(seconds=dice.randint(0, length)) for _ in range(dice.randint(0, 4))]
+        else:
+            cuts = [
+                start_of_day(whole.first_on + timedelta(days=dice.randint(0, whole.days)), zone)
+                for _ in range(dice.randint(0, 4))
+            ]
+        edges = [whole.start, *sorted(cuts), whole.end]
+
+        parts = [
+            share(price, span_of(whole, start=start, end=end, proration=by, zone=zone).part).amount
+            for start, end in pairwise(edges)
+        ]
+
+        assert sum(parts) == price.amount, (whole, by, edges)
+        assert min(parts) >= 0
+
+
+@pytest.mark.parametrize(
+    ("day", "interval", "count", "anchor"),
+    [
+        ("2026-05-14", "week", 1, "2026-05-11"),
+        ("2026-05-14", "month", 1, "2026-05-01"),
+        ("2026-05-14", "month", 3, "2026-04-01"),
+        ("2026-05-14", "month", 5, "2026-05-01"),
+        ("2026-05-14", "year", 1, "2026-01-01"),
+        ("2026-05-14", "day", 10, "2026-05-14"),
+    ],
+)
+def test_the_calendars_own_anchors(day, interval, count, anchor):
+    found = calendar_anchor(first_on=date.fromisoformat(day), interval=interval, count=count)
+    assert found.isoformat() == anchor
