@@ -7,6 +7,7 @@ from subscriptions.api import (
     add_ons,
     billing_cycles,
     billing_runs,
+    coupons,
     draft_edits,
     dunning,
     dunning_runs,
@@ -33,6 +34,9 @@ router.register("draft-edits", draft_edits.DraftEditViewSet, "draft-edit")
 router.register("dunning-policies", dunning.DunningPolicyViewSet, "dunning-policy")
 router.register("dunning-pauses", dunning.DunningPauseViewSet, "dunning-pause")
 router.register("dunning-cases", dunning.DunningCaseViewSet, "dunning-case")
+router.register("coupons", coupons.CouponViewSet, "coupon")
+router.register("promotion-codes", coupons.PromotionCodeViewSet, "promotion-code")
+router.register("applied-coupons", coupons.AppliedCouponViewSet, "applied-coupon")
 router.register("features", features.FeatureViewSet, "feature")
 router.register("plan-entitlements", features.PlanEntitlementViewSet, "plan-entitlement")
 router.register("entitlement-grants", features.GrantViewSet, "entitlement-grant")

@@ -122,7 +122,7 @@ class AppliedCoupon(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.coupon_id}"
+        return self.coupon.code
 
     @transition(status, source=Status.ACTIVE, target=Status.REMOVED)
     def remove(self, *, at: Any) -> None:

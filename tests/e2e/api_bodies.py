@@ -88,6 +88,14 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "features_create": lambda house: {"code": f"f-{uuid.uuid4().hex[:8]}", "name": "F", "kind": "quota"},
     "features_archive_create": lambda house: {"reason": "Replaced by another"},
     "features_partial_update": lambda house: {"unit": "report"},
+    "coupons_create": lambda house: {
+        "code": f"c-{uuid.uuid4().hex[:8]}", "name": "Spring", "kind": "percent", "percent": "10",
+    },
+    "coupons_archive_create": lambda house: {"reason": "The offer is over"},
+    "promotion_codes_create": lambda house: {"code": f"W{uuid.uuid4().hex[:8]}", "coupon": "spring"},
+    "promotion_codes_archive_create": lambda house: {"reason": "The offer is over"},
+    "applied_coupons_create": lambda house: {"customer": _of(house, "customer"), "promotion_code": "WELCOME"},
+    "applied_coupons_remove_create": lambda house: {"reason": "Given by mistake"},
     "dunning_policies_archive_create": lambda house: {"reason": "Too strict"},
     "dunning_pauses_create": lambda house: {
         "customer": _of(house, "customer"), "until": "2026-06-30", "reason": "Cheque is on its way",

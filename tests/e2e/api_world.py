@@ -40,6 +40,7 @@ from subscriptions.services import (
     billing_run,
     billing_terms,
     catalog,
+    coupons,
     draft_editing,
     dunning,
     dunning_pauses,
@@ -128,6 +129,7 @@ def build(code: str) -> House:
         _money,
         _invoices,
         _billing,
+        _coupons,
         _dunning,
         _reconciliation,
         _messages,
@@ -359,6 +361,25 @@ def _invoices(house: House) -> None:
         organisation=organisation, customer_id=customer.pk, kind="invoice", key="seed", invoice_id=closed.pk
     )
     house.add("mails", mail)
+
+
+def _coupons(house: House) -> None:
+    organisation = house.organisation
+    offered = {
+        "organisation": organisation,
+        "name": "Spring",
+        "kind": "percent",
+        "percent": Decimal(10),
+        "actor": ACTOR,
+    }
+    house.add("coupons", coupons.create_coupon(code="spring", max_per_customer=1000, **offered))
+    word = coupons.create_promotion_code(organisation=organisation, code="WELCOME", coupon="spring", actor=ACTOR)
+    house.add("promotion-codes", word)
+    taken = coupons.redeem(
+        organisation=organisation, customer_id=house.named["customer"].pk, coupon="spring", actor=ACTOR,
+        subscription_id=house.named["subscription"].pk,
+    )  # fmt: skip
+    house.add("applied-coupons", taken)
 
 
 def _dunning(house: House) -> None:

@@ -38,7 +38,7 @@ from payments.models import GatewayAccount, InboundWebhook, Payment, PaymentAtte
 from payments.services import accounts, disputes, offline, refunds, settlements, statements
 from payments.services.matching import run_matching
 from subscriptions.models import Plan
-from subscriptions.services import dunning_pauses, plan_migrations
+from subscriptions.services import coupons, dunning_pauses, plan_migrations
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import PriceInput, create_plan
 from subscriptions.services.dunning import run_dunning
@@ -131,6 +131,7 @@ def _subscriptions(world: World) -> None:
     )  # fmt: skip
     for customer in world.customers:
         create_subscription(organisation=world.organisation, actor=CLERK, customer_id=customer.pk, plan_id=plan.pk)
+    _coupons(world)
     run_billing(organisation=world.organisation)
     other = create_plan(
         organisation=world.organisation, code="dearer", name="Dearer", interval="month", actor=CLERK,
@@ -226,6 +227,18 @@ def _payments(world: World) -> None:
     EventHandling.objects.create(
         event=event, consumer="tests.dead", status="dead", attempts=8, error="ValueError: broken"
     )
+
+
+def _coupons(world: World) -> None:
+    """A coupon with two words, in two hands."""
+    offered = {"organisation": world.organisation, "name": "Spring", "actor": CLERK, "duration": "forever"}
+    coupons.create_coupon(code="spring", kind="percent", percent=Decimal(10), **offered)
+    coupons.create_coupon(code="gift", kind="fixed", amount=Decimal(50), currency="INR", carries_over=True, **offered)
+    for n, customer in enumerate(world.customers[:2]):
+        coupons.create_promotion_code(organisation=world.organisation, code=f"SPRING-{n}", coupon="spring", actor=CLERK)
+        coupons.redeem(
+            organisation=world.organisation, customer_id=customer.pk, promotion_code=f"SPRING-{n}", actor=CLERK
+        )
 
 
 def _left_alone(world: World) -> None:

@@ -180,6 +180,7 @@ READERS = _table(
     ),
     ("customers subscriptions invoices credit-notes installment-plans tax-rates plans prices", EVERYBODY),
     ("plan-migrations", EVERYBODY),
+    ("coupons promotion-codes applied-coupons", EVERYBODY),
     (
         "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
         EVERYBODY,
@@ -189,7 +190,8 @@ READERS = _table(
 )
 WRITERS = _table(
     ("entitlement-grants", OFFICE),
-    ("text-opt-outs", OFFICE | {"developer"}),
+    ("text-opt-outs applied-coupons", OFFICE | {"developer"}),
+    ("coupons promotion-codes", BOSS | {"developer"}),
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),

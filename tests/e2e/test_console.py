@@ -39,6 +39,7 @@ SUPPORT = {
     "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "invoices.creditnote",
     "invoices.installmentplan", "invoices.invoice", "invoices.numberseries", "invoices.taxrate", "payments.payment",
     "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant", "subscriptions.feature",
+    "subscriptions.appliedcoupon", "subscriptions.coupon", "subscriptions.promotioncode",
     "subscriptions.plan", "subscriptions.planmigration", "subscriptions.subscription",
 }  # fmt: skip
 ADMIN = {

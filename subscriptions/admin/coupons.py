@@ -1,0 +1,268 @@
+"""Console pages of coupons: what is offered, the words for it, who has it and what it took off."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet, Sum
+from django.http import HttpRequest
+from moneyed import Money
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+
+from billing.admin.base import TenantAdmin, decision, site
+from billing.admin.panels import (
+    NOTHING,
+    Figure,
+    Panel,
+    Record,
+    RecordAdmin,
+    badge,
+    customer_column,
+    day,
+    link,
+    moment,
+    money,
+    number,
+    on_page_of,
+    status_column,
+    timeline_panel,
+)
+from billing.context import Actor
+from subscriptions.models import AppliedCoupon, Coupon, CouponUse, PromotionCode
+from subscriptions.services import coupons
+
+SHOWN = 100
+
+
+def worth(coupon: Coupon) -> str:
+    """``10 %``, or ``₹2,500.00``."""
+    if coupon.kind == Coupon.Kind.PERCENT:
+        return f"{number(coupon.percent)} %"
+    return money(Money(coupon.amount, coupon.currency))
+
+
+def lasts(coupon: Coupon) -> str:
+    """For how long it is good."""
+    if coupon.duration == Coupon.Duration.PERIODS:
+        said = f"{coupon.periods} invoices"
+    else:
+        said = "one invoice" if coupon.duration == Coupon.Duration.ONCE else "for ever"
+    return f"{said}, the rest is carried over" if coupon.carries_over else said
+
+
+@admin.register(Coupon, site=site)
+class CouponAdmin(RecordAdmin):
+    """What is offered, to whom, how often it was taken and what it cost."""
+
+    view_permission = "plan.view"
+    list_display = ("code", "name", "show_worth", "show_lasts", "show_taken", "show_state", "organisation")
+    list_filter = (("kind", ChoicesDropdownFilter), ("duration", ChoicesDropdownFilter))
+    list_select_related = ("organisation",)
+    search_fields = ("code", "name")
+    ordering = ("-id",)
+    empty_hint = "A coupon is made by POST /api/v1/coupons."
+    actions_detail = ("archive",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(taken=Count("redemptions"))
+
+    @display(description="worth")
+    def show_worth(self, row: Coupon) -> str:
+        return worth(row)
+
+    @display(description="lasts")
+    def show_lasts(self, row: Coupon) -> str:
+        return lasts(row)
+
+    @display(description="taken", ordering="taken")
+    def show_taken(self, row: Any) -> str:
+        return f"{row.taken:,}" + (f" of {row.max_redemptions:,}" if row.max_redemptions else "")
+
+    @display(description="state", label=True)
+    def show_state(self, row: Coupon) -> str:
+        return "archived" if row.archived_at else ""
+
+    def offers(self, row: Coupon, action: str) -> bool:
+        return row.archived_at is None
+
+    @decision(description="Archive", permission="plan.edit", icon="inventory_2")
+    def archive(self, request: HttpRequest, row: Coupon, *, actor: Actor, reason: str) -> str:
+        coupons.archive_coupon(coupon_id=row.pk, actor=actor, reason=reason)
+        return f"{row.code} is not given any more; who has it keeps it."
+
+    def record(self, request: HttpRequest, row: Coupon) -> Record:
+        applied = AppliedCoupon.objects.filter(coupon=row)
+        sums = applied.values("currency").annotate(total=Sum("discounted")).order_by("currency")
+        taken_off = ", ".join(money(Money(one["total"], one["currency"])) for one in sums if one["total"])
+        codes = [
+            (link(request, code), day(code.expires_at.date()) if code.expires_at else NOTHING,
+             code.max_redemptions or "any number", "archived" if code.archived_at else "")
+            for code in row.promotion_codes.order_by("-id")[:SHOWN]
+        ]  # fmt: skip
+        return Record(
+            badges=[badge("", "archived")] if row.archived_at else [],
+            figures=(
+                Figure(name="Worth", value=worth(row), hint=lasts(row)),
+                Figure(name="Taken", value=f"{applied.count():,}", hint=_limit(row)),
+                Figure(name="In hand", value=f"{applied.filter(status='active').count():,}", hint="not used up"),
+                Figure(name="Taken off", value=taken_off or "0.00", hint="invoices so far, before tax"),
+            ),
+            facts=(
+                ("Name", row.name),
+                ("Plans", ", ".join(plan.code for plan in row.plans.all()) or "all"),
+                ("Meters", ", ".join(meter.code for meter in row.meters.all()) or "all"),
+                ("Charges", ", ".join(row.charges) or "all"),
+                ("To be taken until", moment(row.expires_at, row.organisation)),
+                ("For each customer", row.max_per_customer),
+                ("Made", moment(row.created_at, row.organisation)),
+                ("Archived", moment(row.archived_at, row.organisation)),
+            ),
+            panels=[
+                Panel(title="Promotion codes", headers=("Code", "Until", "At most", ""), rows=codes, empty="None."),
+                applied_panel(request, applied, empty="Nobody has taken it yet."),
+                *timeline_panel(request, self, row, [row.pk]),
+            ],
+        )
+
+
+def _limit(coupon: Coupon) -> str:
+    return f"of {coupon.max_redemptions:,}" if coupon.max_redemptions else "any number may be taken"
+
+
+def applied_panel(request: HttpRequest, applied: QuerySet[Any], *, empty: str) -> Panel:
+    """Coupons in hand, the newest first."""
+    rows = [
+        (link(request, one, one.coupon.code), link(request, one.customer), link(request, one.subscription),
+         badge(one.status), one.periods_left if one.periods_left is not None else "for ever",
+         moment(one.applied_at, one.organisation), money(Money(one.discounted, one.currency)))
+        for one in applied.select_related("coupon", "customer", "subscription", "organisation").order_by("-id")[:SHOWN]
+    ]  # fmt: skip
+    headers = ("Coupon", "Customer", "Subscription", "State", "Invoices left", "Since", "Taken off")
+    return Panel(title="Coupons in hand", headers=headers, rows=rows, numbers=frozenset({6}), empty=empty)
+
+
+@on_page_of("billing.customer")
+def coupons_of_customer(request: HttpRequest, page: TenantAdmin, row: Any) -> list[Panel]:
+    """The coupons a customer has, where there are any."""
+    applied = AppliedCoupon.objects.filter(customer=row)
+    if not page.actor(request, row).may("subscription.view") or not applied.exists():
+        return []
+    return [applied_panel(request, applied, empty="None.")]
+
+
+@admin.register(PromotionCode, site=site)
+class PromotionCodeAdmin(RecordAdmin):
+    """Words that give a coupon."""
+
+    view_permission = "plan.view"
+    list_display = ("code", "coupon", "show_taken", "show_until", "show_state", "organisation")
+    list_select_related = ("organisation", "coupon")
+    search_fields = ("code__iexact", "coupon__code")
+    ordering = ("-id",)
+    empty_hint = "A promotion code is made by POST /api/v1/promotion-codes."
+    actions_detail = ("archive",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(taken=Count("redemptions"))
+
+    @display(description="taken", ordering="taken")
+    def show_taken(self, row: Any) -> str:
+        return f"{row.taken:,}" + (f" of {row.max_redemptions:,}" if row.max_redemptions else "")
+
+    @display(description="until", ordering="expires_at")
+    def show_until(self, row: PromotionCode) -> str:
+        return moment(row.expires_at, row.organisation)
+
+    @display(description="state", label=True)
+    def show_state(self, row: PromotionCode) -> str:
+        return "archived" if row.archived_at else ""
+
+    def offers(self, row: PromotionCode, action: str) -> bool:
+        return row.archived_at is None
+
+    @decision(description="Archive", permission="plan.edit", icon="inventory_2")
+    def archive(self, request: HttpRequest, row: PromotionCode, *, actor: Actor, reason: str) -> str:
+        coupons.archive_promotion_code(promotion_code_id=row.pk, actor=actor, reason=reason)
+        return f"{row.code} gives nothing any more."
+
+    def record(self, request: HttpRequest, row: PromotionCode) -> Record:
+        return Record(
+            badges=[badge("", "archived")] if row.archived_at else [],
+            facts=(
+                ("Coupon", link(request, row.coupon)),
+                ("Worth", worth(row.coupon)),
+                ("Until", moment(row.expires_at, row.organisation)),
+                ("At most", row.max_redemptions or "any number"),
+                ("For", "customers who were not billed yet" if row.first_subscription_only else "everybody"),
+                ("Made", moment(row.created_at, row.organisation)),
+            ),
+            panels=[
+                applied_panel(
+                    request, AppliedCoupon.objects.filter(promotion_code=row), empty="Nobody has said it yet."
+                ),
+                *timeline_panel(request, self, row, [row.pk]),
+            ],
+        )
+
+
+@admin.register(AppliedCoupon, site=site)
+class AppliedCouponAdmin(RecordAdmin):
+    """A coupon in a customer's hand: what is left of it, and what it took off."""
+
+    view_permission = "subscription.view"
+    list_display = (
+        "show_coupon", "show_customer", "subscription", "show_status", "periods_left", "uses", "show_discounted", "organisation",
+    )  # fmt: skip
+    list_filter = (("status", ChoicesDropdownFilter),)
+    list_select_related = ("organisation", "coupon", "customer", "subscription")
+    search_fields = ("coupon__code", "customer__external_id", "promotion_code__code__iexact")
+    ordering = ("-id",)
+    empty_hint = "A customer takes a coupon by POST /api/v1/applied-coupons."
+    actions_detail = ("remove",)
+    show_customer = customer_column
+    show_status = status_column()
+
+    @display(description="coupon", ordering="coupon__code")
+    def show_coupon(self, row: AppliedCoupon) -> str:
+        return row.coupon.code
+
+    @display(description="taken off", ordering="discounted")
+    def show_discounted(self, row: AppliedCoupon) -> str:
+        return money(Money(row.discounted, row.currency))
+
+    def offers(self, row: AppliedCoupon, action: str) -> bool:
+        return row.status == AppliedCoupon.Status.ACTIVE
+
+    @decision(description="Take back", permission="subscription.edit", icon="undo")
+    def remove(self, request: HttpRequest, row: AppliedCoupon, *, actor: Actor, reason: str) -> str:
+        coupons.remove(applied_coupon_id=row.pk, actor=actor, reason=reason)
+        return f"{row.coupon.code} takes nothing off any more."
+
+    def record(self, request: HttpRequest, row: AppliedCoupon) -> Record:
+        uses = CouponUse.objects.filter(applied=row).select_related("invoice").order_by("-id")
+        rows = [
+            (moment(use.used_at, row.organisation), link(request, use.invoice), money(Money(use.amount, use.currency)))
+            for use in uses[:SHOWN]
+        ]
+        return Record(
+            badges=[badge(row.status)],
+            figures=(
+                Figure(name="Taken off", value=money(Money(row.discounted, row.currency)), hint=f"{row.uses} invoices"),
+                Figure(name="Carried over", value=money(Money(row.left_over, row.currency))),
+                Figure(name="Invoices left", value="for ever" if row.periods_left is None else row.periods_left),
+            ),
+            facts=(
+                ("Coupon", link(request, row.coupon, row.coupon.code)),
+                ("Worth", f"{worth(row.coupon)}, {lasts(row.coupon)}"),
+                ("Promotion code", link(request, row.promotion_code)),
+                ("Customer", link(request, row.customer)),
+                ("Subscription", link(request, row.subscription) if row.subscription else "all of the customer's"),
+                ("Since", moment(row.applied_at, row.organisation)),
+                ("Ended", moment(row.ended_at, row.organisation)),
+            ),
+            panels=[
+                Panel(title="Invoices", headers=("Time", "Invoice", "Taken off"), rows=rows, numbers=frozenset({2}),
+                      empty="It has taken nothing off yet."),
+                *timeline_panel(request, self, row, [row.pk]),
+            ],
+        )  # fmt: skip
