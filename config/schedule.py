@@ -33,6 +33,7 @@ TASKS: dict[str, Any] = {
     "subscriptions.tasks.dunning": HOUR,
     "subscriptions.tasks.entitlements": 15 * MINUTE,
     "subscriptions.tasks.plan_migrations": 15 * MINUTE,
+    "subscriptions.tasks.experiments": 15 * MINUTE,
 }
 
 

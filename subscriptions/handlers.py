@@ -16,6 +16,7 @@ from subscriptions import (  # noqa: F401 - they register themselves
     coupon_handlers,
     dunning_handlers,
     entitlement_jobs,
+    experiment_jobs,
     plan_migration_jobs,
 )
 from subscriptions.selectors import subscriptions_named, unbilled_since

@@ -7,7 +7,7 @@ from celery import shared_task
 from billing import clock
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
-from subscriptions import entitlement_jobs
+from subscriptions import entitlement_jobs, experiment_jobs
 from subscriptions.services import billing_run as runs
 from subscriptions.services import changes, draft_finalizing, interim
 from subscriptions.services import dunning as chasing
@@ -119,3 +119,9 @@ def plan_migrations() -> int:
 def carry_out_plan_migration(migration_id: str) -> int:
     """Move the subscribers that one migration has chosen."""
     return moving.carry_out(migration_id=UUID(migration_id)).moved_count
+
+
+@shared_task
+def experiments() -> int:
+    """Stop the experiments whose end has come, of organisations that live on real time."""
+    return sum(experiment_jobs.stop_ended(organisation) for organisation in organisations_on_real_time())

@@ -201,6 +201,10 @@ class QuoteInput(StrictSerializer):
     """Either a ``plan``, or a ``price`` that is on no plan yet."""
 
     plan = serializers.CharField(max_length=60, required=False, help_text="Code or id.")
+    customer = serializers.CharField(
+        max_length=100, required=False,
+        help_text="External id or id: what this customer is offered. While an experiment runs on the plan, the quote assigns a variant.",
+    )  # fmt: skip
     currency = serializers.CharField(
         required=False, help_text="Of the plan's prices; default: the organisation's.", **CURRENCY
     )
@@ -217,7 +221,7 @@ class QuoteInput(StrictSerializer):
             raise serializers.ValidationError("Give either a plan or a price.")
         if "plan" in attrs and attrs["quantity"] != attrs["quantity"].to_integral_value():
             raise serializers.ValidationError({"quantity": ["A subscription's quantity is a whole number."]})
-        for name in ("usage", "add_ons"):
+        for name in ("usage", "add_ons", "customer"):
             if "price" in attrs and name in attrs:
                 raise serializers.ValidationError({name: ["Belongs to a plan; of a price give quantity and measured."]})
         return attrs
@@ -247,6 +251,7 @@ class QuotedComponent(serializers.Serializer):
 
 class QuoteOutput(serializers.Serializer):
     plan_version = serializers.UUIDField(allow_null=True, source="version.pk", default=None)
+    variant = serializers.CharField(help_text="Of the experiment that the customer takes part in; empty: of none.")
     components = QuotedComponent(many=True, source="lines")
     minimum = AmountSerializerField(help_text="What is missing to the plan's minimum commitment.")
     total = AmountSerializerField(help_text="Of one period, without tax.")

@@ -1,5 +1,6 @@
 """What quantities cost."""
 
+from dataclasses import replace
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -7,13 +8,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import money
+from billing import clock, money
 from billing.api.base import TenantViewMixin
+from billing.errors import PermissionRefused
+from billing.models import Customer
 from subscriptions import pricing
 from subscriptions.api.price_shapes import QuoteInput, QuoteOutput
+from subscriptions.experiments.offers import Offer
 from subscriptions.lines import Component
-from subscriptions.selectors import plan_named
-from subscriptions.services import quoting
+from subscriptions.models import Plan
+from subscriptions.selectors import customer_named, plan_named
+from subscriptions.services import changing, quoting
+from subscriptions.services.experiments import enrolling
 
 TIERS = [{"up_to": "1000", "unit_price": "0"}, {"up_to": None, "unit_price": "0.02"}]
 QUOTE_EXAMPLES = [
@@ -49,7 +55,7 @@ class QuoteView(TenantViewMixin, APIView):
         request=QuoteInput, responses=QuoteOutput, examples=QUOTE_EXAMPLES, tags=["plans"], operation_id="prices_quote"
     )
     def post(self, request: Request) -> Response:
-        """Price a quantity; nothing is written."""
+        """Price a quantity. Nothing is written, but for the variant that a named customer is shown (``subscription.edit``)."""
         serializer = QuoteInput(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data
@@ -57,10 +63,31 @@ class QuoteView(TenantViewMixin, APIView):
         return Response(QuoteOutput(found).data)
 
     def _of_plan(self, given: dict[str, Any]) -> quoting.Quote:
+        plan = plan_named(self.organisation, given["plan"])
+        currency, version, variant = given.get("currency", ""), None, ""
+        if "customer" in given:
+            customer = customer_named(self.organisation, given["customer"])
+            currency = currency or customer.currency
+            offer = self._shown(customer, plan)
+            version = offer.version if offer is not None else None
+            variant = offer.variant.code if offer is not None and offer.takes_part else ""
+        quote = self._priced(given, plan_id=plan.pk, currency=currency, version=version)
+        return replace(quote, variant=variant)
+
+    def _shown(self, customer: Customer, plan: Plan) -> Offer | None:
+        """What the customer is offered where an experiment is on; from now on always the same."""
+        if not self.actor.may("subscription.edit"):
+            raise PermissionRefused(permission="subscription.edit", field="customer")
+        changing.version_for(organisation=self.organisation, plan_id=plan.pk)  # refuses a plan that is not offered
+        return enrolling.enrol(
+            organisation=self.organisation, customer_id=customer.pk, plan_id=plan.pk, channel="quote",
+            at=clock.now(self.organisation),
+        )  # fmt: skip
+
+    def _priced(self, given: dict[str, Any], **about: Any) -> quoting.Quote:
         return quoting.quote(
             organisation=self.organisation,
-            plan_id=plan_named(self.organisation, given["plan"]).pk,
-            currency=given.get("currency", ""),
+            **about,
             quantity=int(given["quantity"]),
             add_ons={code: quantity for code, quantity in given.get("add_ons", {}).items() if quantity},
             usage=[quoting.measured(**item) for item in given.get("usage", [])],

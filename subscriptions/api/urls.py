@@ -12,6 +12,7 @@ from subscriptions.api import (
     dunning,
     dunning_runs,
     entitlements,
+    experiments,
     features,
     plan_advice,
     plan_migrations,
@@ -24,6 +25,7 @@ from subscriptions.api import (
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("plans", plans.PlanViewSet, "plan")
 router.register("plan-migrations", plan_migrations.PlanMigrationViewSet, "plan-migration")
+router.register("experiments", experiments.ExperimentViewSet, "experiment")
 router.register("subscriptions", subscriptions.SubscriptionViewSet, "subscription")
 router.register("billing-runs", billing_runs.BillingRunViewSet, "billing-run")
 router.register("billing-cycles", billing_cycles.BillingCycleViewSet, "billing-cycle")
@@ -45,6 +47,7 @@ router.register("entitlement-alerts", entitlements.AlertViewSet, "entitlement-al
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("customers/<uuid:pk>/usage", usage.CustomerUsageView.as_view(), name="customer-usage"),
+    path("experiments/<slug:id>/assign", experiments.AssignView.as_view(), name="experiment-assign"),
     path("prices/quote", quotes.QuoteView.as_view(), name="price-quote"),
     path("plans/compare", plan_advice.CompareView.as_view(), name="plan-compare"),
     path(

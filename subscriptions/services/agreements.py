@@ -12,6 +12,7 @@ from billing.parties import clean_time_zone
 from payments.models import PaymentMethod
 from subscriptions import periods
 from subscriptions.errors import InvalidSubscription
+from subscriptions.experiments.offers import offer_for
 from subscriptions.models import Plan, Subscription
 from subscriptions.periods import local_date, start_of_day
 from subscriptions.rules import CALENDAR, CUSTOMER, MAX_GATE_DAYS, Rules, Term, rules_of, trial_price_of
@@ -56,12 +57,18 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
     """The checked row of a new subscription before its start; not saved."""
     start_at = agreement.start_at or now
     _check(agreement, start_at, now)
-    customer, plan = _customer(organisation, agreement), _plan(organisation, agreement)
+    customer, asked = _customer(organisation, agreement), _plan(organisation, agreement)
+    offer = offer_for(
+        organisation=organisation, customer_id=customer.pk, plan=asked, at=now, start_at=agreement.start_at
+    )
+    plan = offer.version.plan if offer is not None else asked
     rules = rules_of(organisation.settings, plan.rules)
     zone_name = _zone_name(agreement, rules, customer)
     zone = zone_named(zone_name or organisation.time_zone)
-    version = catalog.version_at(plan=plan, at=start_at, on=local_date(start_at, zone))
-    version.plan = plan
+    version = catalog.version_at(plan=asked, at=start_at, on=local_date(start_at, zone))
+    version.plan = asked
+    if offer is not None:
+        version = offer.version
     currency = agreement.currency or customer.currency
     trial_ends_at = _trial_ends_at(agreement, plan, start_at, zone)
     billed_from = trial_ends_at or start_at

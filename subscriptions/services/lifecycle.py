@@ -28,6 +28,7 @@ from subscriptions.services.ending import (
     settle,
     uncancel,
 )
+from subscriptions.services.experiments import enrolling
 from subscriptions.services.rows import Status
 
 __all__ = [
@@ -52,6 +53,10 @@ def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> 
     desk = Desk(organisation=organisation, actor=actor)
     customers = Customer.objects.of(organisation).select_for_update(no_key=True)
     customers.filter(pk=agreement.customer_id).first()  # of two that begin at once on one meter, one is first
+    enrolling.enrol(
+        organisation=organisation, customer_id=agreement.customer_id, plan_id=agreement.plan_id, channel="subscribe",
+        at=desk.now, start_at=agreement.start_at,
+    )  # fmt: skip
     subscription = drafted(organisation=organisation, agreement=agreement, now=desk.now)
     subscription.next_change_at = rows.next_change_at(subscription, ())
     try:
@@ -62,6 +67,7 @@ def begin(*, organisation: Organisation, actor: Actor, agreement: Agreement) -> 
             raise
         raise ExternalIdTaken(external_id=subscription.external_id, field="external_id") from exc
     rows.share_meters(subscription)
+    enrolling.note_conversion(subscription, at=desk.now)
     desk.tell("created", subscription, at=desk.now)
     if subscription.started_at <= desk.now:
         activation.start(subscription, desk, at=subscription.started_at, seen=desk.now)

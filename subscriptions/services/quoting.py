@@ -68,6 +68,7 @@ class Quote:
     lines: tuple[QuotedLine, ...]
     minimum: Money
     version: PlanVersion | None = None
+    variant: str = ""
 
     @property
     def total(self) -> Money:

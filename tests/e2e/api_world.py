@@ -49,6 +49,9 @@ from subscriptions.services import (
 )
 from subscriptions.services.entitlements import consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
+from subscriptions.services.experiments import drafting as experiments
+from subscriptions.services.experiments import enrolling, running
+from subscriptions.services.experiments.drafting import VariantInput
 
 NOW = datetime(2026, 6, 15, 6, 30, tzinfo=UTC)
 CLOSED_PORT = "http://127.0.0.1:9"  # nobody listens there: no call of a test leaves the machine
@@ -95,6 +98,9 @@ FITTING = {
     "dunning-policies/{id}/archive": "spare_policy",
     "billing-cycles/{id}/retry": "failed",
     "billing-runs/{id}/retry": "failing_run",
+    "experiments/{id}": "experiment_draft",
+    "experiments/{id}/start": "experiment_draft",
+    "experiments/{id}/conclude": "experiment_stopped",
     "invoices/{id}/finalize": "draft",
     "payments/{id}/refunds": "paid",
     "plan-migrations/{id}/retry": "moved_in_part",
@@ -126,6 +132,7 @@ def build(code: str) -> House:
         _customers,
         _catalogue,
         _entitlements,
+        _experiments,
         _money,
         _invoices,
         _billing,
@@ -257,6 +264,24 @@ def _billing(house: House) -> None:
         reason="missing_price: no price", failed_at=NOW - timedelta(days=30),
     )  # fmt: skip
     house.add("billing-cycles", failed, "failed")
+
+
+def _experiments(house: House) -> None:
+    """One that runs and was read, one that is stopped, and a draft, each on a plan of its own."""
+    about: dict[str, Any] = {"organisation": house.organisation, "actor": ACTOR}
+    prices = [catalog.PriceInput(code="base", name="Base", currency="INR", model="flat", unit_price=Decimal(499))]
+    halves = [VariantInput(code="today", version=1, weight=50), VariantInput(code="dearer", version=2, weight=50)]
+    for code in ("running", "stopped", "draft"):
+        plan = catalog.create_plan(code=f"lab-{code}", name="Lab", interval="month", prices=prices, **about)
+        catalog.add_version(plan_id=plan.pk, prices=prices, actor=ACTOR)
+        made = experiments.create_experiment(plan=plan, code=code, name="Which price", variants=halves, **about)
+        house.add("experiments", made, f"experiment_{code}")
+        if code != "draft":
+            planned = {"baseline_rate": Decimal("0.1"), "minimum_effect": Decimal("0.05")}
+            made = running.start_experiment(experiment_id=made.pk, actor=ACTOR, **planned)
+            enrolling.assign(experiment=made, customer=house.named["customer"])
+            running.read_figures(experiment=made)
+    running.stop_experiment(experiment_id=house.named["experiment_stopped"].pk, actor=ACTOR)
 
 
 def _entitlements(house: House) -> None:

@@ -46,7 +46,7 @@ def _patterns(resolver: Any, prefix: str = "/") -> Iterator[tuple[str, Any]]:
         if isinstance(entry, URLResolver):
             yield from _patterns(entry, path)
         elif isinstance(entry, URLPattern) and path.startswith(PREFIX):
-            yield re.sub(r"<uuid:pk>", "{id}", path), entry.callback
+            yield re.sub(r"<(uuid:pk|slug:id)>", "{id}", path), entry.callback
 
 
 @cache
@@ -179,7 +179,7 @@ READERS = _table(
         OPERATORS,
     ),
     ("customers subscriptions invoices credit-notes installment-plans tax-rates plans prices", EVERYBODY),
-    ("plan-migrations", EVERYBODY),
+    ("plan-migrations experiments", EVERYBODY),
     ("coupons promotion-codes applied-coupons", EVERYBODY),
     (
         "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
@@ -195,6 +195,8 @@ WRITERS = _table(
     ("entitlements", OFFICE | {"developer"}),
     ("features plan-entitlements", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
+    ("experiments/{id}/assign", OFFICE | {"developer"}),
+    ("experiments", BOSS | {"developer"}),
     ("analytics plans plan-migrations meters usage-policy", BOSS | {"developer"}),
     ("billing-runs billing-cycles billing-terms usage-thresholds", BOSS | {"developer"}),
     ("draft-edits", OFFICE),
@@ -208,7 +210,7 @@ WRITERS = _table(
 )
 LOOKING = {
     "entitlements/check", "meters/evaluate", "invoices/preview", "subscriptions/preview", "plan-migrations/preview",
-    "prices/quote",
+    "prices/quote", "experiments/sample",
 }  # fmt: skip
 
 

@@ -92,7 +92,8 @@ TEXTS = ["a\x00b", "a\ud800b"]  # a null character, and half of one
     ("usage-revisions", "usage_revisions_create", "event_id"), ("usage-imports", "usage_imports_create", "file_name"),
     ("gateway-accounts", "gateway_accounts_create", "key_id"), ("api-keys", "api_keys_create", "name"),
     ("usage-events", "usage_events_create", "event_id"), ("webhook-endpoints", "webhook_endpoints_create", "url"),
-    ("prices/quote", "prices_quote", "plan"), ("auth/login", "auth_login", "password"),
+    ("prices/quote", "prices_quote", "plan"), ("experiments", "experiments_create", "hypothesis"),
+    ("experiments/running/assign", "experiments_assign", "customer"), ("auth/login", "auth_login", "password"),
     ("auth/refresh", "auth_refresh", "refresh"), ("tax-rates", "tax_rates_create", "code"),
 ])  # fmt: skip
 def test_text_that_cannot_be_stored(house: House, path: str, name: str, field: str) -> None:
