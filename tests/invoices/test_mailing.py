@@ -246,6 +246,10 @@ def test_every_letter_can_be_written_in_every_language(school, kind, language):
         "paid_on": "2026-06-01",
         "amount": {"amount": "1180.00", "currency": "INR"},
         "action_url": "https://pay.example/x?a=1&b=2",
+        "feature": "API calls",
+        "threshold": "90",
+        "used": "900",
+        "limit": "1,000",
     }
     mail = queue(
         customer,
