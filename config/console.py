@@ -58,6 +58,9 @@ GROUPS: dict[str, list[Page]] = {
         Page("Customers", "group", model="billing.customer", hint="Who owes and pays"),
         Page("Beneficiaries", "diversity_3", model="billing.beneficiary", hint="Whom customers buy for"),
         Page("Usage", "speed", model="billing.usageevent", hint="What was measured"),
+        Page("Corrections", "edit_note", model="billing.usagerevision", hint="Measurements that were corrected or voided"),
+        Page("Parked usage", "hourglass_empty", model="billing.parkedusage", hint="Events that wait for what they name"),
+        Page("Usage files", "upload_file", model="billing.usageimport", hint="CSV files, and how far they are read"),
         Page("Meters", "straighten", model="billing.meter", hint="What usage is counted by"),
     ],
     "Subscriptions": [

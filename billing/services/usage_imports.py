@@ -31,9 +31,15 @@ COUNTERS = {ACCEPTED: "accepted", DUPLICATE: "duplicates", PARKED: "parked", REJ
 
 @transaction.atomic
 def begin_import(
-    *, organisation: Organisation, file_name: str, content: bytes, actor: Actor, dry_run: bool = False
+    *,
+    organisation: Organisation,
+    file_name: str,
+    content: bytes,
+    actor: Actor,
+    dry_run: bool = False,
+    wake_worker: bool = True,
 ) -> UsageImport:
-    """Take in a file; it is read by a task. ``dry_run``: tell what would happen and take nothing in.
+    """Take in a file; a worker reads it, unless the caller does (``read_on``). ``dry_run``: tell what would happen and take nothing in.
 
     Raises ``InvalidInput`` for a file that is empty or too large, ``NoUsageFile`` for one without the right heading.
     """
@@ -53,7 +59,8 @@ def begin_import(
     )
     after = {"file_name": row.file_name, "size": row.size, "dry_run": dry_run}
     audit.record(actor=actor, action="usage_import.begun", target=row, after=after)
-    transaction.on_commit(lambda: wake(row.pk))
+    if wake_worker:
+        transaction.on_commit(lambda: wake(row.pk))
     return row
 
 

@@ -24,7 +24,17 @@ from billing.models import (
     User,
     WebhookDelivery,
 )
-from billing.services import customers, ledger, meters, organisations, outbox, usage, webhooks
+from billing.services import (
+    customers,
+    ledger,
+    meters,
+    organisations,
+    outbox,
+    usage,
+    usage_imports,
+    usage_revisions,
+    webhooks,
+)
 from billing.services.ledger import Entry, credit, debit
 from billing.services.organisations import SYSTEM
 from tests.billing.conftest import START
@@ -58,6 +68,11 @@ def world(organisation: Organisation, customer: Customer, settings: Any, listeni
     ledger.post(organisation=organisation, entry=Entry(kind="t", source_type="t", source_id=customer.pk, occurred_at=START, key="k", lines=lines))  # fmt: skip  # noqa: E501
     meters.create_meter(organisation=organisation, code="calls", name="Calls", aggregation="sum", actor=SYSTEM)
     usage.ingest(organisation=organisation, events=[{"event_id": "e", "meter": "calls", "customer": "c-1", "occurred_at": "2026-03-01T00:00:00Z"}])  # fmt: skip  # noqa: E501
+    usage.ingest(organisation=organisation, events=[{"event_id": "p", "meter": "none", "customer": "c-1", "occurred_at": "2026-03-01T00:00:00Z"}], park=True)  # fmt: skip  # noqa: E501
+    usage_revisions.void_event(organisation=organisation, event_id="e", reason="A test", actor=SYSTEM)
+    usage_imports.begin_import(
+        organisation=organisation, file_name="f.csv", content=b"event_id,meter,customer,occurred_at\n", actor=SYSTEM
+    )
     customers.create_beneficiary(organisation=organisation, customer_id=customer.pk, external_id="b", name="Ravi Verma")
     webhooks.create_endpoint(organisation=organisation, url="http://127.0.0.1:9/", actor=SYSTEM)
     organisations.create_api_key(organisation=organisation, name="k", scopes=["customer.view"])

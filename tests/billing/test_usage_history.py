@@ -1,14 +1,17 @@
 """Measurements over time: hours equal the raw sum, corrections, parking, months of the table, files."""
 
+import io
 import itertools
 import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -399,3 +402,13 @@ def test_the_policy_is_checked(organisation: Organisation) -> None:
             usage_policy.change_policy(organisation=organisation, actor=SYSTEM, **wrong)
     with pytest.raises(NotFound):
         usage_revisions.void_event(organisation=organisation, event_id="nothing", reason="why", actor=SYSTEM)
+
+
+def test_the_command_reads_a_file(organisation: Organisation, customer: Customer, tmp_path: Path) -> None:
+    make_meter(organisation)
+    file, errors, said = tmp_path / "f.csv", tmp_path / "e.csv", io.StringIO()
+    file.write_bytes(csv_of("a,calls,c-1,2026-03-02T00:00:00Z,2,eu", "b,calls,nobody,2026-03-02T00:00:00Z,2,eu"))
+    with pytest.raises(CommandError, match="refused"):
+        call_command("import_usage", str(file), organisation=organisation.code, errors=errors, stdout=said)
+    assert "1 accepted, 0 known already, 0 parked, 1 rejected" in said.getvalue()
+    assert errors.read_text().splitlines()[1].startswith("3,b,customer,")

@@ -16,7 +16,7 @@ from moneyed import Money
 from billing import clock
 from billing.admin.base import TenantAdmin, site
 from billing.models import Customer, Event, EventHandling, Organisation, TestClock, User
-from billing.services import customers, organisations, outbox, webhooks
+from billing.services import customers, organisations, outbox, usage_imports, usage_revisions, webhooks
 from billing.services import usage as usage_service
 from billing.services.meters import create_meter
 from invoices.drafts import LineInput
@@ -122,6 +122,19 @@ def _platform(world: World) -> None:
     usage_service.ingest(organisation=organisation, events=[
         {"event_id": "u1", "customer": world.customers[0].external_id, "meter": "calls", "quantity": "12",
          "occurred_at": (NOON - timedelta(hours=2)).isoformat()}])  # fmt: skip
+    unknown = {
+        "event_id": "u2",
+        "customer": "nobody",
+        "meter": "calls",
+        "occurred_at": (NOON - timedelta(hours=2)).isoformat(),
+    }
+    usage_service.ingest(organisation=organisation, events=[unknown], park=True)
+    usage_revisions.replace_quantity(
+        organisation=organisation, event_id="u1", quantity="11", reason="Miscounted", actor=CLERK
+    )
+    file = b"event_id,meter,customer,occurred_at\nu3,calls,nobody,2026-01-01T00:00:00Z\n"
+    begun = usage_imports.begin_import(organisation=organisation, file_name="calls.csv", content=file, actor=CLERK)
+    usage_imports.read_on(import_id=begun.pk)
 
 
 def _subscriptions(world: World) -> None:

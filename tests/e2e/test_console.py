@@ -36,7 +36,8 @@ SCHEDULE = [
     "django_celery_beat.periodictask",
 ]
 SUPPORT = {
-    "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "invoices.creditnote",
+    "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "billing.usagerevision",
+    "billing.parkedusage", "billing.usageimport", "invoices.creditnote",
     "invoices.installmentplan", "invoices.invoice", "invoices.numberseries", "invoices.taxrate", "payments.payment",
     "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant", "subscriptions.feature",
     "subscriptions.appliedcoupon", "subscriptions.coupon", "subscriptions.promotioncode",
