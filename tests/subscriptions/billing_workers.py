@@ -1,7 +1,8 @@
 """Worker processes of the billing run, to be killed by tests.
 
 Started as ``python -m tests.subscriptions.billing_workers``: loads the product once, then forks one worker for each line
-``<organisation code> <chunk size>`` on its input. Writes ``<pid>`` when the worker exists.
+``<organisation code> <chunk size>`` on its input. A chunk size of 0 means everything that goes with a run: thresholds, the run
+itself, and the drafts whose grace is over. Writes ``<pid>`` when the worker exists.
 """
 
 import os
@@ -15,10 +16,17 @@ import django
 def work(code: str, chunk_size: int) -> None:
     """Bill one organisation, as a process of its own."""
     from billing.models import Organisation
+    from subscriptions.services import draft_finalizing, interim
     from subscriptions.services.billing_run import run_billing
 
     try:
-        run_billing(organisation=Organisation.objects.get(code=code), chunk_size=chunk_size)
+        organisation = Organisation.objects.get(code=code)
+        if chunk_size:
+            run_billing(organisation=organisation, chunk_size=chunk_size)
+        else:
+            interim.invoice_passed(organisation=organisation)
+            run_billing(organisation=organisation, chunk_size=5)
+            draft_finalizing.finalize_due(organisation=organisation)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -27,7 +35,7 @@ def work(code: str, chunk_size: int) -> None:
 
 def main() -> None:
     django.setup()
-    from subscriptions.services import billing_run  # noqa: F401 - loaded before the fork
+    from subscriptions.services import billing_run, draft_finalizing, interim  # noqa: F401 - loaded before the fork
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
     print("ready", flush=True)

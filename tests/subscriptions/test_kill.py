@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -216,3 +217,77 @@ def test_three_workers_share_the_work(house, workers):
     assert_billed_exactly_once(house, "shared")
     after = house.figures("shared")
     assert (after["due"], after["billed"]) == (0, 0)
+
+
+ROUNDS = 4
+PREPARE = """
+from datetime import datetime, timedelta
+from bench import population
+from billing.context import Actor
+from billing.models import Organisation, TestClock
+from moneyed import Money
+from subscriptions.models import Plan, Subscription
+from subscriptions.services import draft_finalizing, interim
+from subscriptions.services.billing_terms import set_terms
+from subscriptions.services.thresholds import add_threshold
+
+works = population.build(customers=60, code="mixed", now=datetime.fromisoformat("2026-05-29T06:00:00+00:00"))
+actor = Actor.system("tests")
+set_terms(organisation=works, actor=actor, consolidate=True, grace_days=1)
+add_threshold(organisation=works, actor=actor, plan_id=Plan.objects.get(organisation=works).pk, amount=Money(10, "INR"))
+for one in list(Subscription.objects.of(works)):
+    one.pk, one.external_id, one._state.adding = None, one.external_id + "-b", True
+    one.id = Subscription._meta.pk.get_default()
+    one.usage_from = None
+    one.save(force_insert=True)
+"""
+MIXED = {
+    "interim": "SELECT count(*), count(DISTINCT subscription_id) FROM subscriptions_interiminvoice i WHERE organisation_id = %s",
+    "invoices": "SELECT count(*), count(*) FILTER (WHERE status = 'draft'), count(DISTINCT number) - min((number = '')::int) "
+    "FROM invoices_invoice WHERE organisation_id = %s",
+    "cycles": "SELECT count(*), count(*) FILTER (WHERE finalized_at IS NULL), count(*) FILTER (WHERE failure <> '') "
+    "FROM subscriptions_draftcycle WHERE organisation_id = %s",
+    "net": "SELECT sum(net) FROM invoices_invoice WHERE organisation_id = %s",
+    "ledger": "SELECT count(DISTINCT entry_id), sum(CASE side WHEN 'D' THEN amount ELSE -amount END) "
+    "FROM billing_posting WHERE organisation_id = %s",
+    "events": "SELECT count(*), count(DISTINCT aggregate_id) FROM billing_event "
+    "WHERE type = 'invoice.finalized' AND organisation_id = %s",
+}
+
+
+def test_killed_between_thresholds_a_consolidated_run_and_the_end_of_the_grace(house, workers):
+    """Sixty customers with two subscriptions each: interim invoices, then shared drafts, then these are finalised."""
+    chance = random.Random(int(os.environ.get("KILL_SEED", time.time_ns() % 10**6)))
+    house.manage("shell", "-c", PREPARE)
+    with house.connect(house.name) as database:
+        owner = database.execute("SELECT id FROM billing_organisation WHERE code = 'mixed'").fetchone()[0]
+
+        def ask(name: str) -> tuple:
+            return database.execute(MIXED[name], [owner]).fetchone()
+
+        for day in ("2026-05-29 06:00+00", "2026-06-01 06:00+00", "2026-06-02 06:00+00"):
+            database.execute(
+                "UPDATE billing_testclock c SET now = %s FROM billing_organisation o "
+                "WHERE o.test_clock_id = c.id AND o.id = %s",
+                [day, owner],
+            )
+            for _ in range(ROUNDS):
+                pids = [workers("mixed", 0), workers("mixed", 0)]
+                time.sleep(chance.uniform(0, 0.25))
+                for pid in pids:
+                    if is_alive(pid):
+                        os.kill(pid, 9)
+                    wait_for(pid)
+            wait_for(workers("mixed", 0))
+            if day.startswith("2026-06-01"):
+                assert ask("cycles")[1] == 120, "everything is billed, and waits"
+
+        assert ask("interim") == (59, 59)  # the first customer's 40 calls cost less than the threshold
+        assert ask("invoices") == (119, 0, 119)  # an interim and a shared one for each customer
+        assert ask("cycles") == (120, 0, 0)
+        assert ask("ledger") == (119, 0)
+        assert ask("events") == (119, 119)
+        seats = sum(1 + n % 20 for n in range(60))
+        calls = [5 * (7 + 13 * n) + 5 for n in range(60)]
+        used = sum(Decimal(min(one, 1000)) / 10 + Decimal(max(one - 1000, 0)) / 20 for one in calls)
+        assert ask("net")[0] == Decimal(2 * 60 * 499) + Decimal("149.50") * 2 * seats + used
