@@ -125,8 +125,23 @@ class School:
             ("robotics", "Robotics club", "month", 0, "1500", "activities"),
         ):
             self._plan(code, name, interval, trial, price, category)
+        self._offers()
         for number in range(60 * house.scale):
             self.families.append(Family(number))
+
+    def _offers(self) -> None:
+        """Reminders by letter and by text, and two months at a tenth less for families who know the word."""
+        post = self.house.api.post
+        stages = [
+            {"after_days": 1, "actions": ["mail:reminder_1", "sms:reminder_1"]},
+            {"after_days": 5, "actions": ["mail:reminder_2"]},
+            {"after_days": 10, "actions": ["mail:final_notice", "sms:final_notice", "suspend"]},
+            {"after_days": 21, "actions": ["cancel", "write_off"]},
+        ]
+        post("/dunning-policies", {"code": "school", "stages": stages, "is_default": True})
+        offer = {"code": "welcome", "name": "Welcome", "kind": "percent", "percent": "10"}
+        post("/coupons", offer | {"duration": "periods", "periods": 2})
+        post("/promotion-codes", {"code": "WELCOME", "coupon": "welcome", "first_subscription_only": True})
 
     def _plan(self, code: str, name: str, interval: str, trial: int, price: str, category: str) -> None:
         self.house.api.post(
@@ -229,6 +244,8 @@ class School:
         family.id = customer["id"]
         family.kind = ("upi", "card", "upi", "emandate", "card")[family.number % 5]
         self._give_mandate(family)
+        if family.number % 6 == 5:
+            house.api.post("/applied-coupons", {"customer": family.id, "promotion_code": "welcome"})
         for index in range(1 + family.number % 3):
             self._student(family, index, surname)
         if family.monthly_eaters:

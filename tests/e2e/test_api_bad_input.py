@@ -22,6 +22,7 @@ AMOUNT_FIELDS = [
     ("installment-plans", "installment_plans_create", "total"),
     ("installment-plans", "installment_plans_create", "down_payment"),
     ("payment-methods/setup", "payment_methods_setup_create", "max_amount"),
+    ("coupons", "coupons_create", "amount"),
     ("invoices/{open}/apply-credit", "invoices_apply_credit_create", "amount"),
 ]
 AMOUNTS = {
@@ -92,6 +93,8 @@ TEXTS = ["a\x00b", "a\ud800b"]  # a null character, and half of one
     ("usage-revisions", "usage_revisions_create", "event_id"), ("usage-imports", "usage_imports_create", "file_name"),
     ("gateway-accounts", "gateway_accounts_create", "key_id"), ("api-keys", "api_keys_create", "name"),
     ("usage-events", "usage_events_create", "event_id"), ("webhook-endpoints", "webhook_endpoints_create", "url"),
+    ("coupons", "coupons_create", "name"), ("promotion-codes", "promotion_codes_create", "code"),
+    ("applied-coupons", "applied_coupons_create", "promotion_code"), ("dunning-pauses", "dunning_pauses_create", "reason"),
     ("prices/quote", "prices_quote", "plan"), ("experiments", "experiments_create", "hypothesis"),
     ("experiments/running/assign", "experiments_assign", "customer"), ("auth/login", "auth_login", "password"),
     ("auth/refresh", "auth_refresh", "refresh"), ("tax-rates", "tax_rates_create", "code"),
@@ -167,7 +170,9 @@ FILTERS = [
     ("customers?external_id=%00", "external_id"), ("ledger/trial-balance?at=", "at"),
     ("ledger/trial-balance?at=9999-12-31T23:59:59-23:59", "at"), ("analytics/mrr?months=0", "months"),
     ("analytics/mrr?months=61", "months"), ("analytics/collection?from=2026-13-01", "from"),
-    ("reconciliation/summary?from=2026-01-01", "to"),
+    ("reconciliation/summary?from=2026-01-01", "to"), ("dunning/recovery?from=2026-02-30", "from"),
+    ("dunning/recovery?to=0001-01-01", "to"), ("dunning-cases?stage=x", "stage"), ("applied-coupons?status=lost", "status"),
+    ("text-messages?status=lost", "status"),
 ]  # fmt: skip
 
 
