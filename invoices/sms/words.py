@@ -35,5 +35,8 @@ def body(kind: str, *, language: str, seller: str, due: str, number: str, due_on
     words = _LANGUAGES.get(language_of(language), ENGLISH)[kind]
     short = " ".join(seller.split())
     short = short if len(short) <= SELLER_LETTERS else short[: SELLER_LETTERS - 1].rstrip() + "…"
-    plain = {"due": due.replace("\u00a0", " "), "due_on": due_on, "number": number}
+    amount = due.replace("\u00a0", " ")
+    if language_of(language) != "hi":  # one letter outside of the plain alphabet doubles the segments of the whole text
+        amount = amount.replace("₹", "Rs.").replace("−", "-")
+    plain = {"due": amount, "due_on": due_on, "number": number}
     return words.format(seller=short, **plain)[:MAX_LETTERS]
