@@ -67,6 +67,7 @@ GROUPS: dict[str, list[Page]] = {
         Page("Subscriptions", "autorenew", model="subscriptions.subscription", hint="Who is subscribed to what, and until when"),
         Page("Plans", "sell", model="subscriptions.plan", hint="Prices, versions, add-ons"),
         Page("Plan migrations", "move_down", model="subscriptions.planmigration", hint="Subscribers moved to other prices"),
+        Page("Price experiments", "science", model="subscriptions.experiment", hint="Which price sells, said honestly"),
         Page("Features", "toggle_on", model="subscriptions.feature", hint="What plans give, and to whom more"),
         Page("Features by plan", "grid_on", url="admin:subscriptions_feature_matrix", permission="entitlement.view",
              hint="Which plan gives how much of what"),

@@ -1,3 +1,23 @@
-from subscriptions.admin import billing_runs, coupons, dunning, entitlements, features, plan_moves, plans, subscriptions
+from subscriptions.admin import (
+    billing_runs,
+    coupons,
+    dunning,
+    entitlements,
+    experiments,
+    features,
+    plan_moves,
+    plans,
+    subscriptions,
+)
 
-__all__ = ["billing_runs", "coupons", "dunning", "entitlements", "features", "plan_moves", "plans", "subscriptions"]
+__all__ = [
+    "billing_runs",
+    "coupons",
+    "dunning",
+    "entitlements",
+    "experiments",
+    "features",
+    "plan_moves",
+    "plans",
+    "subscriptions",
+]

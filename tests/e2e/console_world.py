@@ -40,10 +40,13 @@ from payments.services.matching import run_matching
 from subscriptions.models import Plan
 from subscriptions.services import coupons, dunning_pauses, plan_migrations
 from subscriptions.services.billing_run import run_billing
-from subscriptions.services.catalog import PriceInput, create_plan
+from subscriptions.services.catalog import PriceInput, add_version, create_plan
 from subscriptions.services.dunning import run_dunning
 from subscriptions.services.entitlements import consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
+from subscriptions.services.experiments import drafting as experiments
+from subscriptions.services.experiments import enrolling, running
+from subscriptions.services.experiments.drafting import VariantInput
 from subscriptions.services.lifecycle import create_subscription
 from tests.subscriptions.house import CLERK
 
@@ -100,6 +103,7 @@ def build(code: str = "school", *, name: str = "St. Xavier School") -> World:
     _platform(world)
     _subscriptions(world)
     _entitlements(world)
+    _experiment(world)
     _invoices(world)
     _payments(world)
     _reconciliation(world)
@@ -174,6 +178,19 @@ def _entitlements(world: World) -> None:
     consuming.consume(
         organisation=world.organisation, customer=asha.external_id, feature="exports", quantity=Decimal(10), key="seed"
     )
+
+
+def _experiment(world: World) -> None:
+    """Two prices, one of which the first customer was shown."""
+    about: dict[str, Any] = {"organisation": world.organisation, "actor": CLERK}
+    prices = [PriceInput(code="base", name="Base fee", currency="INR", model="flat", unit_price=Decimal(499))]
+    plan = create_plan(code="lab", name="Lab", interval="month", prices=prices, **about)
+    add_version(plan_id=plan.pk, prices=prices, actor=CLERK)
+    halves = [VariantInput(code="today", version=1, weight=50), VariantInput(code="dearer", version=2, weight=50)]
+    made = experiments.create_experiment(plan=plan, code="price", name="Which price", variants=halves, **about)
+    planned = {"baseline_rate": Decimal("0.1"), "minimum_effect": Decimal("0.05")}
+    made = running.start_experiment(experiment_id=made.pk, actor=CLERK, **planned)
+    enrolling.assign(experiment=made, customer=world.customers[0])
 
 
 def draft(world: World, customer: Customer, *amounts: str) -> Invoice:

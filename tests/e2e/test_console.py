@@ -39,7 +39,8 @@ SUPPORT = {
     "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "billing.usagerevision",
     "billing.parkedusage", "billing.usageimport", "invoices.creditnote",
     "invoices.installmentplan", "invoices.invoice", "invoices.numberseries", "invoices.taxrate", "payments.payment",
-    "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant", "subscriptions.feature",
+    "payments.paymentmethod", "subscriptions.entitlementalert", "subscriptions.entitlementgrant",
+    "subscriptions.experiment", "subscriptions.feature",
     "subscriptions.appliedcoupon", "subscriptions.coupon", "subscriptions.promotioncode",
     "subscriptions.plan", "subscriptions.planmigration", "subscriptions.subscription",
 }  # fmt: skip

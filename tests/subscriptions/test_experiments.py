@@ -364,6 +364,7 @@ def variants(**changes):
         ({"variants": variants(code="a b")}, InvalidExperiment, "variants.1.code"),
         ({"variants": variants(plan="dollars", version=1)}, CurrenciesDiffer, "variants.1.version"),
         ({"variants": variants(plan="rupees", version=1, control=True)}, InvalidExperiment, "variants.1.plan"),
+        ({"variants": variants(plan="with-tax", version=1)}, InvalidExperiment, "variants.1.plan"),
         ({"variants": variants(plan="gone", version=1)}, InvalidExperiment, "variants.1.plan"),
         ({"allocation_percent": 0}, InvalidExperiment, "allocation_percent"),
         ({"conversion_days": 0}, InvalidExperiment, "conversion_days"),
@@ -375,6 +376,7 @@ def test_drafts_that_are_refused(tenant, about, refusal, field):
     plan = two_prices(tenant)
     make_plan(tenant, flat("5.00", currency="USD"), flat("500.00"), code="dollars")
     make_plan(tenant, flat("500.00"), code="rupees")
+    make_plan(tenant, flat("500.00"), code="with-tax", prices_include_tax=True)
     catalog.archive_plan(plan_id=make_plan(tenant, flat("500.00"), code="gone").pk, actor=CLERK)
     values = {
         "organisation": tenant,

@@ -151,6 +151,7 @@ def _variants(organisation: Organisation, plan: Plan, given: Sequence[VariantInp
     if rows[control].version.plan_id != plan.pk:
         text = f"The control is a version of '{plan.code}': who takes no part gets its prices."
         raise InvalidExperiment(text, field=f"variants.{control}.plan")
+    _check_tax_basis(rows)
     check_currencies(rows)
     return rows
 
@@ -182,6 +183,14 @@ def _check_apart(rows: Sequence[ExperimentVariant]) -> None:
             )
         codes.add(row.code)
         versions.add(row.version_id)
+
+
+def _check_tax_basis(rows: Sequence[ExperimentVariant]) -> None:
+    control = next(row.version.plan for row in rows if row.is_control)
+    for n, row in enumerate(rows):
+        if row.version.plan.prices_include_tax != control.prices_include_tax:
+            text = f"The prices of '{row.code}' include tax and those of the control do not, or the other way round."
+            raise InvalidExperiment(text, field=f"variants.{n}.plan")
 
 
 def check_currencies(rows: Sequence[ExperimentVariant]) -> None:
