@@ -221,6 +221,8 @@ SPECTACULAR_SETTINGS = {
         "PaymentStatus": "payments.models.Payment.Status",
         "SubscriptionStatus": "subscriptions.models.Subscription.Status",
         "PriceKind": "subscriptions.models.Price.Kind",
+        "CouponKind": "subscriptions.models.Coupon.Kind",
+        "DraftEditKind": "subscriptions.models.DraftEdit.Kind",
         "FeatureKind": "subscriptions.models.Feature.Kind",
         "GrantKind": "subscriptions.models.EntitlementGrant.Kind",
         "RevisionKind": "billing.models.UsageRevision.Kind",

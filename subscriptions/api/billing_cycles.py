@@ -23,7 +23,7 @@ from subscriptions.services.billing_terms import set_terms
 CYCLES, TERMS = ["billing cycles"], ["billing terms"]
 
 
-class RetryInput(StrictSerializer):
+class RetryCyclesInput(StrictSerializer):
     reason = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
 
 
@@ -82,7 +82,7 @@ class BillingCycleViewSet(TenantViewSet):
     }
 
     @extend_schema(
-        request=RetryInput,
+        request=RetryCyclesInput,
         responses=BillingCycleOutput,
         tags=CYCLES,
         examples=[OpenApiExample("Mended", value={"reason": "The tax rate is there now"}, request_only=True)],
@@ -91,7 +91,7 @@ class BillingCycleViewSet(TenantViewSet):
     @idempotent
     def retry(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Bill a failed cycle now; the answer is the failed cycle, taken up again."""
-        given = self.valid(RetryInput)
+        given = self.valid(RetryCyclesInput)
         cycle = self.get_object()
         retrying.retry_cycle(organisation=self.organisation, cycle_id=cycle.pk, actor=self.actor, **given)
         return Response(self.get_serializer(self.get_object()).data)

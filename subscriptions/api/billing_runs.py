@@ -14,7 +14,7 @@ from billing import clock
 from billing.api.base import StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from billing.money import quantize
-from subscriptions.api.billing_cycles import RetryInput
+from subscriptions.api.billing_cycles import RetryCyclesInput
 from subscriptions.models import BillingRun
 from subscriptions.services import billing_run, retrying
 from subscriptions.services.billing_run import BillingRunReport
@@ -95,7 +95,7 @@ class BillingRunViewSet(TenantViewSet):
         return Response(self.get_serializer(run).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
-        request=RetryInput,
+        request=RetryCyclesInput,
         responses={202: BillingRunOutput},
         tags=["billing runs"],
         examples=[OpenApiExample("Mended", value={"reason": "The tax rate is there now"}, request_only=True)],
@@ -104,7 +104,7 @@ class BillingRunViewSet(TenantViewSet):
     @idempotent
     def retry(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Take up again everything that the run set aside; the answer is the new run that bills it."""
-        given = self.valid(RetryInput)
+        given = self.valid(RetryCyclesInput)
         run = retrying.retry_run(organisation=self.organisation, run_id=self.get_object().pk, actor=self.actor, **given)
         return Response(self.get_serializer(run).data, status=status.HTTP_202_ACCEPTED)
 
