@@ -23,8 +23,8 @@ from billing.models import LedgerAccount
 
 NOTHING = "–"
 _TONES = {
-    "success": "paid succeeded sent active captured in_bank matched won processed delivered completed done resolved recovered",
-    "info": "open processing sending received created pending running authorized trialing",
+    "success": "paid succeeded sent active captured in_bank matched won processed delivered completed done resolved recovered billed moved",
+    "info": "open planned processing sending received created pending running authorized trialing",
     "warning": "partially_paid requires_action due unknown under_review expired past_due waiting requested",
     "danger": "uncollectible failed declined refused lost dead exception suspended exhausted",
     "": "draft void cancelled ignored abandoned detached revoked",
@@ -65,6 +65,17 @@ def amount_column(name: str, *, title: str = "") -> Callable[..., Any]:
     return column
 
 
+def number_column(name: str, *, title: str = "") -> Callable[..., Any]:
+    """A list column of a quantity or a count, aligned to the right, without superfluous zeros."""
+
+    @display(description=title or words(name), ordering=name)
+    def column(self: Any, row: Any) -> SafeString:
+        value = getattr(row, name)
+        return format_html('<span class="m-amount">{}</span>', NOTHING if value is None else number(Decimal(value)))
+
+    return column
+
+
 @display(description="customer", ordering="customer__external_id", header=True)
 def customer_column(self: Any, row: Any) -> tuple[str, str]:
     """The customer's id and masked name. Give it another name than the column's, and select ``customer``."""
@@ -87,6 +98,13 @@ def moment(value: datetime | None, organisation: Any) -> str:
 def day(value: date | None) -> str:
     """``3 Jun 2026``."""
     return NOTHING if value is None else f"{value.day} {value:%b %Y}"
+
+
+def span(start: date | None, end: date | None, always: str = NOTHING) -> str:
+    """``3 Jun 2026 to 2 Jul 2026``; one end alone in words, and ``always`` without any."""
+    if start and end:
+        return f"{day(start)} to {day(end)}"
+    return f"from {day(start)}" if start else f"until {day(end)}" if end else always
 
 
 def number(value: Decimal | None) -> str:

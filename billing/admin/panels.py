@@ -32,6 +32,8 @@ from billing.admin.looks import (
     moment,
     money,
     number,
+    number_column,
+    span,
     status_column,
     words,
 )
@@ -59,8 +61,10 @@ __all__ = [
     "moment",
     "money",
     "number",
+    "number_column",
     "on_page_of",
     "page_action",
+    "span",
     "status_column",
     "timeline_panel",
     "words",
@@ -282,6 +286,7 @@ def account_panel(request: HttpRequest, page: TenantAdmin, customer: Any) -> lis
 
 _TOLD = (
     "number",
+    "number_column",
     "amount",
     "total",
     "due",

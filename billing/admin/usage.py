@@ -1,257 +1,271 @@
-"""What is counted, what was measured, corrected and parked, and the files it came in."""
+"""Console pages of what is counted: meters, measurements and later words on them."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminFileFieldWidget, UnfoldBooleanSwitchWidget
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from billing.admin.base import ActionVariant, ReasonForm, TenantAdmin, decision, path_to
+from billing.admin.base import ReasonForm, decision, site
 from billing.admin.panels import (
     NOTHING,
     Figure,
-    OrganisationForm,
     Panel,
     Record,
     RecordAdmin,
     badge,
+    customer_column,
+    day,
+    link,
     moment,
     number,
-    page_action,
-    status_column,
+    number_column,
     timeline_panel,
 )
 from billing.context import Actor
-from billing.models import Meter, ParkedUsage, UsageEvent, UsageImport, UsageRevision, UsageWindow
-from billing.services import parking, unparking, usage_imports, usage_revisions
+from billing.masking import mask_name
+from billing.models import Meter, UsageEvent, UsageRevision, UsageWindow
+from billing.models.usage import NO_SUBSCRIPTION
+from billing.services import usage_revisions
 
-INGEST = "usage.ingest"
-SHOWN_ERRORS = 100
-
-
-@admin.register(Meter)
-class MeterAdmin(TenantAdmin):
-    view_permission = "usage.view"
-    list_display = ("code", "name", "aggregation", "recurring", "unit", "service", "organisation")
-    list_select_related = ("organisation",)
-    search_fields = ("code", "name")
-    fields = readonly_fields = (
-        "code", "name", "aggregation", "recurring", "unit", "expression", "unique_property", "rounding", "rounding_decimals",
-        "properties", "service", "unit_cost", "organisation",
-    )  # fmt: skip
-    ordering = ("-id",)
+RECENT = 20
 
 
 class QuantityForm(ReasonForm):
-    """The quantity that counts, and why."""
+    """What counts instead."""
 
-    quantity = forms.DecimalField(max_digits=30, decimal_places=12, widget=UnfoldAdminDecimalFieldWidget())
+    quantity = forms.DecimalField(
+        max_digits=30, decimal_places=12, widget=UnfoldAdminDecimalFieldWidget(), label="Quantity that counts"
+    )
     field_order = ("quantity", "reason")
 
 
-@admin.register(UsageEvent)
-class UsageEventAdmin(RecordAdmin):
-    """Measurements stay as they came; a correction or void is a row of its own."""
+@admin.register(Meter, site=site)
+class MeterAdmin(RecordAdmin):
+    """What usage is counted by."""
 
     view_permission = "usage.view"
-    empty_hint = "Applications send measurements to /api/v1/usage-events/batch; files are imported under Imports."
-    list_display = ("event_id", "meter", "customer", "quantity", "occurred_at", "organisation")
+    list_display = ("code", "name", "show_aggregation", "unit", "service", "organisation")
+    list_select_related = ("organisation",)
+    search_fields = ("code", "name")
+    ordering = ("-id",)
+    empty_hint = "A meter says how events are added up: POST /api/v1/meters."
+
+    @display(description="counts", ordering="aggregation")
+    def show_aggregation(self, meter: Meter) -> str:
+        return _counts(meter)
+
+    def record(self, request: HttpRequest, row: Meter) -> Record:
+        rounding = f"{row.get_rounding_display()}, {row.rounding_decimals} decimals" if row.rounding else "none"
+        declared = [
+            (one["name"], one.get("kind", "text"), "required" if one.get("required") else "") for one in row.properties
+        ]
+        return Record(
+            facts=(
+                ("Code", row.code),
+                ("Name", row.name),
+                ("Counts", _counts(row)),
+                ("Unit", row.unit or NOTHING),
+                ("Quantity of an event", row.expression or "as it is sent"),
+                ("Unique by", row.unique_property or NOTHING),
+                ("Rounding", rounding),
+                ("Service it earns for", row.service or NOTHING),
+                ("Cost of a unit", _cost(row)),
+            ),
+            panels=[
+                Panel(title="Declared properties", headers=("Name", "Kind", ""), rows=declared,
+                      empty="None: an event may have any."),
+                self._recent(request, row),
+                *timeline_panel(request, self, row, [row.pk]),
+            ],
+        )  # fmt: skip
+
+    def _recent(self, request: HttpRequest, meter: Meter) -> Panel:
+        events = UsageEvent.objects.of(meter.organisation_id).filter(meter=meter).select_related("customer")
+        rows = [
+            (moment(one.occurred_at, meter.organisation), link(request, one), link(request, one.customer), number(one.quantity),
+             properties_text(one.properties))
+            for one in events.order_by("-id")[:RECENT]
+        ]  # fmt: skip
+        return Panel(
+            title="Taken in last", headers=("When", "Event", "Customer", "Quantity", "Properties"), rows=rows,
+            numbers=frozenset({3}), empty="Nothing was measured yet.",
+        )  # fmt: skip
+
+
+@admin.register(UsageEvent, site=site)
+class UsageEventAdmin(RecordAdmin):
+    """Measurements. They stay as they came; a later word on one is a row of its own."""
+
+    view_permission = "usage.view"
+    list_display = (
+        "event_id", "show_meter", "show_customer", "show_quantity", "show_properties", "show_occurred", "organisation",
+    )  # fmt: skip
     list_select_related = ("meter", "customer", "organisation")
     list_filter = ("meter__aggregation",)
     search_fields = ("=event_id", "=customer__external_id")
     ordering = ("-id",)
-    actions_detail = ("replace", "void")
+    actions_detail = ("correct", "void")
+    empty_hint = "Usage comes by POST /api/v1/usage-events/batch, or as a CSV file on the page of usage imports."
+    show_customer = customer_column
+    show_quantity = number_column("quantity")
 
-    @decision(description="Correct", permission=INGEST, form=QuantityForm, icon="edit")
-    def replace(self, request: HttpRequest, row: UsageEvent, *, actor: Actor, quantity: Any, reason: str) -> str:
+    @display(description="meter", ordering="meter__code")
+    def show_meter(self, row: UsageEvent) -> str:
+        return row.meter.code
+
+    @display(description="properties")
+    def show_properties(self, row: UsageEvent) -> str:
+        return properties_text(row.properties)
+
+    @display(description="when", ordering="occurred_at")
+    def show_occurred(self, row: UsageEvent) -> str:
+        return moment(row.occurred_at, row.organisation)
+
+    @decision(description="Correct", permission="usage.ingest", form=QuantityForm, icon="edit")
+    def correct(self, request: HttpRequest, row: UsageEvent, *, actor: Actor, quantity: Decimal, reason: str) -> str:
+        """Let another quantity count."""
         usage_revisions.replace_quantity(
-            organisation=row.organisation,
-            event_id=row.event_id,
-            quantity=f"{quantity:f}",
-            reason=reason[:300],
-            actor=actor,
+            organisation=row.organisation, event_id=row.event_id, quantity=f"{quantity:f}", reason=reason, actor=actor
         )
-        return f"{row.event_id} counts with {number(quantity)}."
+        return f"{row} counts with {number(quantity)}; what was billed of it is settled on the next invoice."
 
-    @decision(description="Void", permission=INGEST, icon="block", variant=ActionVariant.DANGER)
+    @decision(
+        description="Void", permission="usage.ingest", form=ReasonForm, icon="block", variant=ActionVariant.DANGER
+    )
     def void(self, request: HttpRequest, row: UsageEvent, *, actor: Actor, reason: str) -> str:
-        usage_revisions.void_event(
-            organisation=row.organisation, event_id=row.event_id, reason=reason[:300], actor=actor
-        )
-        return f"{row.event_id} does not count any more."
+        """Let it count no more."""
+        usage_revisions.void_event(organisation=row.organisation, event_id=row.event_id, reason=reason, actor=actor)
+        return f"{row} does not count; what was billed of it is given back on the next invoice."
 
     def record(self, request: HttpRequest, row: UsageEvent) -> Record:
-        revisions = list(UsageRevision.objects.filter(event_ref=row.pk).order_by("-number"))
-        counts = revisions[0] if revisions else None
-        says = [
-            (one.number, badge(one.kind), NOTHING if one.quantity is None else number(one.quantity), one.reason, one.made_by,
-             moment(one.made_at, row.organisation))
-            for one in revisions
-        ]  # fmt: skip
+        revisions = list(UsageRevision.objects.of(row.organisation_id).filter(event_ref=row.pk).order_by("number"))
+        counts = next((one for one in revisions if one.is_current), None)
+        unit = f" {row.meter.unit}" if row.meter.unit else ""
         return Record(
-            badges=[badge(counts.kind, "void" if counts.kind == "void" else "corrected")] if counts else [],
-            figures=[Figure(name="Counts with", value=_counting(row, counts))],
-            facts=[
-                ("Event id", row.event_id), ("Meter", row.meter.code), ("Customer", row.customer.external_id),
-                ("Sent quantity", number(row.quantity)), ("Occurred", moment(row.occurred_at, row.organisation)),
+            badges=(_state(counts),),
+            figures=(
+                Figure(name="Counts", value=number(counted(row, counts)), hint=row.meter.unit),
+                Figure(name="Measured", value=number(row.quantity), hint=f"as it came{unit and ','}{unit}"),
+            ),
+            facts=(
+                ("Event", row.event_id),
+                ("Meter", link(request, row.meter, row.meter.name)),
+                ("Customer", link(request, row.customer, f"{row.customer.external_id} {mask_name(row.customer.name)}")),
+                ("Subscription", row.subscription_ref if row.subscription_ref != NO_SUBSCRIPTION else "none named"),
+                ("Price it carries", number(row.amount)),
+                ("Properties", properties_text(row.properties) or NOTHING),
+                ("Occurred", moment(row.occurred_at, row.organisation)),
                 ("Taken in", moment(row.recorded_at, row.organisation)),
-                ("Subscription", row.subscription_ref if row.subscription_ref.int else NOTHING),
-                ("Properties", ", ".join(f"{name}: {value}" for name, value in row.properties.items()) or NOTHING),
-            ],
+            ),
             panels=[
-                Panel(title="Corrections", headers=("No.", "Kind", "Quantity", "Why", "By", "When"), rows=says,
-                      numbers=frozenset({0, 2}), empty="It counts as it came."),
+                _revisions(revisions, row),
                 _windows_panel(row),
+                *timeline_panel(request, self, row, [one.pk for one in revisions]),
             ],
-        )  # fmt: skip
+        )
 
 
-def _counting(row: UsageEvent, revision: UsageRevision | None) -> str:
-    if revision is None or revision.quantity is None:
-        return number(row.quantity) if revision is None else "nothing"
-    return number(revision.quantity)
+def _counts(meter: Meter) -> str:
+    return f"{meter.get_aggregation_display()}{', carried on' if meter.recurring else ''}"
 
 
-def _windows_panel(row: UsageEvent) -> Panel:
+def _cost(meter: Meter) -> str:
+    return NOTHING if meter.unit_cost is None else f"{number(meter.unit_cost)} {meter.organisation.currency}"
+
+
+def _state(current: UsageRevision | None) -> SafeString:
+    if current is None:
+        return badge("active", "counts as it came")
+    is_void = current.kind == UsageRevision.Kind.VOID
+    return badge("void", "void") if is_void else badge("waiting", "corrected")
+
+
+def counted(event: UsageEvent, current: UsageRevision | None) -> Decimal | None:
+    """The quantity that counts: the measured one, the corrected one, or none of a void event."""
+    if current is None:
+        return event.quantity
+    return Decimal(0) if current.kind == UsageRevision.Kind.VOID else current.quantity
+
+
+def _revisions(revisions: list[UsageRevision], event: UsageEvent) -> Panel:
+    rows = [
+        (moment(one.made_at, event.organisation), one.get_kind_display().lower(), number(one.quantity), one.made_by, one.reason,
+         "counts" if one.is_current else "")
+        for one in revisions
+    ]  # fmt: skip
+    return Panel(
+        title="Later words", headers=("When", "What", "Quantity", "Who", "Why", ""), rows=rows, numbers=frozenset({2}),
+        empty=f"None: it counts as it came on {day(event.occurred_at.date())}.",
+    )  # fmt: skip
+
+
+def _windows_panel(event: UsageEvent) -> Panel:
+    """The billed windows that the measurement falls into."""
     windows = UsageWindow.objects.filter(
-        customer=row.customer_id, meter=row.meter_id, starts_at__lte=row.occurred_at, ends_at__gt=row.occurred_at
+        customer=event.customer_id,
+        meter=event.meter_id,
+        starts_at__lte=event.occurred_at,
+        ends_at__gt=event.occurred_at,
     ).order_by("ends_at")
     rows = [
-        (moment(one.starts_at, row.organisation), moment(one.ends_at, row.organisation), moment(one.billed_at, row.organisation),
-         moment(one.closed_at, row.organisation) if one.closed_at else "open")
+        (moment(one.starts_at, event.organisation), moment(one.ends_at, event.organisation),
+         moment(one.billed_at, event.organisation), moment(one.closed_at, event.organisation) if one.closed_at else "open")
         for one in windows
     ]  # fmt: skip
     return Panel(title="Billed in", headers=("From", "To", "Billed", "Closed"), rows=rows, empty="Not billed yet.")
 
 
-@admin.register(UsageRevision)
-class UsageRevisionAdmin(TenantAdmin):
+def properties_text(properties: Any) -> str:
+    """``endpoint reports, region eu``."""
+    if not isinstance(properties, dict):
+        return ""
+    return ", ".join(f"{name} {value}" for name, value in sorted(properties.items()))
+
+
+@admin.register(UsageRevision, site=site)
+class UsageRevisionAdmin(RecordAdmin):
+    """Later words on measurements: who said them, and why."""
+
     view_permission = "usage.view"
-    list_display = ("event_id", "kind", "quantity", "meter", "customer", "reason", "made_by", "made_at")
+    list_display = (
+        "event_id", "kind", "show_quantity", "show_meter", "show_customer", "reason", "made_by", "show_made", "organisation",
+    )  # fmt: skip
     list_select_related = ("meter", "customer", "organisation")
     list_filter = ("kind",)
     search_fields = ("=event_id", "=customer__external_id")
-    fields = readonly_fields = (
-        "event_id", "kind", "quantity", "number", "is_current", "meter", "customer", "reason", "made_by", "made_at", "occurred_at",
-    )  # fmt: skip
     ordering = ("-id",)
+    empty_hint = "A measurement is corrected or voided on its page, or by POST /api/v1/usage-revisions."
+    show_customer = customer_column
+    show_quantity = number_column("quantity")
 
+    @display(description="meter", ordering="meter__code")
+    def show_meter(self, row: UsageRevision) -> str:
+        return row.meter.code
 
-@admin.register(ParkedUsage)
-class ParkedUsageAdmin(RecordAdmin):
-    """Events that wait for what they name."""
+    @display(description="when", ordering="made_at")
+    def show_made(self, row: UsageRevision) -> str:
+        return moment(row.made_at, row.organisation)
 
-    view_permission = "usage.view"
-    empty_hint = "Nothing waits. Events are parked where the usage policy says so, instead of being refused."
-    list_display = ("event_id", "state", "field", "reason", "tries", "parked_at", "organisation")
-    list_select_related = ("organisation",)
-    list_filter = ("status", "field")
-    search_fields = ("=event_id",)
-    ordering = ("-id",)
-    actions = ("try_again", "dismiss")
-    actions_detail = ("try_again", "dismiss")
-    state = status_column()
-
-    def offers(self, row: ParkedUsage, action: str) -> bool:
-        return row.status == ParkedUsage.Status.WAITING
-
-    @decision(description="Try again", permission=INGEST, form=None, icon="refresh")
-    def try_again(self, request: HttpRequest, row: ParkedUsage, *, actor: Actor) -> str:
-        taken = unparking.retry_parked(organisation_id=row.organisation_id, ids=[row.pk])
-        return f"{row.event_id}: {'taken in' if taken else 'still not accepted'}."
-
-    @decision(description="Dismiss", permission=INGEST, icon="delete", variant=ActionVariant.DANGER)
-    def dismiss(self, request: HttpRequest, row: ParkedUsage, *, actor: Actor, reason: str) -> None:
-        parking.dismiss(organisation=row.organisation, parked_id=row.pk, reason=reason, actor=actor)
-
-    def record(self, request: HttpRequest, row: ParkedUsage) -> Record:
-        sent = [(name, str(value)[:200]) for name, value in sorted(row.payload.items())]
+    def record(self, request: HttpRequest, row: UsageRevision) -> Record:
+        event = UsageEvent.objects.of(row.organisation_id).filter(pk=row.event_ref).first()
         return Record(
-            badges=[badge(row.status)],
-            notice=row.reason if row.status == ParkedUsage.Status.WAITING else "",
-            facts=[("Event id", row.event_id), ("Field", row.field), ("Tried", row.tries),
-                   ("Parked", moment(row.parked_at, row.organisation)),
-                   ("Settled", moment(row.settled_at, row.organisation) if row.settled_at else NOTHING)],
-            panels=[Panel(title="As it was sent", headers=("Field", "Value"), rows=sent, empty="Nothing."),
-                    *timeline_panel(request, self, row, [row.pk])],
-        )  # fmt: skip
-
-
-class ImportForm(OrganisationForm):
-    """A file, and whether to try it first."""
-
-    file = forms.FileField(
-        widget=UnfoldAdminFileFieldWidget(),
-        help_text="CSV: event_id, meter, customer, occurred_at; quantity, subscription, amount, properties.<name> if wanted.",
-    )
-    dry_run = forms.BooleanField(
-        required=False, widget=UnfoldBooleanSwitchWidget(), help_text="Tell what would happen and take nothing in."
-    )
-
-
-@admin.register(UsageImport)
-class UsageImportAdmin(RecordAdmin):
-    """Files of measurements: progress, and the lines that were not taken in."""
-
-    view_permission = "usage.view"
-    empty_hint = "Import a CSV file of measurements with the button above."
-    list_display = (
-        "file_name",
-        "state",
-        "progress",
-        "accepted",
-        "duplicates",
-        "parked",
-        "rejected",
-        "made_at",
-        "organisation",
-    )
-    list_select_related = ("organisation",)
-    list_filter = ("status", "dry_run")
-    ordering = ("-id",)
-    actions_list = ("upload",)
-    state = status_column()
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("content")
-
-    @admin.display(description="read")
-    def progress(self, row: UsageImport) -> str:
-        return f"{100 * row.position // max(row.size, 1)} %"
-
-    @page_action(description="Import CSV", permission=INGEST, icon="upload_file")
-    def upload(self, request: HttpRequest) -> HttpResponse:
-        form = ImportForm(
-            request.POST or None, request.FILES or None, organisations=self.organisations_where(request, INGEST)
+            badges=(badge("active", "counts") if row.is_current else badge("void", "replaced by a later one"),),
+            facts=(
+                ("Event", link(request, event, row.event_id) if event is not None else row.event_id),
+                ("Meter", link(request, row.meter, row.meter.name)),
+                ("Customer", link(request, row.customer, f"{row.customer.external_id} {mask_name(row.customer.name)}")),
+                ("What", row.get_kind_display().lower()),
+                ("Quantity", number(row.quantity)),
+                ("Occurred", moment(row.occurred_at, row.organisation)),
+                ("Reason", row.reason),
+                ("Said by", row.made_by),
+                ("Said", moment(row.made_at, row.organisation)),
+            ),
+            panels=timeline_panel(request, self, row, [row.pk]),
         )
-        back = reverse("admin:billing_usageimport_changelist")
-        if form.is_valid():
-            given = form.cleaned_data
-            actor = self.actor_in(request, given["organisation"])
-            made = self.attempt(request, lambda: usage_imports.begin_import(
-                organisation=given["organisation"], file_name=given["file"].name, content=given["file"].read(),
-                dry_run=given["dry_run"], actor=actor))  # fmt: skip
-            if made is not None:
-                return HttpResponseRedirect(path_to(made))
-        return self.ask(request, title="Import measurements", form=form, back_to=back)
-
-    def record(self, request: HttpRequest, row: UsageImport) -> Record:
-        errors = list(row.errors.order_by("line").values_list("line", "event_id", "field", "reason")[:SHOWN_ERRORS])
-        return Record(
-            badges=[badge(row.status), *([badge("draft", "dry run")] if row.dry_run else [])],
-            notice=row.failure,
-            figures=[
-                Figure(name="Read", value=self.progress(row), hint=f"{row.lines:,} lines"),
-                Figure(name="Accepted", value=f"{row.accepted:,}"), Figure(name="Known already", value=f"{row.duplicates:,}"),
-                Figure(name="Parked", value=f"{row.parked:,}"), Figure(name="Rejected", value=f"{row.rejected:,}"),
-            ],
-            facts=[("File", row.file_name), ("Bytes", f"{row.size:,}"), ("By", row.made_by),
-                   ("Begun", moment(row.made_at, row.organisation)),
-                   ("Done", moment(row.finished_at, row.organisation) if row.finished_at else NOTHING),
-                   ("All refused lines as CSV", f"/api/v1/usage-imports/{row.pk}/errors")],
-            panels=[Panel(title=f"Lines not taken in (the first {SHOWN_ERRORS})", headers=("Line", "Event id", "Field", "Why"),
-                          rows=errors, numbers=frozenset({0}), empty="None."),
-                    *timeline_panel(request, self, row, [row.pk])],
-        )  # fmt: skip

@@ -130,7 +130,7 @@ class School:
             self.families.append(Family(number))
 
     def _offers(self) -> None:
-        """Reminders by letter and by text, and two months at a tenth less for families who know the word."""
+        """Reminders by letter and by text, two months at a tenth less for who knows the word, and a tenth for siblings."""
         post = self.house.api.post
         stages = [
             {"after_days": 1, "actions": ["mail:reminder_1", "sms:reminder_1"]},
@@ -142,6 +142,8 @@ class School:
         offer = {"code": "welcome", "name": "Welcome", "kind": "percent", "percent": "10"}
         post("/coupons", offer | {"duration": "periods", "periods": 2})
         post("/promotion-codes", {"code": "WELCOME", "coupon": "welcome", "first_subscription_only": True})
+        siblings = {"code": "siblings", "name": "Sibling discount", "kind": "percent", "percent": "10"}
+        post("/coupons", siblings | {"duration": "forever", "plans": ["meals-monthly"]})
 
     def _plan(self, code: str, name: str, interval: str, trial: int, price: str, category: str) -> None:
         self.house.api.post(
@@ -180,6 +182,7 @@ class School:
             self._fate(number, families)
         script.on(25, partial(self._for_some, 4, lambda family: self.soft_declines(family, ["insufficient_funds"])))
         script.on(26, partial(self._for_some, 3, lambda family: self.soft_declines(family, ["late:600"])))
+        script.on(21, partial(self._for_some, 9, partial(self.lose_card, replaces=False)))
         script.on(40, partial(self._for_some, 2, lambda family: self.refund_last(family, share="0.5")))
 
     def _fate(self, number: int, families: list[Family]) -> None:
@@ -248,6 +251,8 @@ class School:
             house.api.post("/applied-coupons", {"customer": family.id, "promotion_code": "welcome"})
         for index in range(1 + family.number % 3):
             self._student(family, index, surname)
+        if family.monthly_eaters > 1:
+            house.api.post("/applied-coupons", {"customer": family.id, "coupon": "siblings"})
         if family.monthly_eaters:
             name = f"meals-{family.number + 1:04d}"
             self._subscribe(family, family.students[0], "meals-monthly", name, quantity=family.monthly_eaters)

@@ -1,12 +1,12 @@
 """Kranich Software GmbH: a software company in Berlin. Seats and usage, in euros and dollars, by month and by year."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from config.demo import offers
+from config.demo.companies import Company, Usage
 from config.demo.household import House
 from config.demo.registrations import vat_id
 
@@ -45,87 +45,28 @@ NAMES = [
 FORMS = {"US": "Inc.", "FR": "SARL", "AT": "GmbH", "DE": "GmbH", "NL": "B.V."}
 
 
-@dataclass
-class Company:
-    """One customer: where it sits, how many seats, how much it calls the interface."""
-
-    number: int
-    country: str
-    currency: str
-    seats: int
-    annual: bool
-    id: str = ""
-    token: str = ""
-    method: str = ""
-    subscription: str = ""
-    calls: int = 0
-
-
 class SoftwareHouse:
     """The year of the software company, written into the script of its house."""
 
     def __init__(self, house: House) -> None:
         self.house = house
         self.companies: list[Company] = []
+        self.usage = Usage(house, self.companies)
 
     def prepare(self) -> None:
-        """Gateway, bank accounts, tax rates, the meter, the plans."""
+        """Gateway, bank accounts, tax rates, and all that is on offer."""
         house = self.house
         house.open_bank("commerz-eur", "Commerzbank, euro account", "EUR")
         house.open_bank("commerz-usd", "Commerzbank, dollar account", "USD")
         start = house.script.first_day.isoformat()
         house.api.post("/tax-rates", {"category": "saas", "country": "DE", "rate": "19", "valid_from": start})
-        house.api.post("/meters", {"code": "api-calls", "name": "API calls", "aggregation": "sum", "unit": "call"})
-        self._plan("team-monthly", "Team, monthly", "month", 14, {"EUR": "25", "USD": "28"})
-        self._plan("team-annual", "Team, annual", "year", 0, {"EUR": "250", "USD": "280"})
+        offers.offer(house)
         for number in range(40 * house.scale):
             dollars = number % 5 < 3
             country = "US" if dollars else ("DE", "FR", "AT", "NL")[number // 5 % 4]
-            self.companies.append(
-                Company(number, country, "USD" if dollars else "EUR", seats=3 + number * 7 % 22, annual=number % 7 == 3)
-            )
-
-    def _plan(self, code: str, name: str, interval: str, trial: int, seat: dict[str, str]) -> None:
-        prices: list[dict[str, Any]] = []
-        for currency, price in seat.items():
-            prices.append(
-                {
-                    "code": "seat",
-                    "name": "Seats",
-                    "currency": currency,
-                    "model": "per_unit",
-                    "unit_price": price,
-                    "unit": "seat",
-                    "tax_category": "saas",
-                }
-            )
-            prices.append(
-                {
-                    "code": "api-calls",
-                    "name": "API calls",
-                    "currency": currency,
-                    "model": "graduated",
-                    "meter": "api-calls",
-                    "unit": "call",
-                    "tax_category": "saas",
-                    "tiers": [
-                        {"up_to": "10000", "unit_price": "0", "flat_fee": "0"},
-                        {"up_to": "100000", "unit_price": "0.002", "flat_fee": "0"},
-                        {"up_to": None, "unit_price": "0.0009", "flat_fee": "0"},
-                    ],
-                }
-            )
-        self.house.api.post(
-            "/plans",
-            {
-                "code": code,
-                "name": name,
-                "interval": interval,
-                "interval_count": 1,
-                "trial_days": trial,
-                "versions": [{"prices": prices}],
-            },
-        )
+            plan = "team-annual" if number % 7 == 3 else "business-monthly" if number % 8 == 5 else "team-monthly"
+            currency = "USD" if dollars else "EUR"
+            self.companies.append(Company(number, country, currency, seats=3 + number * 7 % 22, plan=plan))
 
     def write(self) -> None:
         """Who joins when, and what happens to whom."""
@@ -134,7 +75,9 @@ class SoftwareHouse:
             joins = dice.randrange(0, 25) if dice.random() < 0.6 else dice.randrange(40, 270)
             script.on(joins, partial(self.join, company))
         for week in range(1, 52):
-            script.on(week * 7, self.report_usage)
+            script.on(week * 7, self.usage.report)
+            if week % 2:
+                script.on(week * 7 + 1, self.usage.export_data)
         acts: list[Any] = [
             self.add_seats,
             self.short_of_funds,
@@ -155,6 +98,21 @@ class SoftwareHouse:
         for day in (40, 230):
             script.on(day, self.refund_one)
         script.on(20, lambda: self._for_one_of_two(self.short_of_funds))
+        self._write_trade()
+
+    def _write_trade(self) -> None:
+        """What sales and the office do beside: promises, prices, a file of usage, a correction."""
+        script = self.house.script
+        for day, act in (
+            (16, self.usage.grant_more),
+            (18, self.usage.bring_files),
+            (22, self.usage.correct),
+            (23, self.take_support),
+            (24, self.make_up_for),
+            (27, lambda: offers.raise_prices(self.house)),
+            (30, lambda: offers.move_subscribers(self.house)),
+        ):
+            script.on(day, act)
 
     def _once_joined(self, company: Company, act: Callable[[Company], object]) -> None:
         if company.subscription:
@@ -165,7 +123,7 @@ class SoftwareHouse:
         house = self.house
         name = f"{NAMES[company.number % len(NAMES)]} {FORMS[company.country]}"
         body: dict[str, Any] = {
-            "external_id": f"company-{company.number + 1:04d}",
+            "external_id": company.name_there,
             "name": name,
             "email": f"accounts{company.number + 1}@{NAMES[company.number % len(NAMES)].lower()}.example",
             "currency": company.currency,
@@ -180,18 +138,23 @@ class SoftwareHouse:
             body["tax_ids"] = {"vat": vat_id(company.country, company.number)}
         company.id = house.api.post("/customers", body)["id"]
         self._give_card(company, "4242424242424242" if company.number % 2 else "5555555555554444")
-        subscription = house.api.post(
-            "/subscriptions",
-            {
-                "external_id": f"sub-{company.number + 1:04d}",
-                "customer": company.id,
-                "plan": "team-annual" if company.annual else "team-monthly",
-                "currency": company.currency,
-                "quantity": company.seats,
-                "net_days": 0,
-            },
-        )
-        company.subscription = subscription["id"]
+        self._agree_on_terms(company)
+        company.subscription = self._subscribe(company, f"sub-{company.number + 1:04d}", company.seats)
+        if company.has_branch:
+            self._subscribe(company, f"sub-{company.number + 1:04d}-branch", 2)
+
+    def _subscribe(self, company: Company, name: str, seats: int) -> str:
+        agreed = {"external_id": name, "customer": company.id, "plan": company.plan, "currency": company.currency}
+        return str(self.house.api.post("/subscriptions", agreed | {"quantity": seats, "net_days": 0})["id"])
+
+    def _agree_on_terms(self, company: Company) -> None:
+        """What some ask for before they sign: a discount they read of, one invoice for all, time to look at it."""
+        if company.number % 5 == 2:
+            self.house.api.post("/applied-coupons", {"customer": company.id, "promotion_code": "WELCOME20"})
+        if company.has_branch:
+            self.house.api.post("/billing-terms", {"customer": company.name_there, "consolidate": True})
+        if company.number % 16 == 9:
+            self.house.api.post("/billing-terms", {"customer": company.name_there, "grace_days": 2})
 
     def _give_card(self, company: Company, number: str) -> None:
         card = {"number": number, "exp_month": 11, "exp_year": 2031, "cvc": "123"}
@@ -199,29 +162,17 @@ class SoftwareHouse:
             company.id, kind="card", checkout={"method": "card", "card": card}
         )
 
-    def report_usage(self) -> None:
-        """A week of usage of every company, in batches, as its own application would send it."""
-        events: list[dict[str, Any]] = []
-        for company in self.companies:
-            if not company.subscription:
-                continue
-            for hour in range(5):
-                company.calls += 1
-                at = self.house.today - timedelta(days=hour + 1)
-                events.append(
-                    {
-                        "event_id": f"calls-{company.number + 1}-{company.calls}",
-                        "meter": "api-calls",
-                        "customer": f"company-{company.number + 1:04d}",
-                        "quantity": str(self.house.dice.randrange(50, 900) * (1 + company.number % 9)),
-                        "occurred_at": f"{at.isoformat()}T11:00:00Z",
-                        "properties": {"region": "eu" if company.currency == "EUR" else "us"},
-                    }
-                )
-        for start in range(0, len(events), 500):
-            self.house.api.post("/usage-events/batch", {"events": events[start : start + 500]})
-
     # --- fates ------------------------------------------------------------------------------------
+
+    def take_support(self) -> None:
+        """Three companies that pay by the month add priority support, and pay for the days that are left."""
+        for company in [one for one in self.companies if one.subscription and one.plan == "team-monthly"][:3]:
+            self.house.api.post(f"/subscriptions/{company.subscription}/add-ons", {"add_ons": {"support": 1}})
+
+    def make_up_for(self) -> None:
+        """A fixed amount off the next invoices of a company whose data was slow to come, until it is used up."""
+        company = next(one for one in self.companies if one.subscription and one.currency == "EUR")
+        self.house.api.post("/applied-coupons", {"customer": company.id, "coupon": "sorry"})
 
     def add_seats(self, company: Company) -> None:
         """More seats now, prorated."""
@@ -238,12 +189,12 @@ class SoftwareHouse:
 
     def leave_at_once(self) -> None:
         """Two companies that pay by the month end in the middle of one and get the rest of it back."""
-        live = [one for one in self.companies if one.subscription and not one.annual]
+        live = [one for one in self.companies if one.subscription and one.plan != "team-annual"]
         for company in live[:2]:
             self._act(company, "cancel", {"when": "now", "credit": "prorated", "reason": "merged with another company"})
 
     def _for_one_of_two(self, act: Callable[[Company], object]) -> None:
-        for company in [one for one in self.companies if one.subscription and not one.annual][2:10:2]:
+        for company in [one for one in self.companies if one.subscription and one.plan != "team-annual"][2:10:2]:
             act(company)
 
     def short_of_funds(self, company: Company) -> None:
@@ -262,7 +213,7 @@ class SoftwareHouse:
 
     def dispute_one(self, outcome: str, decided_on: int) -> None:
         """One payer contests a charge; the bank decides on a later day, for or against the house."""
-        payment = self._some_payment()
+        payment = self._payments()[0]
         dispute = self.house.simulator.post(
             "/_sim/disputes", {"account": self.house.account, "charge": payment["gateway_ref"], "reason": "fraudulent"}
         )
@@ -275,16 +226,18 @@ class SoftwareHouse:
 
     def refund_one(self) -> None:
         """A goodwill refund of one payment, whole."""
-        self.house.give_back(self._some_payment(), share=Decimal(1), reason="Goodwill after an outage")
+        payment = next(one for one in self._payments() if self._is_uncredited(one))
+        self.house.give_back(payment, share=Decimal(1), reason="Goodwill after an outage")
 
-    def _some_payment(self) -> dict[str, Any]:
+    def _is_uncredited(self, payment: dict[str, Any]) -> bool:
+        notes = self.house.api.get("/credit-notes", invoice=payment["reference"].split(":")[1])
+        return not notes["results"]
+
+    def _payments(self) -> list[dict[str, Any]]:
+        """Payments of late that nobody has touched, in no order."""
         rows = self.house.api.get("/payments", status="succeeded", limit=40)["results"]
-        untouched = [
-            row
-            for row in rows
-            if row["refunded"]["amount"] in ("0", "0.00") and row["disputed"]["amount"] in ("0", "0.00")
-        ]
-        return self.house.dice.choice(untouched)
+        untouched = [row for row in rows if not any(Decimal(row[name]["amount"]) for name in ("refunded", "disputed"))]
+        return self.house.dice.sample(untouched, len(untouched))
 
     def _give_card_and_use_it(self, company: Company) -> None:
         self._give_card(company, "4242424242424242")

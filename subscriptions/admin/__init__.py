@@ -8,6 +8,7 @@ from subscriptions.admin import (
     plan_moves,
     plans,
     subscriptions,
+    usage,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "plan_moves",
     "plans",
     "subscriptions",
+    "usage",
 ]

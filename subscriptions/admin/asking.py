@@ -13,7 +13,7 @@ from unfold.widgets import (
 )
 
 from billing.admin.base import ReasonForm
-from billing.admin.panels import Panel, badge, moment, money, words
+from billing.admin.panels import Panel, badge, moment, money, span, words
 from subscriptions.models import Subscription
 from subscriptions.selectors import plan_named
 from subscriptions.services import changing, preview
@@ -106,7 +106,7 @@ def foretelling(action: str, options: Any = None) -> Any:
 def foretold_panels(row: Subscription, found: preview.Preview) -> list[Panel]:
     """A preview as tables."""
     documents = [
-        (one.at, "invoice", f"{one.period_start} to {one.period_end}", money(Money(one.priced.total, one.priced.currency)))
+        (one.at, "invoice", span(one.period_start, one.period_end), money(Money(one.priced.total, one.priced.currency)))
         for one in found.invoices
     ]  # fmt: skip
     documents += [

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import display
 
@@ -19,6 +20,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     status_column,
     timeline_panel,
 )
@@ -40,7 +42,7 @@ class BillingRunAdmin(RecordAdmin):
         "show_started",
         "show_status",
         "show_progress",
-        "invoice_count",
+        "show_invoices",
         "show_failed",
         "show_totals",
         "organisation",
@@ -70,15 +72,17 @@ class BillingRunAdmin(RecordAdmin):
 
     @display(description="billed")
     def show_progress(self, run: BillingRun) -> str:
-        return f"{run.billed_count:,} periods of {run.due_count:,} subscriptions"
+        return f"{run.billed_count:,} of {run.due_count:,} due"
+
+    show_invoices = number_column("invoice_count", title="invoices")
 
     @display(description="set aside", ordering="failed_count", label="danger")
     def show_failed(self, run: BillingRun) -> str:
         return f"{run.failed_count:,}" if run.failed_count else ""
 
     @display(description="invoiced")
-    def show_totals(self, run: BillingRun) -> str:
-        return ", ".join(_sums(run)) or NOTHING
+    def show_totals(self, run: BillingRun) -> SafeString:
+        return format_html('<span class="m-amount">{}</span>', ", ".join(_sums(run)) or NOTHING)
 
     def record(self, request: HttpRequest, row: BillingRun) -> Record:
         return Record(
@@ -153,9 +157,7 @@ def _bar(run: BillingRun) -> str:
     """How much of what was due when the run began is done; late periods may make it more than was due."""
     done, due = run.billed_count + run.failed_count, max(run.due_count, 1)
     share = 100 if run.status == BillingRun.Status.DONE else min(100 * done // due, 99)
-    return format_html(
-        '<progress max="100" value="{}" aria-label="Progress" style="width: 100%"></progress><br>{} %', share, share
-    )
+    return format_html('<progress max="100" value="{}" aria-label="Progress"></progress> {} %', share, share)
 
 
 def _pace(run: BillingRun) -> str:

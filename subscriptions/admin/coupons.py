@@ -78,9 +78,9 @@ class CouponAdmin(RecordAdmin):
     def show_taken(self, row: Any) -> str:
         return f"{row.taken:,}" + (f" of {row.max_redemptions:,}" if row.max_redemptions else "")
 
-    @display(description="state", label=True)
+    @display(description="state", label={"offered": "success", "archived": ""})
     def show_state(self, row: Coupon) -> str:
-        return "archived" if row.archived_at else ""
+        return "archived" if row.archived_at else "offered"
 
     def offers(self, row: Coupon, action: str) -> bool:
         return row.archived_at is None
@@ -173,9 +173,9 @@ class PromotionCodeAdmin(RecordAdmin):
     def show_until(self, row: PromotionCode) -> str:
         return moment(row.expires_at, row.organisation)
 
-    @display(description="state", label=True)
+    @display(description="state", label={"offered": "success", "archived": ""})
     def show_state(self, row: PromotionCode) -> str:
-        return "archived" if row.archived_at else ""
+        return "archived" if row.archived_at else "offered"
 
     def offers(self, row: PromotionCode, action: str) -> bool:
         return row.archived_at is None

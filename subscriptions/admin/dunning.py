@@ -163,7 +163,7 @@ class DunningCaseAdmin(RecordAdmin):
         pause = paused_by(row, today=clock.today(row.organisation))
         steps = [
             (
-                step["on"],
+                day(date.fromisoformat(step["on"])),
                 step["stage"],
                 step["days_overdue"],
                 ", ".join(in_words(action) for action in step["actions"]) or NOTHING,
@@ -192,7 +192,7 @@ class DunningCaseAdmin(RecordAdmin):
             panels=[
                 Panel(
                     title="Steps taken",
-                    headers=("Day", "Stage", "Days overdue", "What was done", "Nothing to do it to"),
+                    headers=("Day", "Stage", "Days overdue", "What was done", "Left out: nothing to do it to"),
                     rows=steps,
                     numbers=frozenset({1, 2}),
                     empty="None yet.",

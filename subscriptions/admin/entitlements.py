@@ -76,7 +76,7 @@ class EntitlementGrantAdmin(RecordAdmin):
 
     view_permission = "entitlement.view"
     list_display = (
-        "show_customer", "show_feature", "kind", "show_what", "show_state", "show_until", "reason", "actor_label", "organisation",
+        "show_customer", "show_feature", "kind", "show_what", "show_state", "show_until", "reason", "show_who", "organisation",
     )  # fmt: skip
     list_filter = ("kind", ("ended_at", admin.EmptyFieldListFilter))
     list_select_related = ("organisation", "customer", "feature")
@@ -100,6 +100,10 @@ class EntitlementGrantAdmin(RecordAdmin):
     @display(description="state", label={"running": "success", "revoked": "danger", "expired": "", "replaced": ""})
     def show_state(self, row: EntitlementGrant) -> str:
         return row.ended or "running"
+
+    @display(description="decided by", ordering="actor_label")
+    def show_who(self, row: EntitlementGrant) -> str:
+        return row.actor_label
 
     @display(description="until", ordering="expires_at")
     def show_until(self, row: EntitlementGrant) -> str:

@@ -223,7 +223,7 @@ def _share(total: Money, steps: Any) -> int:
 def _rows(line: QuotedLine) -> list[dict[str, str]]:
     """The line, and below it each part of its price."""
     head = {
-        "name": line.name,
+        "name": f"{line.name} (once)" if line.kind == "one_off" else line.name,
         "quantity": number(line.priced.quantity),
         "amount": money(line.priced.amount),
         "part": "",

@@ -24,6 +24,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    span,
     status_column,
     timeline_panel,
     words,
@@ -201,7 +202,7 @@ class SubscriptionAdmin(RecordAdmin):
         zone = zone_of(row)
         bars = [
             Bar(first_on=one.period_start, last_on=one.period_end, text=f"{one.total}", standing=STANDING.get(one.status, "open"),
-                hint=f"{one.number}, {one.period_start} to {one.period_end}: {one.total}, {words(one.status)}")
+                hint=f"{one.number}, {span(one.period_start, one.period_end)}: {one.total}, {words(one.status)}")
             for one in invoices[:SHOWN] if one.period_start and one.period_end
         ][::-1]  # fmt: skip
         since = bars[0].first_on if len(invoices) > SHOWN else date.min
@@ -216,7 +217,7 @@ class SubscriptionAdmin(RecordAdmin):
             coming = preview.Preview()
         for one in coming.invoices:
             total = Money(one.priced.total, one.priced.currency)
-            hint = f"{one.period_start} to {one.period_end}: {total} would come"
+            hint = f"{span(one.period_start, one.period_end)}: {total} would come"
             bars.append(
                 Bar(first_on=one.period_start, last_on=one.period_end, text=f"{total}", hint=hint, standing="coming")
             )
@@ -276,7 +277,7 @@ class SubscriptionAdmin(RecordAdmin):
             rows.append((NOTHING, "cannot be billed", str(exc), ""))
         else:
             rows += [
-                (moment(invoice.at, row.organisation), "invoice", f"{invoice.period_start} to {invoice.period_end}",
+                (moment(invoice.at, row.organisation), "invoice", span(invoice.period_start, invoice.period_end),
                  money(Money(invoice.priced.total, invoice.priced.currency)))
                 for invoice in coming.invoices
             ]  # fmt: skip
@@ -291,7 +292,7 @@ class SubscriptionAdmin(RecordAdmin):
 
     def _documents(self, request: HttpRequest, invoices: list[Invoice], notes: list[CreditNote]) -> Panel:
         rows = [
-            (link(request, invoice), badge(invoice.status), f"{invoice.period_start} to {invoice.period_end}",
+            (link(request, invoice), badge(invoice.status), span(invoice.period_start, invoice.period_end),
              money(invoice.total), money(invoice.due))
             for invoice in invoices
         ]  # fmt: skip
@@ -326,7 +327,8 @@ def planned_text(change: PlannedChange) -> str:
     """What is planned, in words."""
     if change.kind == PlannedChange.Kind.PAUSE:
         return "pause"
-    parts = [change.plan_version.plan.code] if change.plan_version else []
+    version = change.plan_version
+    parts = [f"{version.plan.code}, version {version.number}"] if version else []
     parts += [f"quantity {change.quantity}"] if change.quantity else []
     return ", ".join(parts)
 

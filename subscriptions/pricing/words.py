@@ -43,9 +43,14 @@ def _tier(tier: Tier, currency: str, unit: str) -> str:
     return f"{bound}: {each}" + (f" + {_price(tier.flat_fee, currency)}" if tier.flat_fee else "")
 
 
+def _many(unit: str) -> str:
+    """``units`` of a word, but ``GB`` of an abbreviation."""
+    return unit if unit.isupper() else f"{unit}s"
+
+
 def _package(rule: Rule, currency: str, unit: str) -> tuple[str, ...]:
     size, free = rule.parameters.package_size, rule.parameters.free_units
-    said = [f"{_price(rule.unit_price, currency)} for each {_number(size or Decimal(0))} {unit}s begun"]
+    said = [f"{_price(rule.unit_price, currency)} for each {_number(size or Decimal(0))} {_many(unit)} begun"]
     if free:
         said.append(f"the first {_number(free)} free")
     return tuple(said)

@@ -132,22 +132,19 @@ def _components(versions: Sequence[PlanVersion], books: PriceBooks, currency: st
 
 def words_of(component: Component) -> tuple[str, ...]:
     """A component's price as people read it, its filters and minimum below."""
-    said = price_words.say(
-        model=component.model,
-        rule=Rule(component.unit_price, component.tiers, component.parameters),
-        currency=component.currency,
-        unit=component.unit,
-        once=component.kind == ONE_OFF,
-    )
-    more = [
-        f"{one.name}: {'; '.join(price_words.say(model=component.model, rule=one.rule, currency=component.currency))}"
-        for one in component.filters
-    ]
+    said = _said(component, Rule(component.unit_price, component.tiers, component.parameters))
+    more = [f"{one.name or one.key}: {'; '.join(_said(component, one.rule))}" for one in component.filters]
     if component.min_commitment is not None:
         more.append(f"at least {component.min_commitment.normalize() + 0:,f} {component.currency} a period")
     if component.group_by:
         more.append(f"by {', '.join(component.group_by)}")
     return (*said, *more)
+
+
+def _said(component: Component, rule: Rule) -> tuple[str, ...]:
+    return price_words.say(
+        model=component.model, rule=rule, currency=component.currency, unit=component.unit, once=component.kind == ONE_OFF
+    )  # fmt: skip
 
 
 def _features(organisation: Organisation, versions: Sequence[PlanVersion]) -> tuple[Line, ...]:

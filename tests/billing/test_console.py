@@ -79,6 +79,7 @@ def world(organisation: Organisation, customer: Customer, settings: Any, listeni
     listening("customer.created", consumer="broken")(lambda event: 1 / 0)
     outbox.dispatch(organisation.pk)
     EventHandling.objects.filter(consumer="broken").update(status="dead", next_attempt_at=None)
+    EventHandling.objects.exclude(consumer="broken").delete()  # the page shows dead letters only
     return organisation
 
 

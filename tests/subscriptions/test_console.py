@@ -92,7 +92,7 @@ def test_a_subscriptions_page_shows_its_time_line(tenant, manager):
     for text in (
         "What comes next",
         "quantity 9",
-        "2026-06-01 to 2026-06-30",
+        "1 Jun 2026 to 30 Jun 2026",
         "₹2,700.00",
         "subscription.renewed",
         "₹600.00",

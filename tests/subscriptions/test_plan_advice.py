@@ -73,7 +73,7 @@ def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
     assert words["setup", "big"] == ["500.00 INR once"]
     assert words["calls", "small"] == ["up to 1,000: 0.00 INR per call", "above: 0.02 INR per call + 5.00 INR"]
     assert words["calls", "big"] == [
-        "0.0125 INR per call", "In Europe: 0.50 INR per unit", "at least 100 INR a period", "by team",
+        "0.0125 INR per call", "In Europe: 0.50 INR per call", "at least 100 INR a period", "by team",
     ]  # fmt: skip
     given = {(row["code"], cell["plan"]): cell["words"] for row in body["features"] for cell in row["cells"]}
     assert given == {
