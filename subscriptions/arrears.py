@@ -138,6 +138,7 @@ def elapsed(
     if last is not None and last.days:
         stretches.append(Stretch(last, book, row.quantity))
     begins = row.period_start is None or first_on <= periods.local_date(row.period_start, zone)
+    begins = begins and not (stretches and not stretches[0].part.days)  # see ``charged_today``
     return Elapsed(first_on, last_on, tuple(stretches), begins, whole=row.proration == NONE)
 
 
@@ -154,6 +155,23 @@ def noted_terms(*, row: Row, book: PriceBook, next_on: date, zone: ZoneInfo) -> 
              "quantity": row.quantity, "add_ons": dict(row.add_ons)}
         )  # fmt: skip
     return noted
+
+
+def charged_today(*, row: Row, book: PriceBook, today: date, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """``earlier_terms`` of a row that goes on within the day of its end: that day was charged afterwards by the end.
+
+    An empty stretch says so, from which the present terms count.
+    """
+    if not book.looks_back:
+        return []
+    period = periods.period(
+        anchor=row.anchor_on, interval=book.interval, count=book.interval_count, n=row.period_number, zone=zone
+    )
+    charged = part_of(period, first_on=today, next_on=today + _ONE_DAY)
+    return [
+        {"first": charged.last, "last": charged.last, "total": charged.total, "version": str(row.plan_version_id),
+         "quantity": row.quantity, "add_ons": dict(row.add_ons)}
+    ]  # fmt: skip
 
 
 def _part(noted: Mapping[str, Any]) -> Part:

@@ -70,6 +70,7 @@ def set_add_ons_row(
 ) -> Issued:
     """Take add-ons on a row; the caller saves it."""
     wanted = checked(subscription, add_ons)
+    desk.end_grace(subscription)
     planned = plan_documents(subscription, desk, add_ons=wanted, prorate=prorate)
     issued = desk.issue(subscription, planned, reason=reason or "Change of add-ons")
     if subscription.status not in rows.NOT_STARTED:

@@ -19,6 +19,7 @@ from invoices.credits import PricedCredit, Standing, standing_of
 from invoices.drafts import PricedInvoice
 from invoices.models import Invoice, InvoiceLine
 from invoices.services import credit_notes
+from subscriptions.late_usage import KIND as CORRECTION
 from subscriptions.models import Subscription
 from subscriptions.services.coupon_book import discount_in
 
@@ -85,19 +86,25 @@ class Claimed:
         return net if not whole or whole == line.given else money.quantize(line.given * net / whole, self.currency)
 
 
-def claims_of(subscription: Subscription, from_on: date) -> list[Claimed]:
-    """The invoices that count and reach to ``from_on``, newest first. A few queries, however many there are."""
-    found = _counting(subscription, from_on).prefetch_related("lines", "taxes", "credit_notes").order_by("-id")
+def claims_of(subscription: Subscription, from_on: date, *, drafts: bool = False) -> list[Claimed]:
+    """The invoices that count and reach to ``from_on``, newest first. A few queries, however many there are.
+
+    With ``drafts`` as if those of the billing run were issued.
+    """
+    statuses = (*COUNTING, Invoice.Status.DRAFT) if drafts else COUNTING
+    found = (
+        _counting(subscription, from_on, statuses).prefetch_related("lines", "taxes", "credit_notes").order_by("-id")
+    )
     return [_claimed(subscription, invoice) for invoice in found]
 
 
-def _counting(subscription: Subscription, from_on: date) -> QuerySet[Invoice]:
+def _counting(subscription: Subscription, from_on: date, statuses: Sequence[str]) -> QuerySet[Invoice]:
     """Invoices of the subscription, those it shares with others of its customer included."""
     shared = InvoiceLine.objects.of(subscription.organisation_id).filter(subscription_ref=subscription.pk)
     return Invoice.objects.of(subscription.organisation_id).filter(
         Q(subscription_ref=subscription.pk) | Q(pk__in=shared.values("invoice")),
         customer_id=subscription.customer_id,
-        status__in=COUNTING,
+        status__in=statuses,
         period_end__gte=from_on,
     )
 
@@ -117,6 +124,27 @@ def _claimed(subscription: Subscription, invoice: Invoice) -> Claimed:
     ]
     standing = credit_notes.standing_now(invoice)
     return Claimed(invoice.pk, invoice, invoice.currency, tuple(lines), standing, taken)
+
+
+def billed_lines(
+    *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str]
+) -> dict[tuple[uuid.UUID, str], list[ClaimedLine]]:
+    """What invoices that count have charged for components, by subscription and component, corrections left out. One query."""
+    own = list(subscription_ids)
+    rows = InvoiceLine.objects.filter(
+        Q(subscription_ref__in=own) | Q(subscription_ref=None, invoice__subscription_ref__in=own), code__in=list(codes),
+        invoice__status__in=COUNTING,
+    ).select_related("invoice")  # fmt: skip
+    found: dict[tuple[uuid.UUID, str], list[ClaimedLine]] = defaultdict(list)
+    for row in rows:
+        if not any(part.get("kind") == CORRECTION for part in row.details):
+            line = ClaimedLine(
+                row.position, row.code, row.given.amount, row.period_start, row.period_end, discount_in(row.details)
+            )
+            owner = row.subscription_ref or row.invoice.subscription_ref
+            if owner is not None:
+                found[owner, row.code].append(line)
+    return found
 
 
 def _day(text: str | None) -> date | None:

@@ -97,6 +97,7 @@ class CouponBook:
         self._taken: dict[uuid.UUID, tuple[Share, ...]] = {}
         self._after: dict[uuid.UUID, Held] = {}
         self._until: dict[uuid.UUID, datetime] = {}
+        self._beside: set[tuple[uuid.UUID, uuid.UUID]] = set()
 
     # --- reading ---------------------------------------------------------------------------------
     def meet(self, customer_ids: Iterable[uuid.UUID]) -> None:
@@ -139,6 +140,9 @@ class CouponBook:
             return
         self._taken[invoice_id] = shares
         by_id = {share.offer_id: share for share in shares}
+        self._beside |= {
+            (invoice_id, one.id) for one in self._of[customer_id] if one.id in by_id and one.periods_left == 0
+        }
         held = [one.after(by_id[one.id]) if one.id in by_id else one for one in self._of[customer_id]]
         self._after |= {one.id: one for one in held if one.id in by_id}
         self._of[customer_id] = [one for one in held if not one.is_used_up]
@@ -161,7 +165,7 @@ class CouponBook:
         CouponUse.objects.bulk_create(
             CouponUse(
                 organisation=self.organisation, applied_id=share.offer_id, invoice_id=pk, amount=share.amount,
-                available=share.available, currency=currency, used_at=at,
+                available=share.available, currency=currency, used_at=at, counted=(pk, share.offer_id) not in self._beside,
             )
             for pk, currency, share in taken
         )  # fmt: skip

@@ -59,13 +59,7 @@ def give_back(*, invoice_id: uuid.UUID) -> int:
         coupon = applied.coupon
         applied.uses -= 1
         applied.discounted -= use.amount
-        counted = applied.periods_left is not None and not _is_beside(use)
-        if counted:
-            applied.periods_left = (applied.periods_left or 0) + 1
-        if coupon.kind == Coupon.Kind.FIXED:
-            kept = use.available - use.amount if coupon.carries_over else ZERO
-            entitled = coupon.amount or ZERO
-            applied.left_over = max(applied.left_over + use.available - entitled - kept, ZERO)
+        _give_back(applied, coupon, use)
         _save(applied)
         outbox.publish(
             "coupon.given_back", applied, at=clock.now(use.organisation_id), applied_coupon_id=str(applied.pk),
@@ -75,9 +69,17 @@ def give_back(*, invoice_id: uuid.UUID) -> int:
     return len(uses)
 
 
-def _is_beside(use: CouponUse) -> bool:
-    """Whether it was used in mid-period: that costs no period."""
-    return not use.counted
+def _give_back(applied: AppliedCoupon, coupon: Coupon, use: CouponUse) -> None:
+    """What the coupon can give grows by what the use took. A period comes back whole, unless its rest was used since."""
+    rest = applied.left_over
+    if coupon.kind == Coupon.Kind.FIXED and coupon.carries_over:
+        rest += use.amount - ((coupon.amount or ZERO) if use.counted else ZERO)
+    if rest < 0 and applied.periods_left is not None:
+        applied.left_over += use.amount
+        return
+    applied.left_over = max(rest, ZERO)
+    if applied.periods_left is not None and use.counted:
+        applied.periods_left += 1
 
 
 def _save(applied: AppliedCoupon) -> None:

@@ -21,6 +21,7 @@ from subscriptions.services import claims, coupon_uses, documents, rows
 from subscriptions.services.claims import Claimed
 from subscriptions.services.coupon_book import Held
 from subscriptions.services.documents import Documents, Issued
+from subscriptions.services.draft_finalizing import finalize_for
 
 UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
 
@@ -59,6 +60,10 @@ class Desk:
         """Put a plan off."""
         change.effective_at = to
         change.save(update_fields=["effective_at"])
+
+    def end_grace(self, subscription: Subscription) -> None:
+        """Issue its drafts now: what they bill is about to be weighed, and only what was issued can be credited."""
+        finalize_for(organisation=self.organisation, subscription_id=subscription.pk)
 
     def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
         """What its invoices claim for ``from_on`` and later."""

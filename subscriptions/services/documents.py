@@ -66,18 +66,20 @@ def plan(
     credit_from: date | None = None,
     held: Callable[[], Sequence[Held]] = tuple,
     books: Sequence[PriceBook] = (),
+    at_price_paid: bool = False,
 ) -> Documents:
     """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only.
 
     Credits in ``lines`` are cut to what ``claims`` can still bear in lines that reach to ``credit_from``, and to the share of
     the price that was paid where a coupon took something off it. What ``held`` says holds for the period is taken off
-    the new charges too; ``books`` are their prices.
+    the new charges too; ``books`` are their prices. ``at_price_paid``: the credits are cut to what was paid already.
     """
     lines = [line for line in lines if line.amount.amount]
     claimed: tuple[Claimed, ...] = ()
     if any(line.amount.amount < 0 for line in lines):
         claimed = tuple(claims())
-        lines = as_paid(lines, paid_shares(claimed, credit_from or first_on))
+        if not at_price_paid:
+            lines = as_paid(lines, paid_shares(claimed, credit_from or first_on))
         lines = capped(lines, left_by_component(claimed, credit_from or first_on))
     if any(line.amount.amount > 0 for line in lines):
         found = taken_off(
@@ -179,6 +181,7 @@ def usage_due(
     if not getattr(subscription, "moved_in_memory", False):
         found = late_usage.corrections(organisation=subscription.organisation, subjects=[subject])
         corrected = found.get(subscription.pk, ())
+    late_usage.put_off_credits(corrected)
     reading = late_usage.Reading(subject, version_id, windows, used, changes, corrected)
     subscription.usage_read = reading  # type: ignore[attr-defined]  # ``write`` remembers what was billed
     return [*lines, *(line for one in corrected for line in one.lines)]

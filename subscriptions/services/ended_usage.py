@@ -39,7 +39,7 @@ def _settle(organisation: Organisation, subscription_id: uuid.UUID, at: datetime
     planned = documents.plan(
         subscription=subscription, lines=lines, claims=lambda: claims.claims_of(subscription, first_on), credit_from=first_on,
         first_on=first_on, last_on=max((line.period_end or today for line in lines), default=today), at=at,
-        inclusive=rows.book_of(subscription).inclusive,
+        inclusive=rows.book_of(subscription).inclusive, at_price_paid=True,
     )  # fmt: skip
     issued = documents.write(subscription=subscription, documents=planned, at=at, actor=ACTOR, reason=REASON)
     invoice_id = issued.invoice.pk if issued.invoice is not None else None

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from billing.context import Actor
 from invoices.drafts import LineInput
+from subscriptions.arrears import charged_today
 from subscriptions.errors import ChangePlanned, InvalidSubscription, PeriodOver, ProrationOff
 from subscriptions.models import Credit, Subscription
 from subscriptions.periods import boundary_on, local_date, start_of_day
@@ -122,6 +123,7 @@ def settle(subscription: Subscription, desk: Desk, *, until: datetime, credit: s
     """Bill the usage up to ``until`` and give back what is paid and not used, which is then paid for no longer."""
     if subscription.status in rows.NOT_STARTED or subscription.status == Status.INCOMPLETE:
         return Issued()
+    desk.end_grace(subscription)
     used_from = subscription.usage_from
     unused_from = _unused_from(subscription, until) if credit != Credit.NONE else None
     issued = desk.issue(subscription, _last_documents(subscription, desk, until, unused_from), reason=reason)
@@ -234,6 +236,16 @@ def renew(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
     desk.tell("term_renewed", subscription, at=at, ends_at=subscription.ends_at.isoformat())
 
 
+def go_on(subscription: Subscription, *, ended_at: datetime | None, at: datetime) -> None:
+    """A row goes on that was settled at ``ended_at``: where that is today, what is charged afterwards begins tomorrow."""
+    zone = zone_of(subscription)
+    today = local_date(at, zone)
+    if ended_at is not None and local_date(ended_at, zone) == today and start_of_day(today, zone) < ended_at:
+        subscription.earlier_terms = charged_today(
+            row=subscription, book=rows.book_of(subscription), today=today, zone=zone
+        )
+
+
 @transaction.atomic
 def reactivate(*, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
     """Take up a subscription that was cancelled within the time it paid for: it goes on as if it had not been.
@@ -254,9 +266,11 @@ def reactivate_row(subscription: Subscription, desk: Desk, *, reason: str = "") 
     over = subscription.ends_at is not None and subscription.ends_at <= now
     if paid_until is None or paid_until <= now or over:
         raise PeriodOver
+    ended_at = subscription.cancelled_at
     with rows.refusing(subscription, "be reactivated"):
         subscription.reactivate()
     subscription.usage_from, subscription.next_billing_at = now, paid_until
+    go_on(subscription, ended_at=ended_at, at=now)
     desk.record("reactivated", subscription, reason=reason)
     desk.tell("reactivated", subscription, at=now)
     return Issued()

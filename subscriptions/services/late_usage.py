@@ -10,7 +10,8 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import structlog
@@ -30,6 +31,8 @@ from subscriptions.lines import Component
 from subscriptions.metering import windows_of
 from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
+from subscriptions.services import claims
+from subscriptions.switching import as_paid
 
 log = structlog.get_logger(__name__)
 SLACK = timedelta(days=1)
@@ -95,13 +98,45 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
     used = aggregate_parts(window for _, window in asked.values())
     zone = clock.zone(organisation)
     result: dict[uuid.UUID, list[Correction]] = {}
+    priced: list[tuple[UsageWindow, Component, Correction]] = []
     for row in changed:
         if row.pk in asked:
             component, window = asked[row.pk]
             with _without(row):
                 one = _correction(row, component, used.get(window, ()), changes.get(plains[row.pk], 0), zone)
+                priced.append((row, component, one))
                 result.setdefault(row.subscription_ref, []).append(one)
+    _at_price_paid(priced, zone)
     return result
+
+
+def put_off_credits(found: Iterable[Correction]) -> None:
+    """Owe what would be given back: it was billed on earlier invoices, so the next one of the run bears it, or after an end
+    credit notes do."""
+    for one in found:
+        one.owed = -sum((line.amount.amount for line in one.lines if line.amount.amount < 0), Decimal(0))
+        one.lines = [line for line in one.lines if line.amount.amount > 0]
+
+
+def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], zone: Any) -> None:
+    """Give back no more than was charged: credits at the price that coupons left. One query, where there are credits."""
+    credits = [(row, one) for row, _, one in found if any(line.amount.amount < 0 for line in one.lines)]
+    billed = claims.billed_lines(
+        subscription_ids={row.subscription_ref for row, _ in credits}, codes={row.component for row, _ in credits}
+    ) if credits else {}  # fmt: skip
+    for row, one in credits:
+        first_on, last_on = _days(row, zone)
+        lines = [line for line in billed.get((row.subscription_ref, row.component), ())
+                 if line.first_on is None or line.last_on is None or (line.first_on <= last_on and first_on <= line.last_on)]  # fmt: skip
+        discount = sum((line.discount for line in lines), Decimal(0))
+        charged = sum((line.given for line in lines), Decimal(0))
+        if discount > 0:
+            one.lines = as_paid(
+                one.lines, {row.component: max(charged, Decimal(0)) / (max(charged, Decimal(0)) + discount)}
+            )
+    for row, component, one in found:
+        if row.owed:
+            one.lines = [*one.lines, late_usage.owed_line(owed=row.owed, **_about(row, component, zone))]
 
 
 def _asked(row: UsageWindow, known: Mapping[uuid.UUID, Subject], books: PriceBooks) -> tuple[Component, Window] | None:
@@ -127,15 +162,21 @@ def _without(row: UsageWindow) -> Iterator[None]:
 
 
 def _correction(row: UsageWindow, component: Component, used: Sequence[Used], changes: int, zone: Any) -> Correction:
-    first_on, last_on = local_date(row.starts_at, zone), local_date(row.ends_at - _TICK, zone)
     after = late_usage.dumped(used)
-    about: Any = {"component": component, "first_on": first_on, "last_on": last_on, "window_id": row.pk}
     lines = []
     if after != row.parts:
-        lines = late_usage.lines_for(before=late_usage.loaded(row.parts), after=late_usage.loaded(after), **about)
-    if row.owed:
-        lines.append(late_usage.owed_line(owed=row.owed, **about))
+        before = late_usage.loaded(row.parts)
+        lines = late_usage.lines_for(before=before, after=late_usage.loaded(after), **_about(row, component, zone))
     return Correction(row.pk, changes, component.currency, row.parts, after, lines=lines)
+
+
+def _about(row: UsageWindow, component: Component, zone: Any) -> Any:
+    first_on, last_on = _days(row, zone)
+    return {"component": component, "first_on": first_on, "last_on": last_on, "window_id": row.pk}
+
+
+def _days(row: UsageWindow, zone: Any) -> tuple[date, date]:
+    return local_date(row.starts_at, zone), local_date(row.ends_at - _TICK, zone)
 
 
 def settle(*, organisation: Organisation, readings: Iterable[tuple[Reading, uuid.UUID | None]], at: datetime) -> None:

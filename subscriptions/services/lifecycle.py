@@ -24,6 +24,7 @@ from subscriptions.services.ending import (
     Ended,
     cancel,
     check_credit,
+    go_on,
     reactivate,
     settle,
     uncancel,
@@ -181,9 +182,11 @@ def resume_row(subscription: Subscription, desk: Desk, *, on: datetime | None = 
 
 def resume_now(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
     """Resume a row at ``at``; the caller saves it."""
+    paused_at = subscription.paused_at
     with rows.refusing(subscription, "be resumed"):
         subscription.resume()
     subscription.usage_from = at
+    go_on(subscription, ended_at=paused_at, at=at)
     subscription.next_billing_at = _billed_again_at(subscription, at)
     desk.defer(subscription, at)
     desk.tell("resumed", subscription, at=at)

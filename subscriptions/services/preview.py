@@ -112,9 +112,12 @@ class Sketch(Desk):
     def move(self, change: PlannedChange, to: datetime) -> None:
         change.effective_at = to
 
+    def end_grace(self, subscription: Subscription) -> None:
+        """Its drafts count as issued: ``claims`` reads them too."""
+
     def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
         """Those of invoices that are there, as the sketch has credited them, and of its own."""
-        known = [] if self.is_new else claims_of(subscription, from_on)
+        known = [] if self.is_new else claims_of(subscription, from_on, drafts=True)
         there = [self._known.setdefault(claim.id, claim) for claim in known]
         return [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
 

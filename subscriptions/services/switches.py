@@ -46,6 +46,7 @@ def switch_now(
     reason: str,
 ) -> Issued:
     """Put new terms on a row from ``at`` on and issue what that makes; the caller saves it."""
+    desk.end_grace(subscription)
     switch = plan_switch(subscription, desk, version=version, quantity=quantity, at=at, prorate=prorate)
     issued = desk.issue(subscription, switch.documents, reason=reason or "Change of the subscription")
     apply_switch(subscription, switch)

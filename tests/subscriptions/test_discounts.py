@@ -113,7 +113,7 @@ def test_a_percentage_of_plain_lines_is_the_percentage_of_their_sum(amounts, hun
     exact = sum(amounts) * percent / 100
     assert sum(share.amount for share in shares) == exact.quantize(CENT, rounding=ROUND_HALF_UP)
     for i, amount in enumerate(amounts):
-        assert abs(taken(shares, i) - amount * percent / 100) <= CENT, "the sum is rounded, the parts share it"
+        assert abs(taken(shares, i) - amount * percent / 100) <= CENT * 3 / 2, "the sum is rounded, the parts share it"
 
 
 @settings(max_examples=2000, deadline=None)
