@@ -47,8 +47,8 @@ class ParkedUsageAdmin(RecordAdmin):
         "show_meter",
         "show_customer",
         "reason",
-        "tries",
-        "show_parked",
+        "show_tries",
+        "show_when",
         "organisation",
     )
     list_filter = ("status",)
@@ -61,6 +61,7 @@ class ParkedUsageAdmin(RecordAdmin):
         "refusing them (PATCH /api/v1/usage-policy)."
     )
     show_status = status_column()
+    show_tries = number_column("tries")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).order_by("-id")
@@ -74,7 +75,7 @@ class ParkedUsageAdmin(RecordAdmin):
         return said(row, "customer")
 
     @display(description="parked", ordering="parked_at")
-    def show_parked(self, row: ParkedUsage) -> str:
+    def show_when(self, row: ParkedUsage) -> str:
         return moment(row.parked_at, row.organisation)
 
     @decision(description="Try again", permission=PERMISSION, form=None, icon="replay")

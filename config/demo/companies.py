@@ -133,7 +133,8 @@ class Usage:
         self, company: Company, event: str, meter: str, quantity: int, days_ago: int, **properties: str
     ) -> dict[str, Any]:
         on: date = self.house.today - timedelta(days=days_ago)
-        return {
+        named = {"subscription": company.subscription} if company.has_branch else {}
+        return named | {
             "event_id": event,
             "meter": meter,
             "customer": company.name_there,

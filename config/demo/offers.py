@@ -18,6 +18,7 @@ def offer(house: House) -> None:
     _plan(house, "business-monthly", "Business, monthly", "month", 0, _business_prices(), **minimum)
     _features(house)
     _coupons(house)
+    _experiment(house)
     house.api.post("/usage-thresholds", {"plan": "team-monthly", "amount": {"amount": "150.00", "currency": "USD"}})
 
 
@@ -188,3 +189,24 @@ def _coupons(house: House) -> None:
     house.api.post("/promotion-codes", {"code": "WELCOME20", "coupon": "welcome", "first_subscription_only": True})
     sorry = {"code": "sorry", "name": "With our apologies", "kind": "fixed", "carries_over": True}
     house.api.post("/coupons", sorry | {"amount": {"amount": "200.00", "currency": "EUR"}})
+
+
+def _experiment(house: House) -> None:
+    """Business with a lower minimum for half of those who look at it: do more of them take it?"""
+    plan = house.api.get("/plans", code="business-monthly")["results"][0]
+    lower = {"min_commitment": {"EUR": "400.00", "USD": "450.00"}}
+    house.api.post(f"/plans/{plan['id']}/versions", {"prices": _business_prices()} | lower)
+    drafted = house.api.post(
+        "/experiments",
+        {
+            "code": "lower-minimum",
+            "name": "A lower minimum for Business",
+            "plan": "business-monthly",
+            "hypothesis": "A third more companies take Business when its minimum is lower.",
+            "variants": [
+                {"code": "today", "version": 1, "weight": 50, "control": True},
+                {"code": "lower", "version": 2, "weight": 50},
+            ],
+        },
+    )
+    house.api.post(f"/experiments/{drafted['id']}/start", {"baseline_rate": "0.3", "minimum_effect": "0.1"})

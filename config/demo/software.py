@@ -148,7 +148,9 @@ class SoftwareHouse:
         return str(self.house.api.post("/subscriptions", agreed | {"quantity": seats, "net_days": 0})["id"])
 
     def _agree_on_terms(self, company: Company) -> None:
-        """What some ask for before they sign: a discount they read of, one invoice for all, time to look at it."""
+        """What some ask for before they sign: the price of Business, a discount, one invoice for all, time to look at it."""
+        if company.number % 4 == 1:
+            self.house.api.post("/experiments/lower-minimum/assign", {"customer": company.name_there})
         if company.number % 5 == 2:
             self.house.api.post("/applied-coupons", {"customer": company.id, "promotion_code": "WELCOME20"})
         if company.has_branch:

@@ -157,7 +157,7 @@ def _bar(run: BillingRun) -> str:
     """How much of what was due when the run began is done; late periods may make it more than was due."""
     done, due = run.billed_count + run.failed_count, max(run.due_count, 1)
     share = 100 if run.status == BillingRun.Status.DONE else min(100 * done // due, 99)
-    return format_html('<progress max="100" value="{}" aria-label="Progress"></progress> {} %', share, share)
+    return format_html('{} %<progress max="100" value="{}" aria-label="Progress"></progress>', share, share)
 
 
 def _pace(run: BillingRun) -> str:

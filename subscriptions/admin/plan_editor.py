@@ -168,7 +168,7 @@ def preview_of(draft: Draft) -> dict[str, Any]:
     if not draft.is_valid():
         return {"problems": [*_problems(draft)][:12]}
     kept, (interval, count) = draft.components.kept, draft.interval
-    samples = {one.cleaned_data["code"]: one.cleaned_data["sample"] or Decimal(0) for one in kept}
+    samples = _samples(kept)
     kinds = {one.cleaned_data["code"]: one.cleaned_data for one in kept}
     sample = Sample(
         quantity=draft.version_form.cleaned_data["quantity"],
@@ -184,6 +184,15 @@ def preview_of(draft: Draft) -> dict[str, Any]:
         return {"problems": [str(exc)]}
     every = interval if count == 1 else f"{count} {interval}s"
     return {"every": every, "quotes": [_shown(one) for one in found]}
+
+
+def _samples(kept: Sequence[Any]) -> dict[str, Decimal]:
+    """The quantity to preview of each component; what is written at one currency counts for all of them."""
+    samples: dict[str, Decimal] = {}
+    for one in kept:
+        code, said = one.cleaned_data["code"], one.cleaned_data["sample"]
+        samples[code] = samples.get(code) or said or Decimal(0)
+    return samples
 
 
 def _problems(draft: Draft) -> list[str]:

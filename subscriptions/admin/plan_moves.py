@@ -22,6 +22,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     status_column,
     timeline_panel,
     words,
@@ -140,7 +141,7 @@ class PlanMigrationAdmin(RecordAdmin):
     """Moves of subscribers to other prices, and what became of each."""
 
     view_permission = "plan.view"
-    list_display = ("show_from", "show_to", "show_status", "show_when", "show_moved", "failed_count", "organisation")
+    list_display = ("show_from", "show_to", "show_status", "show_when", "show_moved", "show_refused", "organisation")
     list_filter = ("status", "when")
     list_select_related = ("organisation", "from_plan", "from_version", "to_version__plan")
     search_fields = ("from_plan__code", "to_version__plan__code")
@@ -149,6 +150,7 @@ class PlanMigrationAdmin(RecordAdmin):
         "Subscribers keep their prices until they are moved: from a plan's page, or by POST /api/v1/plan-migrations."
     )
     show_status = status_column()
+    show_refused = number_column("failed_count", title="refused")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).order_by("-id")
