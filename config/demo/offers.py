@@ -19,7 +19,7 @@ def offer(house: House) -> None:
     _features(house)
     _coupons(house)
     _experiment(house)
-    house.api.post("/usage-thresholds", {"plan": "team-monthly", "amount": {"amount": "150.00", "currency": "USD"}})
+    house.api.post("/usage-thresholds", {"plan": "team-monthly", "amount": {"amount": "60.00", "currency": "USD"}})
 
 
 def raise_prices(house: House) -> None:
@@ -204,7 +204,7 @@ def _experiment(house: House) -> None:
             "plan": "business-monthly",
             "hypothesis": "A third more companies take Business when its minimum is lower.",
             "variants": [
-                {"code": "today", "version": 1, "weight": 50, "control": True},
+                {"code": "current", "version": 1, "weight": 50, "control": True},
                 {"code": "lower", "version": 2, "weight": 50},
             ],
         },

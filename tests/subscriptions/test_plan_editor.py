@@ -69,6 +69,14 @@ def test_the_preview_is_priced_as_it_is_billed_and_writes_nothing(manager):
     assert Plan.objects.count() == 0
 
 
+def test_what_is_previewed_of_a_component_counts_for_each_of_its_currencies(manager):
+    dollars = [one | {"currency": "USD", "sample": ""} for one in (SEATS, CALLS)]
+
+    shown = text_of(manager.post(PREVIEW, form(SEATS, CALLS, *dollars)))
+
+    assert shown.count("1,500 × 0.02 + 5") == 2
+
+
 def test_a_component_that_nobody_has_filled_in_is_left_out(manager):
     blank = {"code": "", "name": "", "currency": ""}
 
