@@ -296,18 +296,19 @@ def _tier_notes(details: Any, currency: str, language: str) -> list[str]:
 def _tier_note(item: Mapping[str, Any], currency: str, language: str) -> str:
     """``1,500 × 0.02 + 5 = 35.00``, ``5,000 × 2.5 % = 125.00``, ``10,000 free``, ``3 packages × 4.00 = 12.00``.
 
-    What limits added or took off is an amount alone.
+    What limits per event added or took off is their name and an amount.
     """
     word, label = labels(language), item.get("label")
     amount = formats.number(Money(item["amount"], currency), language)
     if label == "limits":
-        return amount
+        return f"{word['limits']}: {amount}"
     count = formats.quantity(Decimal(item["quantity"]), language, currency)
     if not Decimal(item["amount"]) and not Decimal(item.get("flat_fee") or 0):
         return f"{count} {word['free']}"
     rate = item.get("rate")
     price = formats.unit_price(Decimal(item["unit_price"]), currency, language)
-    text = f"{count} {word['package']} × " if label == "package" else f"{count} × "
+    packages = word["package" if Decimal(item["quantity"]) == 1 else "packages"]
+    text = f"{count} {packages} × " if label == "package" else f"{count} × "
     text += formats.percent(Decimal(rate), language) if rate else price
     if Decimal(item.get("flat_fee") or 0):
         text += f" + {formats.unit_price(Decimal(item['flat_fee']), currency, language)}"

@@ -293,4 +293,12 @@ def test_an_invoice_says_what_packages_and_percentages_come_from(tenant):
 
     [invoice] = invoices_of(subscription)
     notes = [_tier_notes(line.details, "INR", "en") for line in invoice.lines.all()]
-    assert notes == [["20 × 7.00 = 140.00"], ["5,000 × 2.5 % = 125.00", "2 × 3.00 = 6.00", "−53.00"]]
+    fees = ["5,000 × 2.5 % = 125.00", "2 × 3.00 = 6.00", "Limits per event: −53.00"]
+    assert notes == [["20 packages × 7.00 = 140.00"], fees]
+
+
+@pytest.mark.parametrize(("quantity", "said"), [("1", "1 package × 4.00 = 4.00"), ("3", "3 packages × 4.00 = 12.00")])
+def test_one_package_is_no_packages(quantity, said):
+    amount = str(Decimal(quantity) * 4)
+    part = {"kind": "share_of_price", "label": "package", "quantity": quantity, "unit_price": "4", "amount": amount}
+    assert _tier_notes([part], "INR", "en") == [said]
