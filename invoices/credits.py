@@ -92,7 +92,7 @@ class Standing:
         )
         if priced.total > self.left_total:
             left = f"{self.left_total.normalize():f}"
-            raise CreditExceedsInvoice(left=left, position="s together", asked=f"{priced.total:f}")
+            raise CreditExceedsInvoice(left=left, what="the invoice", asked=f"{priced.total:f}")
         if priced.total <= 0:
             raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
         return priced
@@ -197,7 +197,7 @@ def _net(line: Creditable, asked: Mapping[int, Decimal] | None) -> Decimal:
     amount = asked.get(line.position, ZERO)
     low, high = sorted((ZERO, line.left))
     if not low <= amount <= high:
-        raise CreditExceedsInvoice(left=f"{line.left.normalize():f}", position=line.position, asked=f"{amount:f}")
+        raise CreditExceedsInvoice(left=f"{line.left.normalize():f}", what=f"line {line.position}", asked=f"{amount:f}")
     return amount
 
 

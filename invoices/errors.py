@@ -35,7 +35,7 @@ class InvoiceHasPayments(Conflict):
 
 class CreditExceedsInvoice(Conflict):
     code = "credit_exceeds_invoice"
-    message = "Only {left} of line {position} is left to credit; {asked} was asked for."
+    message = "Only {left} of {what} is left to credit; {asked} was asked for."
 
 
 class NothingToCredit(Conflict):

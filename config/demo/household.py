@@ -105,7 +105,7 @@ class House:
         parts = [
             {"position": line["position"], "amount": _part(line["amount"], share)}
             for line in lines
-            if Decimal(line["amount"]["amount"]) > 0
+            if Decimal(line["amount"]["amount"])  # what was taken off again is given back with what it was taken off
         ]
         note = self.api.post(
             f"{path}/credit-notes", {"amounts": parts, "reason": reason}, **self.idempotency("credit", payment["id"])
