@@ -28,7 +28,7 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are loaded by who serves them: see config.urls
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",

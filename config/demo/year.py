@@ -83,7 +83,7 @@ def import_statements(house: House, day: date) -> None:
 
 def _wait_for_clock(house: House) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    pause = 0.04
+    pause = 0.1  # each look costs the web server more than it costs to wait
     while True:
         clock: dict[str, Any] = house.api.get(f"/test-clocks/{house.clock_id}")
         if clock["status"] == "ready":

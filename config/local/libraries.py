@@ -15,7 +15,9 @@ from config.local import places
 from config.local.progress import Progress
 
 NEEDED = ("libgobject-2.0.so.0", "libpango-1.0.so.0", "libpangoft2-1.0.so.0", "libharfbuzz.so.0", "libfontconfig.so.1")
-FASTER = ("libharfbuzz-subset.so.0",)  # without it fonts are cut in Python, which is more than half of drawing an invoice
+FASTER = (
+    "libharfbuzz-subset.so.0",
+)  # without it fonts are cut in Python, which is more than half of drawing an invoice
 PACKAGES = ("libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core")
 FONT_CONFIG = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">

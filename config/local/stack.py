@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 # Where to look for free ports: far enough apart that two searches never meet.
 WEB_PORT, SIMULATOR_PORT, INBOX_PORT, SMTP_PORT = 8000, 8100, 8200, 8300
 LAST_ADDRESSES = "addresses.json"
-NOT_FOR_OTHERS = ("MUNIM_ENV", "MUNIM_READY_DIR", "PYTHONUNBUFFERED")
+NOT_FOR_OTHERS = ("MUNIM_ENV", "MUNIM_READY_DIR", "PYTHONUNBUFFERED", "CELERY_SKIP_CHECKS")
 
 
 @dataclass
@@ -95,6 +95,7 @@ class Stack:
             "THROTTLE_READ": "100000/min",  # one application lives a year in minutes
             "THROTTLE_WRITE": "100000/min",
             "THROTTLE_INGEST": "100000/min",
+            "CELERY_SKIP_CHECKS": "1",  # the tests run them; worker and beat would load every page and address for them
             "LOG_LEVEL": "WARNING",  # a line for each request and task of a year costs more than the work
         }
         given = {name: os.environ[name] for name in chosen if os.environ.get(name)}

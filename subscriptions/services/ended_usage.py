@@ -7,7 +7,7 @@ from django.db import transaction
 
 from billing import clock
 from billing.context import Actor
-from billing.models import Organisation, UsageWindow
+from billing.models import Organisation
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
 from subscriptions.services import claims, documents, late_usage, rows
@@ -17,11 +17,13 @@ REASON = "Usage changed after the end of the subscription"
 
 
 def settle_ended(*, organisation: Organisation) -> int:
-    """Bill or credit what changed in their windows, each subscription in a transaction of its own; returns how many."""
+    """Bill or credit what changed in their windows, each subscription in a transaction of its own; returns how many.
+
+    Two queries tell which have anything to do; the others wait for their windows to change or to be over.
+    """
     at = clock.now(organisation)
-    open_ones = UsageWindow.objects.of(organisation).filter(closed_at=None).values("subscription_ref")
-    ended = Subscription.objects.of(organisation).filter(pk__in=open_ones, status__in=rows.ENDED)
-    ids = list(ended.order_by("pk").values_list("pk", flat=True))
+    ended = Subscription.objects.of(organisation).filter(status__in=rows.ENDED)
+    ids = late_usage.with_work(organisation=organisation, subscription_ids=ended.values("pk"), at=at)
     return sum(_settle(organisation, one, at) for one in ids)
 
 

@@ -85,12 +85,9 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
     rows = list(UsageWindow.objects.filter(subscription_ref__in=known, closed_at=None).order_by("ends_at", "id"))
     if not rows:
         return {}
-    plains = {
-        row.pk: Window(row.customer_id, row.meter_id, row.starts_at, row.ends_at, subscription_id=row.subscription_ref)
-        for row in rows
-    }
+    plains = {row.pk: _window_of(row) for row in rows}
     changes = changes_of(plains.values())
-    changed = [row for row in rows if changes.get(plains[row.pk], 0) != row.changes or row.owed]
+    changed = [row for row in rows if _has_changed(row, changes)]
     if not changed:
         return {}
     books = price_books(organisation, {row.price_ref for row in changed})
@@ -108,6 +105,29 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
                 result.setdefault(row.subscription_ref, []).append(one)
     _at_price_paid(priced, zone)
     return result
+
+
+def with_work(*, organisation: Organisation, subscription_ids: Any, at: datetime) -> list[uuid.UUID]:
+    """Those of the subscriptions (ids or a query of them) with an open window that changed, owes, or is over; in order.
+
+    Two queries however many there are. What changes while they run is found the next time.
+    """
+    rows = list(UsageWindow.objects.of(organisation).filter(subscription_ref__in=subscription_ids, closed_at=None))
+    over, changes = _over(organisation, at), changes_before(_window_of(row) for row in rows)
+    return sorted({row.subscription_ref for row in rows if row.ends_at < over or _has_changed(row, changes)})
+
+
+def _window_of(row: UsageWindow) -> Window:
+    return Window(row.customer_id, row.meter_id, row.starts_at, row.ends_at, subscription_id=row.subscription_ref)
+
+
+def _has_changed(row: UsageWindow, changes: Mapping[Window, int]) -> bool:
+    return changes.get(_window_of(row), 0) != row.changes or bool(row.owed)
+
+
+def _over(organisation: Organisation, at: datetime) -> datetime:
+    """Windows that ended before take in nothing any more."""
+    return at - policy_of(organisation).lateness - SLACK
 
 
 def put_off_credits(found: Iterable[Correction]) -> None:
@@ -194,8 +214,9 @@ def close(*, organisation: Organisation, subscription_ids: Sequence[uuid.UUID], 
     """Close the windows of the subscriptions that take in nothing any more and owe nothing."""
     if not subscription_ids:
         return 0
-    over = at - policy_of(organisation).lateness - SLACK
-    rows = UsageWindow.objects.filter(subscription_ref__in=subscription_ids, closed_at=None, ends_at__lt=over, owed=0)
+    rows = UsageWindow.objects.filter(
+        subscription_ref__in=subscription_ids, closed_at=None, ends_at__lt=_over(organisation, at), owed=0
+    )
     return rows.update(closed_at=at)
 
 

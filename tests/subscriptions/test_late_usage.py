@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from moneyed import Money
 
-from billing.models import UsageAdjustment, UsageEvent, UsageWindow
+from billing.models import Organisation, UsageAdjustment, UsageEvent, UsageWindow
 from billing.selectors.usage import Window, aggregate
 from billing.services import usage, usage_policy, usage_revisions
 from billing.services.usage_retention import _guards
@@ -137,6 +137,26 @@ def test_a_change_and_an_end_settle_what_changed(tenant, customer, subscription)
     turn(tenant, local("2026-06-20 09:00"))
     assert ended_usage.settle_ended(organisation=tenant) == 0
     assert not UsageWindow.objects.filter(closed_at=None).exists()
+
+
+def test_however_many_have_ended_only_those_with_changes_are_looked_at(
+    tenant, meter, customer, subscription, django_assert_num_queries
+):
+    others = [make_customer(tenant) for _ in range(3)]
+    ended = [subscription, *(subscribe(one, subscription.plan_version.plan) for one in others)]
+    live(tenant, local("2026-05-10 09:00"))
+    for one in ended:
+        lifecycle.cancel(subscription_id=one.pk, actor=CLERK)
+    tenant = Organisation.objects.get(pk=tenant.pk)
+
+    with django_assert_num_queries(4):  # the time, the open windows, their meters' rules, their changes
+        assert ended_usage.settle_ended(organisation=tenant) == 0
+
+    send(tenant, others[1], "late", "5", "2026-04-12")
+    assert ended_usage.settle_ended(organisation=tenant) == 1
+    assert [len(invoices_of(one)) for one in ended] == [len(invoices_of(subscription))] * 2 + [
+        len(invoices_of(subscription)) + 1
+    ] + [len(invoices_of(subscription))]
 
 
 def test_a_new_plan_now_remembers_what_it_billed(tenant, customer, subscription):
