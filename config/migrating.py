@@ -55,7 +55,7 @@ def _add_model(self: ProjectState, model_state: ModelState) -> None:
     """Add a model to the state, and its class to those that are drawn."""
     key = model_state.app_label, model_state.name_lower
     self.models[key] = model_state
-    if self._relations is not None:
+    if self._relations is not None:  # type: ignore[attr-defined]
         self.resolve_model_relations(key)
     if "apps" in self.__dict__:
         self.apps.render_multiple([model_state])
@@ -84,7 +84,7 @@ def _add_plain_field(
         field = field.clone()
         field.default = fields.NOT_PROVIDED
     self.models[app_label, model_name].fields[name] = field
-    if self._relations is not None:
+    if self._relations is not None:  # type: ignore[attr-defined]
         self.resolve_model_field_relations((app_label, model_name), name, field)
     drawn = self.apps.get_model(app_label, model_name)
     if field.is_relation:
