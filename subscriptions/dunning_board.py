@@ -18,6 +18,8 @@ from subscriptions.dunning_selectors import (
     STATUS,
     Recovery,
     active_pauses,
+    days_overdue,
+    debits_under_way,
     due_cases,
     older_of,
     recovery,
@@ -39,6 +41,7 @@ class Card:
     next_attempts: int | None
     pause: DunningPause | None
     waits: bool
+    debit_under_way: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def _cards(organisation: Organisation, cases: QuerySet[DunningCase], today: date
     place = Window(RowNumber(), partition_by=F("stage"), order_by=[F("overdue_since").asc(), F("id").asc()])
     waits = Exists(older_of(DunningCase.objects.of(organisation)))
     shown = (
-        cases.annotate(place=place, waits=waits)
+        cases.annotate(place=place, waits=waits, debit_under_way=Exists(debits_under_way()))
         .filter(place__lte=CARDS)
         .select_related("invoice", "customer", "policy", "organisation")
         .order_by("overdue_since", "id")
@@ -118,21 +121,22 @@ def _cards(organisation: Organisation, cases: QuerySet[DunningCase], today: date
     }
     found: dict[int, list[Card]] = defaultdict(list)
     for case in rows:
-        found[case.stage].append(_card(case, today, pauses.get(case.customer_id), waits=case.waits))
+        found[case.stage].append(_card(case, today, pauses.get(case.customer_id)))
     return found
 
 
-def _card(case: DunningCase, today: date, pause: DunningPause | None, *, waits: bool) -> Card:
+def _card(case: Any, today: date, pause: DunningPause | None) -> Card:
     stages = rules.parse_stages(case.policy.stages)
     coming = stages[case.stage] if case.stage < len(stages) else None
     return Card(
         case=case,
-        days=(today - case.overdue_since).days,
+        days=days_overdue(case, on=today),
         next_on=case.next_stage_on,
         next_actions=coming.actions if coming else (),
         next_attempts=case.next_stage_attempts,
         pause=pause,
-        waits=waits,
+        waits=case.waits,
+        debit_under_way=case.debit_under_way,
     )
 
 

@@ -9,7 +9,7 @@ from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
 from subscriptions.dunning_selectors import chased_invoices
-from subscriptions.services import dunning, dunning_measures
+from subscriptions.services import dunning, dunning_cases, dunning_measures
 
 
 def _of_chased(events: Sequence[Event]) -> set[int]:
@@ -25,22 +25,18 @@ def open_case(event: Event) -> None:
 
 @handles(
     "invoice.paid",
+    "invoice.partially_paid",
     "invoice.voided",
     "invoice.written_off",
+    "invoice.reopened",
     "credit_note.issued",
     consumer="subscriptions.settle_case",
     alone=True,
     concerns=_of_chased,
 )
-def settle_case(event: Event) -> None:
-    """Nothing is owed any more: the chase ends."""
-    dunning.settle_case(invoice_id=event.payload["invoice_id"])
-
-
-@handles("invoice.reopened", consumer="subscriptions.reopen_case", alone=True, concerns=_of_chased)
-def reopen_case(event: Event) -> None:
-    """A payment was taken back: the chase goes on."""
-    dunning.reopen_case(invoice_id=event.aggregate_id)
+def follow_invoice(event: Event) -> None:
+    """What is owed has changed: the chase notes it, ends, or goes on."""
+    dunning_cases.follow_invoice(invoice_id=event.payload["invoice_id"])
 
 
 @handles("payment.declined", "payment.failed", consumer="subscriptions.ask_for_new_method")

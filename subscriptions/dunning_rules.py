@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 from billing.errors import InvalidInput
@@ -169,16 +170,35 @@ def actions_between(stages: Sequence[Stage], taken: int, now_at: int) -> list[st
     return [action for action in wanted if action not in stale]
 
 
-def counted_days(*, overdue_since: date, on: date, grace_days: int, pauses: Iterable[tuple[date, date]] = ()) -> int:
+Times = Iterable[tuple[date, date]]
+"""Times of whole days: the first day, and the first day after."""
+
+
+def merged(times: Times) -> list[tuple[date, date]]:
+    """The same days as times that do not overlap, in order."""
+    found: list[tuple[date, date]] = []
+    for first, until in sorted(times):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], until))
+        elif first < until:
+            found.append((first, until))
+    return found
+
+
+def days_within(times: Times, *, since: date, on: date) -> int:
+    """How many days of ``times``, which do not overlap, lie between ``since`` and before ``on``."""
+    return sum(max((min(on, until) - max(since, first)).days, 0) for first, until in times)
+
+
+def counted_days(*, overdue_since: date, on: date, grace_days: int, pauses: Times = ()) -> int:
     """Days that count towards the stages on the day ``on``: since the due date, less grace and days of a pause.
 
-    ``pauses``: first day and first day after each; they do not overlap.
+    ``pauses`` do not overlap.
     """
-    paused = sum(max((min(on, end) - max(overdue_since, start)).days, 0) for start, end in pauses)
-    return (on - overdue_since).days - grace_days - paused
+    return (on - overdue_since).days - grace_days - days_within(pauses, since=overdue_since, on=on)
 
 
-def day_of(*, days: int, overdue_since: date, grace_days: int, pauses: Iterable[tuple[date, date]] = ()) -> date:
+def day_of(*, days: int, overdue_since: date, grace_days: int, pauses: Times = ()) -> date:
     """The day on which ``days`` days count: the inverse of ``counted_days``. Not a day of a pause itself."""
     on = overdue_since + timedelta(days=days + grace_days)
     for start, end in sorted(pauses):
@@ -200,3 +220,16 @@ def next_attempts(stages: Sequence[Stage], taken: int) -> int | None:
 def level(stages: Sequence[Stage], taken: int) -> frozenset[str]:
     """The measures in force after ``taken`` stages: what a customer with this debt is cut down to."""
     return frozenset(action for stage in stages[:taken] for action in stage.actions if action in (RESTRICT, SUSPEND))
+
+
+def with_money(by_stage: Mapping[str, str], *, stage: int, amount: Decimal) -> dict[str, str]:
+    """What came by stage (decimal strings), with ``amount`` more at ``stage``; a negative one takes the latest back first."""
+    sums = {int(name): Decimal(value) for name, value in by_stage.items()}
+    if amount > 0:
+        sums[stage] = sums.get(stage, Decimal(0)) + amount
+    for latest in sorted(sums, reverse=True):
+        if amount < 0:
+            taken = min(sums[latest], -amount)
+            sums[latest] -= taken
+            amount += taken
+    return {str(name): f"{value:f}" for name, value in sorted(sums.items()) if value}

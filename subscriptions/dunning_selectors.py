@@ -4,17 +4,19 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import CharField, Count, DecimalField, Exists, F, Func, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models.functions import Cast, Concat
 from moneyed import Money
 
+from billing import clock
 from billing.models import Organisation
 from invoices.models import Invoice
 from invoices.selectors import payments_of as invoice_payments
-from payments.models import PaymentAttempt
+from payments.models import Payment, PaymentAttempt
 from subscriptions import dunning_rules as rules
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
 
@@ -38,9 +40,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecovery:
-    """Cases that were paid after so many stages: 0 is before the first letter.
+    """What came after so many stages: 0 is before the first letter.
 
-    ``reached``: cases that got that far; ``rate``: of them, those paid before the next stage, 0 to 1.
+    ``reached``: cases that got that far; ``cases``: of them, those that were paid before the next stage, and ``rate`` their
+    share, 0 to 1. ``amount``: all that came at this stage, parts of cases that are paid later or never too.
     """
 
     stage: int
@@ -52,7 +55,11 @@ class StageRecovery:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What chasing brought in, in one currency. ``rate``: recovered / claimed of the cases that ended, 0 to 1."""
+    """What chasing brought in, in one currency.
+
+    ``collected``: all that was paid, also in part and for cases that go on; ``rate``: of what was claimed by the cases that
+    ended (recovered or exhausted), what was paid, 0 to 1.
+    """
 
     currency: str
     opened: int
@@ -70,12 +77,13 @@ def due_cases(*, organisation: Organisation, on: date) -> QuerySet[DunningCase]:
     """Open cases that may have reached a stage on the day ``on``, oldest debt first; ``step_of`` decides.
 
     Of several cases under one anchor only the oldest is chased; the next takes its place when it is settled. A paused
-    customer is left alone.
+    customer is left alone, and a debit that is under way is waited for.
     """
     cases = DunningCase.objects.of(organisation)
     return (
         cases.filter(Q(next_stage_on__lte=on) | Q(attempts__gte=F("next_stage_attempts")), status=STATUS.OPEN)
         .exclude(Exists(active_pauses(on=on).filter(customer=OuterRef("customer"))))
+        .exclude(Exists(debits_under_way()))
         .filter(~Exists(older_of(cases)))
         .select_related("policy", "invoice")
         .order_by("overdue_since", "id")
@@ -87,6 +95,28 @@ def older_of(cases: QuerySet[DunningCase]) -> QuerySet[DunningCase]:
     return cases.filter(status=STATUS.OPEN, anchor=OuterRef("anchor")).filter(
         Q(overdue_since__lt=OuterRef("overdue_since"))
         | Q(overdue_since=OuterRef("overdue_since"), id__lt=OuterRef("id"))
+    )
+
+
+def owed_again_on(invoice: Invoice) -> date | None:
+    """The day on which an invoice that was paid when it was due fell open again; None where it is simply not paid."""
+    if invoice.due_on is None:
+        return None
+    zone = clock.zone(invoice.organisation)
+    due_at = datetime.combine(invoice.due_on + timedelta(days=1), time.min, tzinfo=zone)
+    taken_back = invoice.allocations.filter(amount__lt=0, created_at__gte=due_at).order_by("created_at").first()
+    paid = invoice.allocations.filter(created_at__lt=due_at).aggregate(sum=Sum("amount"))["sum"]
+    credited = invoice.credit_notes.filter(issued_on__lte=invoice.due_on).aggregate(sum=Sum("reduced_due"))["sum"]
+    if taken_back is None or _number(paid) + _number(credited) < invoice.total.amount:
+        return None
+    return taken_back.created_at.astimezone(zone).date()
+
+
+def debits_under_way() -> QuerySet[Payment]:
+    """Payments for the invoice of the case of the query around whose money may be on its way: a bank debit takes days."""
+    asked = Concat(Value("invoice:"), Cast(OuterRef("invoice_id"), CharField()))
+    return Payment.objects.filter(
+        customer=OuterRef("customer"), status=Payment.Status.PROCESSING, reference__startswith=asked
     )
 
 
@@ -108,12 +138,20 @@ def paused_days_of(customers: Iterable[uuid.UUID]) -> Pauses:
 def reached_by(case: DunningCase, *, on: date, pauses: Pauses) -> int:
     """How many stages the case has reached on the day ``on``."""
     counted = rules.counted_days(
-        overdue_since=case.overdue_since,
-        on=on,
-        grace_days=case.policy.grace_days,
-        pauses=pauses.get(case.customer_id, ()),
+        overdue_since=case.overdue_since, on=on, grace_days=case.policy.grace_days, pauses=_still(case, pauses)
     )
     return rules.reached(rules.parse_stages(case.policy.stages), days=counted, attempts=case.attempts)
+
+
+def _still(case: DunningCase, pauses: Pauses) -> list[tuple[date, date]]:
+    """Times in which the case stood still: its customer was paused, or nothing was owed."""
+    return rules.merged([*pauses.get(case.customer_id, ()), *case.settled_times])
+
+
+def days_overdue(case: DunningCase, *, on: date) -> int:
+    """Days since the due date on which the invoice was owed, paused or not."""
+    times = rules.merged(case.settled_times)
+    return (on - case.overdue_since).days - rules.days_within(times, since=case.overdue_since, on=on)
 
 
 def step_of(case: DunningCase, *, on: date, pauses: Pauses) -> Step | None:
@@ -125,7 +163,7 @@ def step_of(case: DunningCase, *, on: date, pauses: Pauses) -> Step | None:
         case_id=case.pk,
         invoice_number=case.invoice.number,
         stage=stage,
-        days_overdue=(on - case.overdue_since).days,
+        days_overdue=days_overdue(case, on=on),
         attempts=case.attempts,
         actions=tuple(rules.actions_between(rules.parse_stages(case.policy.stages), case.stage, stage)),
     )
@@ -137,10 +175,7 @@ def next_step_on(case: DunningCase, *, pauses: Pauses) -> date | None:
     if days is None:
         return None
     return rules.day_of(
-        days=days,
-        overdue_since=case.overdue_since,
-        grace_days=case.policy.grace_days,
-        pauses=pauses.get(case.customer_id, ()),
+        days=days, overdue_since=case.overdue_since, grace_days=case.policy.grace_days, pauses=_still(case, pauses)
     )
 
 
@@ -179,8 +214,12 @@ def cases_about(subscription: Subscription) -> QuerySet[DunningCase]:
 
 
 def held_measures(subscription: Subscription, *, on: date) -> frozenset[str]:
-    """What unpaid debts hold back from the subscription on the day ``on``: restrict, suspend, both or neither."""
-    cases = list(cases_about(subscription).filter(status=STATUS.OPEN, invoice__status__in=COLLECTABLE))
+    """What unpaid debts hold back from the subscription on the day ``on``: restrict, suspend, both or neither.
+
+    Also debts whose chase has ended without money, as long as they are not written off.
+    """
+    unpaid = Q(status__in=(STATUS.OPEN, STATUS.EXHAUSTED), invoice__status__in=COLLECTABLE)
+    cases = list(cases_about(subscription).filter(unpaid))
     pauses = paused_days_of(case.customer_id for case in cases)
     held = (
         rules.level(rules.parse_stages(case.policy.stages), max(case.stage, reached_by(case, on=on, pauses=pauses)))
@@ -213,6 +252,7 @@ def counted_attempts(invoice: Invoice) -> int:
 def recovery(*, organisation: Organisation, since: datetime, until: datetime) -> list[Recovery]:
     """Figures of the cases opened in [since, until), one for each currency."""
     cases = DunningCase.objects.of(organisation).filter(opened_at__gte=since, opened_at__lt=until)
+    ended = Q(status__in=[STATUS.RECOVERED, STATUS.EXHAUSTED])
     totals = (
         cases.values("currency")
         .annotate(
@@ -221,7 +261,8 @@ def recovery(*, organisation: Organisation, since: datetime, until: datetime) ->
             recovered_cases=Count("id", filter=Q(status=STATUS.RECOVERED)),
             exhausted=Count("id", filter=Q(status=STATUS.EXHAUSTED)),
             claimed_sum=Sum("claimed"),
-            ended_sum=Sum("claimed", filter=Q(status__in=[STATUS.RECOVERED, STATUS.EXHAUSTED])),
+            ended_sum=Sum("claimed", filter=ended),
+            ended_collected=Sum("recovered", filter=ended),
             collected=Sum("recovered"),
         )
         .order_by("currency")
@@ -235,7 +276,7 @@ def recovery(*, organisation: Organisation, since: datetime, until: datetime) ->
             exhausted=row["exhausted"],
             claimed=_money(row["claimed_sum"], row["currency"]),
             collected=_money(row["collected"], row["currency"]),
-            rate=_rate(row["collected"], row["ended_sum"]),
+            rate=_rate(row["ended_collected"], row["ended_sum"]),
             by_stage=_by_stage(cases, row["currency"]),
         )
         for row in totals
@@ -243,29 +284,32 @@ def recovery(*, organisation: Organisation, since: datetime, until: datetime) ->
 
 
 def _by_stage(cases: QuerySet[DunningCase], currency: str) -> tuple[StageRecovery, ...]:
-    rows = list(
-        cases.filter(currency=currency)
-        .values(at_stage=F("stage"))
-        .annotate(
-            number=Count("id"),
-            paid=Count("id", filter=Q(status=STATUS.RECOVERED)),
-            amount=Sum("recovered", filter=Q(status=STATUS.RECOVERED)),
-        )
+    mine = cases.filter(currency=currency)
+    rows = (
+        mine.values(at_stage=F("stage"))
+        .annotate(number=Count("id"), paid=Count("id", filter=Q(status=STATUS.RECOVERED)))
         .order_by("at_stage")
     )
     found = {row["at_stage"]: row for row in rows}
-    return tuple(_stage_recovery(stage, found, currency) for stage in range(max(found, default=-1) + 1))
+    stages = range(max(found, default=-1) + 1)
+    sums = mine.aggregate(**{f"at_{stage}": Sum(_came_at(stage)) for stage in stages}) if found else {}
+    return tuple(_stage_recovery(stage, found, sums[f"at_{stage}"], currency) for stage in stages)
 
 
-def _stage_recovery(stage: int, found: Mapping[int, Mapping[str, Any]], currency: str) -> StageRecovery:
+def _came_at(stage: int) -> Cast:
+    amount = Func(F("recovered_by_stage"), Value(str(stage)), function="jsonb_extract_path_text")
+    return Cast(amount, DecimalField(max_digits=19, decimal_places=4))
+
+
+def _stage_recovery(stage: int, found: Mapping[int, Mapping[str, Any]], amount: object, currency: str) -> StageRecovery:
     reached = sum(row["number"] for at_stage, row in found.items() if at_stage >= stage)
-    row = found.get(stage, {"paid": 0, "amount": None})
+    paid = found[stage]["paid"] if stage in found else 0
     return StageRecovery(
         stage=stage,
         reached=reached,
-        cases=row["paid"],
-        amount=_money(row["amount"], currency),
-        rate=_rate(Decimal(row["paid"]), Decimal(reached)),
+        cases=paid,
+        amount=_money(amount, currency),
+        rate=_rate(Decimal(paid), Decimal(reached)),
     )
 
 

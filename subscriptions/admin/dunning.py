@@ -1,12 +1,14 @@
 """Console pages of dunning: policies, the debts being chased, and customers who are left alone."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
+from moneyed import Money
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDateWidget
 
@@ -184,6 +186,10 @@ class DunningCaseAdmin(RecordAdmin):
                 ("Subscription", link(request, row.subscription) if row.subscription else NOTHING),
                 ("Policy", link(request, row.policy)),
                 ("Due since", day(row.overdue_since)),
+                (
+                    "Paid in between",
+                    "; ".join(f"{day(first)} to {day(until)}" for first, until in row.settled_times) or NOTHING,
+                ),
                 ("Next stage", next_words(row)),
                 ("Attempts that count", row.attempts),
                 ("Paused", paused_words(pause)),
@@ -195,6 +201,16 @@ class DunningCaseAdmin(RecordAdmin):
                     headers=("Day", "Stage", "Days overdue", "What was done", "Left out: nothing to do it to"),
                     rows=steps,
                     numbers=frozenset({1, 2}),
+                    empty="None yet.",
+                ),
+                Panel(
+                    title="Money that came",
+                    headers=("After stage", "Amount"),
+                    rows=[
+                        (stage, money(Money(Decimal(amount), row.claimed.currency)))
+                        for stage, amount in row.recovered_by_stage.items()
+                    ],
+                    numbers=frozenset({0, 1}),
                     empty="None yet.",
                 ),
                 *timeline_panel(request, self, row, [row.pk, row.invoice_id]),

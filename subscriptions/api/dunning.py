@@ -86,13 +86,17 @@ class DunningCaseOutput(serializers.ModelSerializer):
     invoice_number = serializers.CharField(source="invoice.number")
     claimed = AmountSerializerField()
     recovered = AmountSerializerField()
+    recovered_by_stage = serializers.DictField(
+        child=serializers.CharField(), help_text="Amounts by the stages taken when they came; 0: before the first."
+    )
     history = StepOutput(many=True)
 
     class Meta:
         model = DunningCase
         fields = [
             "id", "policy", "customer", "invoice", "invoice_number", "subscription", "status", "stage", "next_stage_on",
-            "next_stage_attempts", "attempts", "overdue_since", "claimed", "recovered", "history", "opened_at", "closed_at",
+            "next_stage_attempts", "attempts", "overdue_since", "claimed", "recovered", "recovered_by_stage",
+            "history", "opened_at", "closed_at",
         ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Dunning: policies with stages, and the cases that chase one debt each."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.db import models
@@ -52,7 +52,7 @@ class DunningCase(TenantModel):
     class Status(models.TextChoices):
         OPEN = "open"
         RECOVERED = "recovered"
-        EXHAUSTED = "exhausted"
+        EXHAUSTED = "exhausted"  # the last stage is taken, or a person wrote the invoice off
         CLOSED = "closed"  # voided or credited: nothing left to chase
 
     policy = models.ForeignKey(DunningPolicy, on_delete=models.PROTECT, related_name="cases")
@@ -76,8 +76,16 @@ class DunningCase(TenantModel):
     )
     history = models.JSONField(default=list, help_text="[{stage, on, days_overdue, actions}]")
     overdue_since = models.DateField(help_text="The day the invoice was due.")
+    settled = models.JSONField(
+        default=list, blank=True,
+        help_text="Times since then in which the invoice was paid, until that was taken back: [[first day, first day after]].",
+    )  # fmt: skip
     claimed = AmountField(help_text="What was due when the case was opened.")
-    recovered = AmountField(help_text="Of that, what was paid by the time the case was closed.")
+    paid_before = AmountField(help_text="What had been paid by then.")
+    recovered = AmountField(help_text="Of what was claimed, what was paid since.")
+    recovered_by_stage = models.JSONField(
+        default=dict, blank=True, help_text="The same by the stages taken when it came: {stage: amount}."
+    )
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
 
@@ -98,16 +106,27 @@ class DunningCase(TenantModel):
         """Also from exhausted: money that came late is still money."""
         self.closed_at = at
 
-    @transition(status, source=[Status.RECOVERED], target=Status.OPEN)
-    def reopen(self) -> None:
-        """The payment was taken back; the stages taken stay taken."""
+    @transition(status, source=[Status.RECOVERED, Status.EXHAUSTED], target=Status.OPEN)
+    def reopen(self, *, over_on: date, on: date) -> None:
+        """It is due again; the stages taken stay taken, and the days in between do not count."""
         self.closed_at = None
+        self.settle_between(over_on, on)
+
+    def settle_between(self, first: date, until: date) -> None:
+        """Nothing was owed from the day ``first`` to before ``until``."""
+        if first < until:
+            self.settled = [*self.settled, [first.isoformat(), until.isoformat()]]
+
+    @property
+    def settled_times(self) -> list[tuple[date, date]]:
+        """Times in which nothing was owed: first day, and first day after."""
+        return [(date.fromisoformat(first), date.fromisoformat(until)) for first, until in self.settled]
 
     @transition(status, source=Status.OPEN, target=Status.EXHAUSTED)
     def exhaust(self, *, at: Any) -> None:
         self.closed_at = at
 
-    @transition(status, source=Status.OPEN, target=Status.CLOSED)
+    @transition(status, source=[Status.OPEN, Status.EXHAUSTED], target=Status.CLOSED)
     def close(self, *, at: Any) -> None:
         self.closed_at = at
 

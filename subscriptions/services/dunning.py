@@ -3,7 +3,6 @@
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -11,12 +10,11 @@ from django.db import transaction
 from moneyed import Money
 
 from billing import clock
-from billing.errors import DomainError
+from billing.errors import Conflict, DomainError
 from billing.models import Organisation
-from billing.services import outbox
-from invoices.events import text
 from invoices.models import Invoice
 from invoices.selectors import invoice_of
+from invoices.services import settling
 from payments.models import Payment
 from subscriptions import dunning_rules as rules
 from subscriptions.dunning_selectors import (
@@ -24,19 +22,30 @@ from subscriptions.dunning_selectors import (
     Step,
     counted_attempts,
     due_cases,
-    next_step_on,
+    owed_again_on,
     paused_days_of,
     step_of,
     subscriptions_billed_by,
     subscriptions_of,
 )
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
+from subscriptions.services import dunning_cases as cases
 from subscriptions.services import dunning_measures as measures
 from subscriptions.services.dunning_policies import create_policy, policy_for
 
-__all__ = ["DunningReport", "advance_case", "create_policy", "open_case", "run_dunning", "settle_case"]
+__all__ = ["DunningReport", "PaidMeanwhile", "advance_case", "create_policy", "open_case", "run_dunning"]
 
 log = structlog.get_logger(__name__)
+
+
+CUTTING_DOWN = frozenset({rules.RESTRICT, rules.SUSPEND, rules.CANCEL})
+
+
+class PaidMeanwhile(Conflict):
+    """Nobody is cut down for an invoice that was paid while the stage was taken."""
+
+    code = "dunning_paid_meanwhile"
+    message = "Invoice {number} was paid while its stage was taken; nothing was done."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +81,16 @@ def open_case(*, invoice_id: uuid.UUID) -> DunningCase | None:
         overdue_since=invoice.due_on,
         attempts=counted_attempts(invoice),
         claimed=invoice.due,
+        paid_before=invoice.paid,
         recovered=Money(0, invoice.due.currency),
         opened_at=clock.now(invoice.organisation),
     )
+    if (again := owed_again_on(invoice)) is not None:
+        case.settle_between(invoice.due_on, again)
     _lock_pause(invoice.customer_id)
-    _look_ahead(case)
+    cases.look_ahead(case)
     case.save(force_insert=True)
-    _publish("dunning.opened", case, at=case.opened_at)
+    cases.publish("dunning.opened", case, at=case.opened_at)
     return case
 
 
@@ -94,13 +106,6 @@ def _lock_pause(customer_id: uuid.UUID) -> None:
     list(DunningPause.objects.select_for_update().filter(customer_id=customer_id, lifted_on=None))
 
 
-def _look_ahead(case: DunningCase) -> None:
-    """Note when the case is to be looked at next."""
-    stages = rules.parse_stages(case.policy.stages)
-    case.next_stage_on = next_step_on(case, pauses=paused_days_of([case.customer_id]))
-    case.next_stage_attempts = rules.next_attempts(stages, case.stage)
-
-
 def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> DunningReport:
     """Take every stage that is reached today, each case in its own transaction. A dry run writes nothing.
 
@@ -110,9 +115,9 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
     today = at.astimezone(clock.zone(organisation)).date()
     steps: list[Step] = []
     failures: list[tuple[uuid.UUID, str]] = []
-    cases = list(due_cases(organisation=organisation, on=today))
-    pauses = paused_days_of(case.customer_id for case in cases)
-    for case in cases:
+    due = list(due_cases(organisation=organisation, on=today))
+    pauses = paused_days_of(case.customer_id for case in due)
+    for case in due:
         try:
             foreseen = step_of(case, on=today, pauses=pauses)
             step = foreseen if dry_run or foreseen is None else advance_case(case_id=case.pk, at=at, today=today)
@@ -131,25 +136,30 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
 
 @transaction.atomic
 def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | None:
-    """Move a case to the stage that it has reached; None when another worker was faster."""
+    """Move a case to the stage that it has reached; None when another worker was faster, or it is to be left alone by now.
+
+    Raises ``PaidMeanwhile``, and nothing is done.
+    """
     case = (
         DunningCase.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("organisation", "policy", "invoice", "subscription")
         .filter(pk=case_id, status=DunningCase.Status.OPEN)
         .first()
     )
-    step = step_of(case, on=today, pauses=paused_days_of([case.customer_id])) if case is not None else None
-    if case is None or step is None:
+    if case is None or not due_cases(organisation=case.organisation, on=today).filter(pk=case_id).exists():
+        return None
+    step = step_of(case, on=today, pauses=paused_days_of([case.customer_id]))
+    if step is None:
         return None
     done = _take(case, step)
     case.stage = step.stage
-    _look_ahead(case)
+    cases.look_ahead(case)
     case.history = [*case.history, _noted(step, done, today)]
     told = {"stage": step.stage, "days_overdue": step.days_overdue, "attempts": step.attempts, "actions": done}
-    _publish("dunning.stage", case, at=at, **told)
+    cases.publish("dunning.stage", case, at=at, **told)
     if step.stage == len(case.policy.stages):
         case.exhaust(at=at)
-        _publish("dunning.exhausted", case, at=at)
+        cases.publish("dunning.exhausted", case, at=at)
     case.save()
     return step
 
@@ -157,14 +167,24 @@ def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | Non
 def _take(case: DunningCase, step: Step) -> list[str]:
     """Do the step's actions; returns those that had something to be done to.
 
-    Subscriptions are locked first, in the order of their ids, the invoice last: the house's order.
+    Subscriptions are locked first, in the order of their ids, the invoice last: the house's order. So only then is it
+    certain that nobody paid it in the meantime, and what was done is undone if somebody did.
     """
-    if {*step.actions} & {rules.RESTRICT, rules.SUSPEND, rules.CANCEL}:
+    cuts_down = bool({*step.actions} & CUTTING_DOWN)
+    if cuts_down:
         ids = [one.pk for one in subscriptions_of(case)]
         list(Subscription.objects.select_for_update().filter(pk__in=ids).order_by("id"))
     in_order = sorted(step.actions, key=lambda action: action == rules.WRITE_OFF)
     done = {action for action in in_order if measures.act(case, action, step)}
+    if cuts_down:
+        _refuse_paid(case)
     return [action for action in step.actions if action in done]
+
+
+def _refuse_paid(case: DunningCase) -> None:
+    found = settling.lock_invoice(case.invoice_id)
+    if found.status == Invoice.Status.PAID and found.paid > case.invoice.paid:
+        raise PaidMeanwhile(number=found.number)
 
 
 def _noted(step: Step, done: list[str], today: date) -> dict[str, Any]:
@@ -185,76 +205,10 @@ def note_attempt(*, organisation_id: uuid.UUID, payment_id: uuid.UUID) -> None:
     """A debit was refused: count what was tried for its invoice, if it is chased. Safe to repeat."""
     payment = Payment.objects.of(organisation_id).get(pk=payment_id)
     invoice = invoice_of(organisation=organisation_id, reference=payment.reference)
-    case = _locked_case(invoice.pk) if invoice is not None else None
+    case = cases.locked(invoice.pk) if invoice is not None else None
     if invoice is None or case is None:
         return
     counted = counted_attempts(invoice)
     if counted > case.attempts:
         case.attempts = counted
         case.save(update_fields=["attempts"])
-
-
-@transaction.atomic
-def settle_case(*, invoice_id: uuid.UUID) -> None:
-    """End the case of an invoice that is paid, void, credited in full or written off by hand.
-
-    What the case's measures took away comes back, unless an older or younger debt forbids it.
-    """
-    case = _locked_case(invoice_id)
-    if case is None:
-        return
-    invoice, at = case.invoice, clock.now(case.organisation_id)
-    if invoice.status == Invoice.Status.PAID and invoice.paid.amount > 0:
-        if case.status not in (DunningCase.Status.OPEN, DunningCase.Status.EXHAUSTED):
-            return
-        case.recovered = min(case.claimed, invoice.paid)
-        case.recover(at=at)
-        _save_closed(case)
-        _publish("dunning.recovered", case, at=at, stage=case.stage, recovered=text(case.recovered))
-    elif invoice.status not in COLLECTABLE and case.status == DunningCase.Status.OPEN:
-        case.close(at=at)
-        _save_closed(case)
-    else:
-        return
-    measures.re_anchor(case, today=at.astimezone(clock.zone(case.organisation)).date())
-
-
-@transaction.atomic
-def reopen_case(*, invoice_id: uuid.UUID) -> None:
-    """A payment was taken back: chase the invoice again from the stage where it was."""
-    case = _locked_case(invoice_id)
-    if case is None or case.status != DunningCase.Status.RECOVERED or case.invoice.status not in COLLECTABLE:
-        return
-    case.recovered = Money(Decimal(0), case.claimed.currency)
-    case.reopen()
-    _look_ahead(case)
-    _save_closed(case)
-
-
-def _locked_case(invoice_id: uuid.UUID) -> DunningCase | None:
-    return (
-        DunningCase.objects.select_for_update(of=("self",))
-        .select_related("organisation", "invoice", "policy")
-        .filter(invoice_id=invoice_id)
-        .first()
-    )
-
-
-def _save_closed(case: DunningCase) -> None:
-    fields = ["status", "recovered", "currency", "closed_at", "next_stage_on", "next_stage_attempts"]
-    case.save(update_fields=fields)
-
-
-def _publish(event_type: str, case: DunningCase, *, at: datetime, **more: Any) -> None:
-    outbox.publish(
-        event_type,
-        case,
-        at=at,
-        case_id=str(case.pk),
-        invoice_id=str(case.invoice_id),
-        customer_id=str(case.customer_id),
-        subscription_id=str(case.subscription_id) if case.subscription_id else None,
-        amount=text(case.claimed),
-        currency=case.claimed.currency.code,
-        **more,
-    )

@@ -16,7 +16,7 @@ from invoices.services import mailing, settling, texting
 from payments.models import Payment
 from payments.services import collection
 from subscriptions import dunning_rules as rules
-from subscriptions.dunning_selectors import Step, held_measures, subscriptions_of, taken_measures
+from subscriptions.dunning_selectors import COLLECTABLE, Step, held_measures, subscriptions_of, taken_measures
 from subscriptions.models import DunningCase, Subscription
 from subscriptions.services import lifecycle, rows, standing
 
@@ -109,10 +109,23 @@ def _cancel(case: DunningCase, step: Step) -> bool:
 
 
 def _write_off(case: DunningCase, step: Step) -> bool:
+    """The loss is accepted; nothing is left to write off where ending the subscription credited the invoice in full."""
+    if settling.lock_invoice(case.invoice_id).status not in COLLECTABLE:
+        return False
     settling.write_off_invoice(
         invoice_id=case.invoice_id, reason=f"Unpaid for {step.days_overdue} days: dunning ended.", actor=ACTOR
     )
     return True
+
+
+def give_up_again(case: DunningCase) -> None:
+    """Dunning had ended, and the invoice is due again: what the last stage wrote off is written off again, as far as it is due.
+
+    Money that came after the write-off took all of it back; it was for a part, or it was taken back itself.
+    """
+    if rules.WRITE_OFF in rules.parse_stages(case.policy.stages)[-1].actions:
+        reason = "Dunning had ended; the rest is not expected any more."
+        settling.write_off_invoice(invoice_id=case.invoice_id, reason=reason, actor=ACTOR)
 
 
 MEASURES: dict[str, Callable[[DunningCase, Step], bool]] = {

@@ -51,13 +51,13 @@ def test_cards_stand_under_their_stage_with_what_comes_next(works, django_assert
     assert "21 Jun 2026 or 3 attempts (0 so far): letter: final notice, restrict the service" in text
     assert case.invoice.number in text
     assert "100.0 % INR" in text
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         board(organisation=works)
 
 
 def test_the_board_takes_as_many_queries_for_many_cards(works, django_assert_num_queries):  # noqa: F811
     live(works, 2)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         assert sum(column.cases for column in board(organisation=works).columns) == 2
 
 

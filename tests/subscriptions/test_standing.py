@@ -108,7 +108,7 @@ def test_a_debt_that_is_forgiven_by_hand_is_settled(tenant, subscription, forgiv
     hand_over(tenant)
 
     assert fresh(subscription).status == Status.ACTIVE
-    assert DunningCase.objects.get(invoice=invoice).status == "closed"
+    assert DunningCase.objects.get(invoice=invoice).status == ("exhausted" if forgive is write_off else "closed")
     types = list(Event.objects.filter(aggregate_id=subscription.pk).order_by("id").values_list("type", flat=True))
     assert types.count("subscription.recovered") == 1
 
