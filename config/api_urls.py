@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 urlpatterns = [
+    path("", include("subscriptions.api.entitlement_urls")),
     path("", include("billing.api.urls")),
     path("", include("payments.api.urls")),
     path("", include("invoices.api.urls")),

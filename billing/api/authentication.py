@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
@@ -18,7 +17,11 @@ from billing.clock import wall_now
 from billing.context import Actor
 from billing.models import ApiKey, Membership, Organisation, User
 from billing.secrets import KEY_PREFIX, hash_key
+from billing.selectors.callers import first_read, holder_of_key
 from billing.services.sessions import NotSignedIn, read_token
+
+NOTED_EVERY = timedelta(minutes=5)
+"""How exactly it is known when a key was used last."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +40,15 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         if not key.startswith(KEY_PREFIX):
             return None
         now = wall_now()
-        found = (
-            ApiKey.objects.select_related("organisation")
-            .filter(key_hash=hash_key(key), revoked_at=None)
-            .filter(Q(expires_at=None) | Q(expires_at__gt=now))
-            .first()
-        )
+        found = holder_of_key(key_hash=hash_key(key), now=now)
         if found is None:
             raise exceptions.AuthenticationFailed("This API key is not known, has expired or was revoked.")
-        if found.last_used_at is None or now - found.last_used_at > timedelta(minutes=5):
-            ApiKey.objects.filter(pk=found.pk).update(last_used_at=now)
+        if found.last_used_at is None or now - found.last_used_at > NOTED_EVERY:
+            ApiKey.objects.filter(pk=found.id).update(last_used_at=now)
         actor = Actor(
-            type="api_key",
-            id=str(found.pk),
-            label=found.name,
-            address=_address(request),
-            permissions=frozenset(found.scopes),
+            type="api_key", id=str(found.id), label=found.name, address=_address(request), permissions=found.scopes
         )
-        return ApplicationUser(found), Caller(found.organisation, actor)
+        return ApplicationUser(found.id), Caller(found.organisation, actor)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="munim"'
@@ -71,7 +65,7 @@ class JWTAuthentication(authentication.BaseAuthentication):
             claims = read_token(token, kind="access")
         except NotSignedIn as exc:
             raise exceptions.AuthenticationFailed(str(exc)) from exc
-        user = User.objects.filter(pk=claims["sub"], is_active=True).first()
+        user = first_read(User.objects.filter(pk=claims["sub"], is_active=True).first)
         if user is None:
             raise exceptions.AuthenticationFailed("The user of this token is gone or inactive.")
         membership = _membership(user, request.headers.get("Munim-Organisation", ""))
@@ -97,8 +91,8 @@ class ApplicationUser:
     is_active = True
     is_anonymous = False
 
-    def __init__(self, key: ApiKey) -> None:
-        self.pk = self.id = f"key:{key.pk}"
+    def __init__(self, key_id: uuid.UUID) -> None:
+        self.pk = self.id = f"key:{key_id}"
 
 
 def _bearer(request: Request) -> str:
