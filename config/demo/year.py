@@ -13,24 +13,25 @@ from config.demo.household import House
 from config.demo.http import DemoFailed, Simulator
 
 HOUR = 16  # UTC; late enough that the day has ended in Bengaluru's offices and the cut-off of the bank has passed
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 90  # for a day of the smallest demo; ten times the customers may take ten times as long
 
 
 def live(
     *, houses: Sequence[House], simulator: Simulator, first_day: date, days: int, tick: Callable[[date], None]
 ) -> None:
     """Live ``days`` days from ``first_day``; ``tick`` is told of each day that has ended. Houses live a day side by side."""
+    patience = PATIENCE_SECONDS * max(house.scale for house in houses)
     with ThreadPoolExecutor(max_workers=len(houses), thread_name_prefix="house") as threads:
         for number in range(days):
             day = first_day + timedelta(days=number)
             moment = datetime.combine(day, clock_time(HOUR), tzinfo=UTC)
             simulator.set_clock(moment.isoformat())
-            _wait_for_webhooks(simulator)
+            _wait_for_webhooks(simulator, patience)
             for _ in threads.map(lambda house, n=number, at=moment: _live_day(house, n, at), houses):
                 pass
             tick(day)
     simulator.set_clock(datetime.combine(day, clock_time(23, 59), tzinfo=UTC).isoformat())
-    _wait_for_webhooks(simulator)
+    _wait_for_webhooks(simulator, patience)
     for house in houses:
         close_month(house, day)
 
@@ -82,7 +83,7 @@ def import_statements(house: House, day: date) -> None:
 
 
 def _wait_for_clock(house: House) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS * house.scale
     pause = 0.1  # each look costs the web server more than it costs to wait
     while True:
         clock: dict[str, Any] = house.api.get(f"/test-clocks/{house.clock_id}")
@@ -96,9 +97,9 @@ def _wait_for_clock(house: House) -> None:
         pause = min(pause * 1.5, 0.2)
 
 
-def _wait_for_webhooks(simulator: Simulator) -> None:
+def _wait_for_webhooks(simulator: Simulator, patience: int) -> None:
     """Wait until every event the gateways sent has been taken in; what was lost on purpose stays lost."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     pause = 0.01
     while simulator.pending_webhooks():
         if time.monotonic() > deadline:

@@ -97,7 +97,7 @@ class Command(BaseCommand):
         return [outcome_of(house, name=house.code, first_day=first_day, last_day=last_day) for house in houses]
 
     def _wait_for_mail(self, houses: list[Any]) -> None:
-        deadline = time.monotonic() + MAIL_PATIENCE_SECONDS
+        deadline = time.monotonic() + MAIL_PATIENCE_SECONDS * max(house.scale for house in houses)
         while any(
             house.api.get("/mails", status=status, limit=1)["results"]
             for house in houses
