@@ -4,12 +4,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet, Sum
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from moneyed import Money
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from billing.admin.base import TenantAdmin, decision, site
+from billing.admin.base import TenantAdmin, decision, path_to, site
 from billing.admin.panels import (
     NOTHING,
     Figure,
@@ -24,10 +25,14 @@ from billing.admin.panels import (
     money,
     number,
     on_page_of,
+    page_action,
     status_column,
     timeline_panel,
 )
 from billing.context import Actor
+from billing.errors import NotFound
+from billing.models import Customer
+from subscriptions.admin.coupon_forms import GiveForm, OfferForm, WordForm, on_the_wall
 from subscriptions.models import AppliedCoupon, Coupon, CouponUse, PromotionCode
 from subscriptions.services import coupons
 
@@ -60,8 +65,9 @@ class CouponAdmin(RecordAdmin):
     list_select_related = ("organisation",)
     search_fields = ("code", "name")
     ordering = ("-id",)
-    empty_hint = "A coupon is made by POST /api/v1/coupons."
-    actions_detail = ("archive",)
+    empty_hint = "A coupon is offered here or by POST /api/v1/coupons."
+    actions_list = ("offer",)
+    actions_detail = ("give", "add_word", "archive")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(taken=Count("redemptions"))
@@ -84,6 +90,40 @@ class CouponAdmin(RecordAdmin):
 
     def offers(self, row: Coupon, action: str) -> bool:
         return row.archived_at is None
+
+    @page_action(description="Offer a coupon", permission="plan.edit", icon="add")
+    def offer(self, request: HttpRequest) -> HttpResponse:
+        form = OfferForm(request.POST or None, organisations=self.organisations_where(request, "plan.edit"))
+        if form.is_valid():
+            made = self.attempt(request, lambda: self._offer(request, form.terms()))
+            if made is not None:
+                return HttpResponseRedirect(path_to(made))
+        back = reverse("admin:subscriptions_coupon_changelist")
+        return self.ask(request, title="Offer a coupon", form=form, back_to=back)
+
+    def _offer(self, request: HttpRequest, said: dict[str, Any]) -> Coupon:
+        organisation = said.pop("organisation")
+        return coupons.create_coupon(organisation=organisation, actor=self.actor_in(request, organisation), **said)
+
+    @decision(description="Add a promotion code", permission="plan.edit", form=WordForm, icon="sell")
+    def add_word(self, request: HttpRequest, row: Coupon, *, actor: Actor, **said: Any) -> str:
+        said["expires_at"] = on_the_wall(row.organisation, said["expires_at"])
+        made = coupons.create_promotion_code(organisation=row.organisation, coupon=row.code, actor=actor, **said)
+        return f"Who says {made.code} gets {row.code}."
+
+    @decision(description="Give to a customer", permission="subscription.edit", form=GiveForm, icon="redeem")
+    def give(self, request: HttpRequest, row: Coupon, *, actor: Actor, customer: str, subscription: str) -> str:
+        found = Customer.objects.of(row.organisation).filter(external_id=customer).first()
+        if found is None:
+            raise NotFound("No such customer in this organisation.", field="customer")
+        chosen = found.subscriptions.filter(external_id=subscription).first() if subscription else None
+        if subscription and chosen is None:
+            raise NotFound("The customer has no such subscription.", field="subscription")
+        coupons.redeem(
+            organisation=row.organisation, customer_id=found.pk, coupon=row.code, actor=actor,
+            subscription_id=chosen.pk if chosen else None,
+        )  # fmt: skip
+        return f"{found.external_id} has {row.code}."
 
     @decision(description="Archive", permission="plan.edit", icon="inventory_2")
     def archive(self, request: HttpRequest, row: Coupon, *, actor: Actor, reason: str) -> str:
@@ -159,7 +199,7 @@ class PromotionCodeAdmin(RecordAdmin):
     list_select_related = ("organisation", "coupon")
     search_fields = ("code__iexact", "coupon__code")
     ordering = ("-id",)
-    empty_hint = "A promotion code is made by POST /api/v1/promotion-codes."
+    empty_hint = "A promotion code is made on its coupon's page or by POST /api/v1/promotion-codes."
     actions_detail = ("archive",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -217,7 +257,7 @@ class AppliedCouponAdmin(RecordAdmin):
     list_select_related = ("organisation", "coupon", "customer", "subscription")
     search_fields = ("coupon__code", "customer__external_id", "promotion_code__code__iexact")
     ordering = ("-id",)
-    empty_hint = "A customer takes a coupon by POST /api/v1/applied-coupons."
+    empty_hint = "A coupon is given on its page, or taken by POST /api/v1/applied-coupons."
     actions_detail = ("remove",)
     show_customer = customer_column
     show_status = status_column()

@@ -10,14 +10,21 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from moneyed import Money
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminDateWidget
+from unfold.widgets import (
+    UnfoldAdminDateWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
 
 from billing import clock
-from billing.admin.base import ReasonForm, decision, site
+from billing.admin.base import ReasonForm, decision, path_to, site
 from billing.admin.panels import (
     NOTHING,
     CurrencyFilter,
     Figure,
+    OrganisationForm,
     Panel,
     Record,
     RecordAdmin,
@@ -35,10 +42,50 @@ from billing.admin.panels import (
 from billing.context import Actor
 from billing.errors import Conflict
 from billing.masking import mask_name
-from subscriptions.admin.dunning_board import BoardView, in_words, next_words, paused_words, reached_when
+from subscriptions import dunning_rules as rules
+from subscriptions import dunning_words
+from subscriptions.admin.coupon_forms import codes
+from subscriptions.admin.dunning_board import BoardView, next_words, paused_words
 from subscriptions.dunning_board import paused_by
+from subscriptions.dunning_words import in_words, reached_when
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy
-from subscriptions.services import dunning_pauses
+from subscriptions.services import dunning_pauses, dunning_policies
+
+
+class PolicyForm(OrganisationForm):
+    """A policy to be; it never changes afterwards."""
+
+    code = forms.SlugField(max_length=40, widget=UnfoldAdminTextInputWidget())
+    stages = forms.CharField(
+        max_length=4000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8}),
+        initial=dunning_words.say(rules.DEFAULT_STAGES),
+        help_text="One to a line: when (“5 days”, “7 days or 3 attempts”, “9 days and 2 attempts”), a colon, and what is done: "
+        "letter or text (reminder 1, reminder 2, final notice), debit again, restrict, suspend, cancel, write off.",
+    )
+    grace_days = forms.IntegerField(
+        min_value=0, max_value=rules.MAX_GRACE, initial=0, widget=UnfoldAdminTextInputWidget(), label="Days of grace",
+        help_text="Days after the due date that do not count.",
+    )  # fmt: skip
+    scope = forms.ChoiceField(
+        choices=[("subscription", "the debts of a subscription"), ("customer", "all debts of a customer")],
+        widget=UnfoldAdminSelectWidget(), label="Chased as one",
+    )  # fmt: skip
+    plans = forms.CharField(
+        max_length=2000, required=False, widget=UnfoldAdminTextInputWidget(), help_text="Codes, with commas between."
+    )
+    is_default = forms.BooleanField(
+        required=False, widget=UnfoldBooleanWidget(), label="For all plans that no other policy names"
+    )
+
+    def clean_stages(self) -> list[dict[str, Any]]:
+        """The lines as stages."""
+        try:
+            found = dunning_words.read(self.cleaned_data["stages"])
+            rules.parse_stages(found)
+        except rules.InvalidDunningPolicy as exc:
+            raise forms.ValidationError(str(exc)) from exc
+        return found
 
 
 @admin.register(DunningPolicy, site=site)
@@ -49,9 +96,34 @@ class DunningPolicyAdmin(RecordAdmin):
     list_display = ("code", "show_default", "show_stages", "organisation")
     list_select_related = ("organisation",)
     search_fields = ("code",)
-    empty_hint = (
-        "The default policy is made when the first invoice becomes overdue; others by POST /api/v1/dunning-policies."
-    )
+    empty_hint = "The default policy is made when the first invoice becomes overdue; others are made here."
+    actions_list = ("add_policy",)
+    actions_detail = ("archive",)
+
+    def offers(self, row: DunningPolicy, action: str) -> bool:
+        return row.archived_at is None and not row.is_default
+
+    @page_action(description="New policy", permission="dunning.edit", icon="add")
+    def add_policy(self, request: HttpRequest) -> HttpResponse:
+        form = PolicyForm(request.POST or None, organisations=self.organisations_where(request, "dunning.edit"))
+        if form.is_valid():
+            made = self.attempt(request, lambda: self._make(request, dict(form.cleaned_data)))
+            if made is not None:
+                return HttpResponseRedirect(path_to(made))
+        back = reverse("admin:subscriptions_dunningpolicy_changelist")
+        return self.ask(request, title="New dunning policy", form=form, back_to=back)
+
+    def _make(self, request: HttpRequest, said: dict[str, Any]) -> DunningPolicy:
+        organisation = said.pop("organisation")
+        actor = self.actor_in(request, organisation)
+        return dunning_policies.create_policy(
+            organisation=organisation, actor=actor, **(said | {"plans": codes(said["plans"])})
+        )
+
+    @decision(description="Put away", permission="dunning.edit", icon="inventory_2")
+    def archive(self, request: HttpRequest, row: DunningPolicy, *, actor: Actor, reason: str) -> str:
+        dunning_policies.archive_policy(policy_id=row.pk, actor=actor, reason=reason)
+        return f"No new case follows {row.code}; open ones go on with it."
 
     @display(description="for", label=True)
     def show_default(self, policy: DunningPolicy) -> str:

@@ -1,6 +1,6 @@
 """The dunning board in the console: a column for each stage, a card for each debt, the figures on top."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +11,13 @@ from moneyed import Money
 from unfold.views import UnfoldModelAdminViewMixin
 
 from billing.admin.base import path_to
-from billing.admin.looks import NOTHING, day, may_open, money, words
+from billing.admin.looks import NOTHING, day, may_open, money
 from billing.masking import mask_name
 from billing.models import Organisation
 from billing.selectors import access
-from subscriptions import dunning_rules as rules
 from subscriptions.dunning_board import FIGURES_OF, Board, Card, Column, board
+from subscriptions.dunning_words import counted, in_words
 from subscriptions.models import DunningCase, DunningPause
-
-MEASURES = {
-    "retry": "debit again",
-    "restrict": "restrict the service",
-    "suspend": "suspend the subscription",
-    "cancel": "cancel the subscription",
-    "write_off": "write the invoice off",
-}
-CHANNELS = {"mail": "letter", "sms": "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,39 +29,19 @@ class Tile:
     hint: str
 
 
-def in_words(action: str) -> str:
-    """``mail:reminder_1`` as ``letter: reminder 1``."""
-    channel, _, kind = action.partition(":")
-    return f"{CHANNELS[channel]}: {words(kind)}" if kind else MEASURES.get(action, words(action))
-
-
-def reached_when(stage: Mapping[str, Any]) -> str:
-    """When a stored stage is reached: ``5 days or 3 attempts``."""
-    said = []
-    if stage.get("after_days") is not None:
-        said.append(_counted(stage["after_days"], "day"))
-    if stage.get("after_attempts") is not None:
-        said.append(_counted(stage["after_attempts"], "attempt"))
-    return (" and " if stage.get("match") == rules.ALL else " or ").join(said)
-
-
 def next_words(case: DunningCase) -> str:
     """When the next stage comes."""
     if case.status != DunningCase.Status.OPEN or (case.next_stage_on is None and case.next_stage_attempts is None):
         return NOTHING
     said = day(case.next_stage_on)
     if case.next_stage_attempts is not None:
-        said += f", or after {_counted(case.next_stage_attempts, 'attempt')}"
+        said += f", or after {counted(case.next_stage_attempts, 'attempt')}"
     return said
 
 
 def paused_words(pause: DunningPause | None) -> str:
     """Until when, and why."""
     return f"until {day(pause.until)}: {pause.reason}" if pause else "no"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 class BoardView(UnfoldModelAdminViewMixin, TemplateView):
@@ -158,7 +129,7 @@ def _card(request: HttpRequest, card: Card, *, may_pause: bool) -> dict[str, Any
         "name": mask_name(case.customer.name),
         "invoice": case.invoice.number,
         "amount": money(case.invoice.due),
-        "days": _counted(card.days, "day"),
+        "days": counted(card.days, "day"),
         "next": _next(card),
         "paused": paused_words(card.pause) if card.pause else "",
         "waits": card.waits,
@@ -172,5 +143,5 @@ def _next(card: Card) -> str:
     done = ", ".join(in_words(one) for one in card.next_actions)
     when = day(card.next_on)
     if card.next_attempts is not None:
-        when += f" or {_counted(card.next_attempts, 'attempt')} ({card.case.attempts} so far)"
+        when += f" or {counted(card.next_attempts, 'attempt')} ({card.case.attempts} so far)"
     return f"{when}: {done}" if done else "nothing more"

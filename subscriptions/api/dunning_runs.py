@@ -94,6 +94,8 @@ class DunningRecoveryView(TenantViewMixin, APIView):
         zone = clock.zone(self.organisation)
         last = _day(request, "to") or clock.today(self.organisation)
         first = _day(request, "from") or last - FIGURES_OF
+        if first > last:
+            raise InvalidInput("from comes after to.", field="from")
         found = recovery(
             organisation=self.organisation,
             since=datetime.combine(first, time.min, tzinfo=zone),

@@ -1,7 +1,8 @@
 """Prices as they are given and stored: JSON with decimals as strings, checked field by field."""
 
+import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from subscriptions.pricing.charge_models import needs_of
@@ -20,6 +21,7 @@ from subscriptions.pricing.values import (
 MAX_TIERS = 50
 MAX_FREE_EVENTS = 10**9
 MAX_RATE = Decimal(1000)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(E[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 PARAMETERS = ("package_size", "rate", "fixed_fee", "free_units", "free_events", "min_per_event", "max_per_event")
 
 
@@ -27,10 +29,9 @@ def parse_decimal(value: Any, *, field: str) -> Decimal:
     """A finite decimal, zero or more, at most 12 decimals and below 10^15; raises ``InvalidTiers`` otherwise."""
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool) or len(str(value)) > 40:
         raise InvalidTiers("Give a decimal number as a string such as '0.02'.", field=field)
-    try:
-        number = Decimal(value)
-    except InvalidOperation as exc:
-        raise InvalidTiers(f"'{value}' is not a decimal number.", field=field) from exc
+    if not NUMBER.fullmatch(str(value)):
+        raise InvalidTiers(f"'{value}' is not a decimal number.", field=field)
+    number = Decimal(value)
     if not number.is_finite() or number < 0 or number >= MAX_UNIT_PRICE:
         raise InvalidTiers("The number must be zero or more, and below 10^15.", field=field)
     if number != number.quantize(UNIT_QUANTUM, context=EXACT):

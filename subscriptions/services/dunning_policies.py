@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from billing import clock
 from billing.context import Actor
@@ -57,11 +57,9 @@ def create_policy(
     chosen = list(Plan.objects.of(organisation).filter(code__in=plans))
     if missing := sorted(set(plans) - {plan.code for plan in chosen}):
         raise UnknownPlans(codes=", ".join(missing), field="plans")
-    if DunningPolicy.objects.of(organisation).filter(code=code).exists():
-        raise Conflict(f"There is a dunning policy '{code}' already; choose another code.", field="code")
     if is_default:
         DunningPolicy.objects.of(organisation).filter(is_default=True).update(is_default=False)
-    policy = DunningPolicy.objects.create(
+    policy = DunningPolicy(
         organisation=organisation,
         code=code,
         stages=[stage.stored() for stage in parsed],
@@ -70,10 +68,25 @@ def create_policy(
         is_default=is_default,
         created_at=clock.now(organisation),
     )
+    _insert(policy)
     policy.plans.set(chosen)
     after = {"code": code, "stages": policy.stages, "grace_days": grace_days, "scope": scope, "is_default": is_default}
     audit.record(actor=actor, action="dunning_policy.created", target=policy, after=after)
     return policy
+
+
+def _insert(policy: DunningPolicy) -> None:
+    try:
+        with transaction.atomic():
+            policy.save(force_insert=True)
+    except IntegrityError as exc:
+        if "one_default_policy" in str(exc):
+            raise Conflict(
+                "Another policy was made the default this moment; look at it first.", field="is_default"
+            ) from exc
+        raise Conflict(
+            f"There is a dunning policy '{policy.code}' already; choose another code.", field="code"
+        ) from exc
 
 
 @transaction.atomic

@@ -104,6 +104,8 @@ def test_dunning_is_paused_run_and_weighed_over_the_api(works):  # noqa: F811
     assert lifted.json()["lifted_on"] == "2026-06-07"
     pay(invoice_of(nth(works, 1)))
 
+    refused = api.get("/api/v1/dunning/recovery?from=2026-07-01&to=2026-06-30")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "from")
     [figures] = api.get("/api/v1/dunning/recovery?from=2026-06-01&to=2026-06-30").json()["currencies"]
     assert (figures["opened"], figures["open"], figures["recovered"], figures["rate"]) == (2, 1, 1, "1.0000")
     assert [(row["stage"], row["reached"], row["cases"], row["rate"]) for row in figures["by_stage"]] == [

@@ -211,3 +211,13 @@ def test_twenty_thousand_quantities_equal_the_sum_told_unit_by_unit():
             exact += tiers[at].unit_price + sum((tier.flat_fee for tier in tiers[entered + 1 : at + 1]), Decimal(0))
             entered = at
             assert price_component(model="graduated", quantity=unit, currency="INR", tiers=tiers).exact == exact
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", " 1", "1 ", "\u0663", "1,5", "0x1", "NaN", "Infinity", "--1", "", ".", "1e", "1e99999"]
+)
+def test_what_is_no_plain_decimal_is_no_price(text):
+    """``Decimal`` itself reads underscores, blanks and digits of other alphabets."""
+    with pytest.raises(InvalidTiers) as refused:
+        parse_tiers([{"up_to": None, "unit_price": text}])
+    assert refused.value.field == "tiers[0].unit_price"
