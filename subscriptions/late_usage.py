@@ -34,11 +34,20 @@ class Correction:
     after: list[dict[str, Any]]
     owed: Decimal = _ZERO
     lines: list[LineInput] = field(default_factory=list)
+    credit: LineInput | None = None
+    """The line that later gives back what is owed; its amount is nothing yet."""
 
     @property
     def amount(self) -> Decimal:
         """Net of its lines."""
         return sum((line.amount.amount for line in self.lines), _ZERO)
+
+    def carried(self) -> "Correction | None":
+        """What the next look at the window would find once this was billed, for those who only foresee it."""
+        if not self.owed or self.credit is None:
+            return None
+        line = replace(self.credit, amount=Money(-self.owed, self.credit.amount.currency))
+        return replace(self, before=self.after, owed=_ZERO, lines=[line])
 
 
 def dumped(used: Iterable[Used]) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from django.db.models import Min
+from django.db.models import Min, Q, QuerySet
 
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
+from invoices.models import Invoice, InvoiceLine
 from subscriptions import pricing
 from subscriptions.errors import AddOnNotOffered
 from subscriptions.lines import ADD_ON, ONE_OFF, Component, MissingPrice, PriceBook
@@ -206,6 +207,13 @@ def as_uuid(text: str) -> uuid.UUID | None:
 def periods_of(subscription: Subscription) -> Any:
     """What was billed for the subscription, with the invoices."""
     return BilledPeriod.objects.filter(subscription=subscription).select_related("invoice")
+
+
+def invoices_billing(subscription: Subscription) -> QuerySet[Invoice]:
+    """The invoices that bill the subscription, those it shares with others of its customer included."""
+    invoices = Invoice.objects.of(subscription.organisation_id).filter(customer_id=subscription.customer_id)
+    shared = InvoiceLine.objects.of(subscription.organisation_id).filter(subscription_ref=subscription.pk)
+    return invoices.filter(Q(subscription_ref=subscription.pk) | Q(pk__in=shared.values("invoice")))
 
 
 def subscriptions_named(organisation: Organisation, names: Collection[str]) -> dict[str, tuple[uuid.UUID, uuid.UUID]]:

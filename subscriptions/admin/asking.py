@@ -10,6 +10,7 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
 )
 
 from billing.admin.base import ReasonForm
@@ -50,6 +51,9 @@ class CancelForm(ReasonForm):
     )  # fmt: skip
     on = _time("On")
     credit = forms.ChoiceField(choices=CREDIT, widget=UnfoldAdminSelectWidget, label="Give back")
+    waive_unbilled = forms.BooleanField(
+        required=False, widget=UnfoldBooleanWidget, label="Give up a period that could not be billed"
+    )
 
 
 class ChangeForm(ReasonForm):

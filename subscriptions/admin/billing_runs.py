@@ -27,6 +27,7 @@ from billing.admin.panels import (
 from billing.context import Actor
 from subscriptions.models import BillingCycle, BillingRun
 from subscriptions.services import retrying
+from subscriptions.services.draft_finalizing import refused_drafts
 
 SHOWN = 100
 REFRESH = 2
@@ -109,6 +110,7 @@ class BillingRunAdmin(RecordAdmin):
             ),
             panels=[
                 self._set_aside(request, row),
+                *self._refused_drafts(request, row),
                 self._periods(request, row),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
@@ -129,6 +131,22 @@ class BillingRunAdmin(RecordAdmin):
             empty="None: everything was billed.",
             note=f"The first {SHOWN} of {run.failed_count:,}." if run.failed_count > SHOWN else "",
         )
+
+    def _refused_drafts(self, request: HttpRequest, run: BillingRun) -> list[Panel]:
+        """Drafts of the run whose grace is over and that could not be finalised; nothing where there are none."""
+        rows = [
+            (link(request, one.period.subscription), link(request, one.invoice) if one.invoice else NOTHING,
+             moment(one.finalize_at, run.organisation), one.failure)
+            for one in refused_drafts(run.billed_periods.all())[:SHOWN]
+        ]  # fmt: skip
+        if not rows:
+            return []
+        return [
+            Panel(
+                title="Drafts that could not be finalised", headers=("Subscription", "Draft", "Grace over", "Why"), rows=rows,
+                empty="None.", note="They are tried again every hour; mend the cause, or finalise the invoice by hand.",
+            )
+        ]  # fmt: skip
 
     def _periods(self, request: HttpRequest, run: BillingRun) -> Panel:
         periods = run.billed_periods.select_related("subscription", "invoice").order_by("id")[:SHOWN]

@@ -40,9 +40,10 @@ from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
 from subscriptions.periods import local_date
-from subscriptions.selectors import periods_of, price_books
+from subscriptions.selectors import invoices_billing, periods_of, price_books
 from subscriptions.services import acting, changing, lifecycle, preview
 from subscriptions.services.documents import Issued
+from subscriptions.services.draft_finalizing import refused_drafts
 from subscriptions.services.rows import planned_changes
 from subscriptions.services.zones import zone_of
 
@@ -53,6 +54,7 @@ QUIET = ("subscription.renewed", "subscription.refund_due", "subscription.create
 OFFERED = {
     "pause": lambda row: row.status in ("active", "past_due", "trialing"),
     "resume": lambda row: row.status == "paused",
+    "suspend": lambda row: row.status in ("active", "past_due"),
     "reactivate": lambda row: row.status in ("suspended", "cancelled"),
     "drop_plans": lambda row: row.status not in ENDED and bool(planned_changes(row)),
     "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
@@ -82,7 +84,7 @@ class SubscriptionAdmin(RecordAdmin):
     search_fields = ("external_id", "customer__external_id", "plan_version__plan__code")
     actions = ("take_up_again",)
     actions_detail = (
-        "change_quantity", "pause", "resume", "cancel", "uncancel", "reactivate", "drop_plans", "take_up_again",
+        "change_quantity", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans", "take_up_again",
     )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column
@@ -142,6 +144,11 @@ class SubscriptionAdmin(RecordAdmin):
             return f"{row} runs again from {moment(resumed.resume_at, row.organisation)}."
         return f"{row} runs again; next invoice {moment(resumed.next_billing_at, row.organisation)}."
 
+    @decision(description="Suspend", permission="subscription.edit", icon="block", variant=ActionVariant.DANGER)
+    def suspend(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
+        acting.suspend(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
+        return f"{row} is suspended: nothing is served or billed until it is reactivated."
+
     @decision(
         description="Cancel", permission="subscription.edit", form=CancelForm, icon="cancel", variant=ActionVariant.DANGER,
         foretell=foretelling("cancel"),
@@ -180,12 +187,12 @@ class SubscriptionAdmin(RecordAdmin):
         return OFFERED[action](row)
 
     def record(self, request: HttpRequest, row: Subscription) -> Record:
-        invoices = list(Invoice.objects.of(row.organisation_id).filter(subscription_ref=row.pk).order_by("-id")[:200])
+        invoices = list(invoices_billing(row).order_by("-id")[:200])
         notes = list(CreditNote.objects.filter(invoice__in=[invoice.pk for invoice in invoices]).order_by("-id"))
         ids = [row.pk, *(invoice.pk for invoice in invoices), *(note.pk for note in notes)]
         return Record(
             badges=(badge(row.status),),
-            notice=f"Set aside by the billing run: {row.failure}" if row.failure else "",
+            notice=_notice(row),
             figures=self._figures(row),
             facts=self._facts(request, row),
             picture=self._story(row, invoices),
@@ -202,14 +209,14 @@ class SubscriptionAdmin(RecordAdmin):
         zone = zone_of(row)
         bars = [
             Bar(first_on=one.period_start, last_on=one.period_end, text=f"{one.total}", standing=STANDING.get(one.status, "open"),
-                hint=f"{one.number}, {span(one.period_start, one.period_end)}: {one.total}, {words(one.status)}")
+                hint=f"{one}, {span(one.period_start, one.period_end)}: {one.total}, {words(one.status)}{_shared(one)}")
             for one in invoices[:SHOWN] if one.period_start and one.period_end
         ][::-1]  # fmt: skip
         since = bars[0].first_on if len(invoices) > SHOWN else date.min
         events = Event.objects.of(row.organisation_id).filter(aggregate_id=row.pk, type__startswith="subscription.")
         dots = [
             Dot(on=local_date(one.occurred_at, zone), text=words(one.type.removeprefix("subscription.")))
-            for one in events.exclude(type__in=QUIET).order_by("id")[:SHOWN * 4]
+            for one in events.exclude(type__in=QUIET).order_by("-id")[:SHOWN * 4]
         ]  # fmt: skip
         try:
             coming = preview.preview_action(organisation=row.organisation, subscription_id=row.pk, count=3)
@@ -314,6 +321,17 @@ class SubscriptionAdmin(RecordAdmin):
         return Panel(
             title="Billed periods", headers=("From", "Until", "Kind", "Invoice", "Billed"), rows=rows, empty="None yet."
         )
+
+
+def _notice(row: Subscription) -> str:
+    """What stands in the way of billing it."""
+    found = [f"Set aside: {row.failure}"] if row.failure else []
+    found += [f"A draft cannot be finalised: {one.failure}" for one in refused_drafts(periods_of(row))[:3]]
+    return " ".join(found)
+
+
+def _shared(invoice: Invoice) -> str:
+    return "" if invoice.subscription_ref else ", with others of the customer"
 
 
 def issued_text(issued: Issued) -> str:

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
@@ -14,12 +15,13 @@ from rest_framework.response import Response
 
 from billing.api.base import AmountSerializerField, StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
-from subscriptions.models import BillingCycle, BillingTerms, InterimInvoice, UsageThreshold
+from subscriptions.models import BillingCycle, BillingTerms, DraftCycle, InterimInvoice, UsageThreshold
 from subscriptions.models.billing import MAX_GRACE_DAYS
 from subscriptions.selectors import as_uuid, customer_named, plan_named
 from subscriptions.services import retrying, thresholds
 from subscriptions.services.billing_terms import set_terms
 
+WAITING = DraftCycle.objects.filter(finalized_at=None)
 CYCLES, TERMS = ["billing cycles"], ["billing terms"]
 
 
@@ -35,12 +37,16 @@ class BillingCycleOutput(serializers.ModelSerializer):
     invoice = serializers.UUIDField(source="invoice_id", allow_null=True)
     invoice_status = serializers.CharField(source="invoice.status", allow_null=True, default=None)
     run = serializers.UUIDField(source="run_id", allow_null=True)
+    draft_failure = serializers.CharField(
+        default="",
+        help_text="Why its draft could not be finalised when the grace was over; it is tried again every hour.",
+    )
 
     class Meta:
         model = BillingCycle
         fields = [
             "id", "status", "kind", "subscription", "external_id", "customer", "plan", "starts_at", "ends_at", "at", "invoice",
-            "invoice_status", "run", "code", "reason",
+            "invoice_status", "draft_failure", "run", "code", "reason",
         ]  # fmt: skip
 
 
@@ -72,7 +78,9 @@ class BillingCycleFilter(filters.FilterSet):
 class BillingCycleViewSet(TenantViewSet):
     """Billed periods and failed ones, newest first."""
 
-    queryset = BillingCycle.objects.select_related("subscription__plan_version__plan", "invoice")
+    queryset = BillingCycle.objects.select_related("subscription__plan_version__plan", "invoice").annotate(
+        draft_failure=Coalesce(Subquery(WAITING.filter(period=OuterRef("pk")).values("failure")[:1]), Value(""))
+    )
     serializer_class = BillingCycleOutput
     filterset_class = BillingCycleFilter
     required_permissions: ClassVar[Mapping[str, str]] = {

@@ -70,6 +70,9 @@ class CancelInput(StrictSerializer):
     when = serializers.ChoiceField(choices=rules.CANCEL_WHEN, default=rules.NOW)
     on = serializers.DateTimeField(required=False, help_text="At this time instead.")
     credit = serializers.ChoiceField(choices=Credit.choices, default=Credit.NONE)
+    waive_unbilled = serializers.BooleanField(
+        default=False, help_text="True: end it although a period could not be billed, and give that period up."
+    )
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 

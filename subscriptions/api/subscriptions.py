@@ -155,8 +155,7 @@ class SubscriptionViewSet(TenantViewSet):
     @idempotent(atomic=True)
     def suspend(self, request: Request, pk: Any = None) -> Response:
         """Stop serving and billing until it is paid, or reactivated."""
-        given = self.valid(asked.DecisionInput)
-        return self._done(lifecycle.suspend(subscription_id=self.get_object().pk, actor=self.actor, **given))
+        return self._done(acting.suspend(**self._who(), **self.valid(asked.DecisionInput)))
 
     @extend_schema(
         request=asked.DecisionInput,

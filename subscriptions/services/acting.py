@@ -63,6 +63,12 @@ def reactivate(
     return bill_now(organisation=organisation, subscription_id=subscription_id)
 
 
+def suspend(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
+    """``lifecycle.suspend`` on an up-to-date row: what is due already is billed, for nothing is while it is suspended."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return lifecycle.suspend(subscription_id=subscription_id, actor=actor, reason=reason)
+
+
 def cancel(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Ended:
     """``lifecycle.cancel`` (its options in ``asked``) on an up-to-date row."""
     _settle(organisation=organisation, subscription_id=subscription_id)

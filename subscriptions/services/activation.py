@@ -56,6 +56,7 @@ def begin_paid_time(subscription: Subscription, desk: Desk, *, at: datetime) -> 
     subscription.activate()
     subscription.usage_from = at
     desk.tell("activated", subscription, at=at)
+    desk.keep_standing(subscription, at=at)
 
 
 def _await_payment(subscription: Subscription, desk: Desk, *, at: datetime) -> None:

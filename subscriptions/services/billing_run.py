@@ -200,6 +200,7 @@ def _dry_run(
         while rows:
             priced, refusals = cycles.price(rows)
             tally.count(priced, refusals)
+            cycles.foresee(priced)
             refused = {one.subscription_id for one in refusals}
             done = {cycle.row.id: cycle.after() for cycle in priced}
             rows = [

@@ -139,11 +139,11 @@ def due_subscriptions(organisation: Organisation, due_at: datetime) -> "QuerySet
 class Cycles:
     """Prices billing moments; keeps what many subscriptions of one run share."""
 
-    def __init__(
-        self, *, organisation: Organisation, at: datetime, looks_back: bool = True, coupons: CouponBook | None = None
-    ) -> None:
-        self.organisation, self.looks_back = organisation, looks_back
+    def __init__(self, *, organisation: Organisation, at: datetime, coupons: CouponBook | None = None) -> None:
+        self.organisation = organisation
         self.at = at
+        self.foreseen: dict[uuid.UUID, list[late_usage.Correction]] = {}
+        """Subscriptions that were moved on in memory only, with what their billed windows still owe."""
         self.zone = clock.zone(organisation)
         self.today = at.astimezone(self.zone).date()
         self.issuer = Issuer(organisation=organisation, at=at)
@@ -339,10 +339,19 @@ class Cycles:
 
     def _corrections(self, cycles: Iterable[Cycle]) -> Mapping[uuid.UUID, list[late_usage.Correction]]:
         """What changed in windows that were billed before, by subscription."""
-        if not self.looks_back:
-            return {}
-        subjects = [late.Subject(cycle.row.id, cycle.row.customer_id, cycle.row.currency) for cycle in cycles]
-        return late.corrections(organisation=self.organisation, subjects=subjects)
+        subjects = [
+            late.Subject(cycle.row.id, cycle.row.customer_id, cycle.row.currency)
+            for cycle in cycles
+            if cycle.row.id not in self.foreseen
+        ]
+        found = late.corrections(organisation=self.organisation, subjects=subjects) if subjects else {}
+        return {**found, **self.foreseen}
+
+    def foresee(self, cycles: Iterable[Cycle]) -> None:
+        """Go on as if ``cycles`` were billed: what changed in earlier usage is on them and on none that follow."""
+        for cycle in cycles:
+            if cycle.reading is not None:
+                self.foreseen[cycle.row.id] = late.carried(cycle.reading.corrections)
 
     @staticmethod
     def _used(cycles: Iterable[Cycle]) -> Mapping[Window, Sequence[Used]]:

@@ -13,7 +13,7 @@ from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
 from invoices.services.mailing import queue_mail
-from subscriptions.models import PlannedChange, Subscription
+from subscriptions.models import FailedCycle, PlannedChange, Subscription
 from subscriptions.periods import local_date
 from subscriptions.services import activation, ending, lifecycle, rows, switches
 from subscriptions.services.desk import Desk
@@ -29,8 +29,9 @@ def apply_due(
 ) -> int:
     """Do what is due at ``due_at`` (now), each subscription in its own transaction; returns how many changes were made.
 
-    A subscription whose billing lags behind its next change waits for the billing run: periods are billed by the terms
-    they began with. One that is refused keeps the reason in ``failure`` and does not stop the others.
+    A subscription whose billing lags behind its next change waits for the billing run, also when the run has set it aside:
+    periods are billed by the terms they began with, and before an end. One whose change is refused is set aside too; it is
+    tried again by each call, and does not stop the others.
     """
     due_at = due_at or clock.now(organisation)
     due = Subscription.objects.of(organisation).filter(next_change_at__lte=due_at).filter(_IN_TURN)
@@ -43,8 +44,23 @@ def apply_due(
         except OperationalError:  # a deadlock, a database that is away: the next run tries again
             raise
         except Exception as exc:  # one broken subscription does not stop the others; one changed since is tried again
-            Subscription.objects.filter(pk=pk, version=version).update(failure=_why(pk, exc))
+            _set_aside(pk, version, _why(pk, exc), organisation)
     return done
+
+
+@transaction.atomic
+def _set_aside(subscription_id: uuid.UUID, version: int, why: str, organisation: Organisation) -> None:
+    """Note why a change could not be made, on the row and among the failed cycles, unless it has changed since."""
+    refused = Subscription.objects.filter(pk=subscription_id, version=version)
+    due_at = refused.values_list("next_change_at", flat=True).first()
+    if due_at is None or not refused.update(failure=why):
+        return
+    if FailedCycle.objects.filter(subscription=subscription_id, retried_at=None).exists():
+        return
+    FailedCycle.objects.create(
+        organisation=organisation, subscription_id=subscription_id, starts_at=due_at, code=why.partition(":")[0][:60],
+        reason=why, failed_at=clock.now(organisation),
+    )  # fmt: skip
 
 
 def _why(subscription_id: uuid.UUID, exc: Exception) -> str:
@@ -57,7 +73,7 @@ def _why(subscription_id: uuid.UUID, exc: Exception) -> str:
 
 
 TRIAL_NOTICE = timedelta(days=3)
-_IN_TURN = Q(next_billing_at=None) | Q(next_billing_at__gte=F("next_change_at")) | ~Q(failure="")
+_IN_TURN = Q(next_billing_at=None) | Q(next_billing_at__gte=F("next_change_at"))
 
 
 def announce_trial_ends(*, organisation: Organisation, at: datetime) -> int:
@@ -101,6 +117,8 @@ def apply_to(*, subscription_id: uuid.UUID, due_at: datetime) -> int:
     desk, done = Desk(organisation=subscription.organisation, actor=ACTOR), 0
     while is_due(subscription, due_at):
         apply_next(subscription, desk)
+        if subscription.failure:  # what was refused before has worked now
+            desk.mended(subscription)
         rows.save(subscription)
         done += 1
     return done
@@ -111,7 +129,7 @@ def is_due(subscription: Subscription, due_at: datetime) -> bool:
     at, billing_at = subscription.next_change_at, subscription.next_billing_at
     if at is None or at > due_at:
         return False
-    return billing_at is None or billing_at >= at or bool(subscription.failure)
+    return billing_at is None or billing_at >= at
 
 
 def apply_next(subscription: Subscription, desk: Desk) -> None:

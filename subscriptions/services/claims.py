@@ -21,6 +21,7 @@ from invoices.models import Invoice, InvoiceLine
 from invoices.services import credit_notes
 from subscriptions.late_usage import KIND as CORRECTION
 from subscriptions.models import Subscription
+from subscriptions.selectors import invoices_billing
 from subscriptions.services.coupon_book import discount_in
 
 _NOTHING = Decimal(0)
@@ -99,14 +100,7 @@ def claims_of(subscription: Subscription, from_on: date, *, drafts: bool = False
 
 
 def _counting(subscription: Subscription, from_on: date, statuses: Sequence[str]) -> QuerySet[Invoice]:
-    """Invoices of the subscription, those it shares with others of its customer included."""
-    shared = InvoiceLine.objects.of(subscription.organisation_id).filter(subscription_ref=subscription.pk)
-    return Invoice.objects.of(subscription.organisation_id).filter(
-        Q(subscription_ref=subscription.pk) | Q(pk__in=shared.values("invoice")),
-        customer_id=subscription.customer_id,
-        status__in=statuses,
-        period_end__gte=from_on,
-    )
+    return invoices_billing(subscription).filter(status__in=statuses, period_end__gte=from_on)
 
 
 def _claimed(subscription: Subscription, invoice: Invoice) -> Claimed:

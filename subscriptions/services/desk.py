@@ -8,6 +8,8 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from billing import clock
 from billing.context import Actor
 from billing.errors import Conflict
@@ -16,14 +18,15 @@ from billing.services import audit
 from invoices.errors import InvoiceHasPayments
 from invoices.models import Invoice
 from invoices.services import credit_notes, settling
-from subscriptions.models import BilledPeriod, PlannedChange, Subscription
+from subscriptions.errors import DraftNotPriced
+from subscriptions.models import BilledPeriod, DraftCycle, FailedCycle, PlannedChange, Subscription
 from subscriptions.services import claims, coupon_uses, documents, rows
 from subscriptions.services.claims import Claimed
 from subscriptions.services.coupon_book import Held
 from subscriptions.services.documents import Documents, Issued
 from subscriptions.services.draft_finalizing import finalize_for
 
-UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+UNPAID = rows.UNPAID
 
 
 class Desk:
@@ -66,7 +69,8 @@ class Desk:
         finalize_for(organisation=self.organisation, subscription_id=subscription.pk)
 
     def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
-        """What its invoices claim for ``from_on`` and later."""
+        """What its invoices claim for ``from_on`` and later. Raises ``DraftNotPriced`` while one of them is still a draft."""
+        require_issued(subscription)
         return claims.claims_of(subscription, from_on)
 
     def held(self, subscription: Subscription) -> list[Held]:
@@ -100,6 +104,18 @@ class Desk:
         unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
         return unpaid.exists()
 
+    def keep_standing(self, subscription: Subscription, *, at: datetime) -> None:
+        """What is active again is past due at once where an invoice became overdue meanwhile."""
+        if subscription.status == rows.Status.ACTIVE and rows.has_overdue(subscription):
+            subscription.fall_behind()
+            self.tell("past_due", subscription, at=at)
+
+    def mended(self, subscription: Subscription) -> None:
+        """It is set aside no more: what failed has been done, or given up."""
+        subscription.failure = ""
+        open_ones = FailedCycle.objects.filter(subscription=subscription, retried_at=None)
+        open_ones.update(retried_at=self.now)
+
     def annul_unpaid(self, subscription: Subscription, *, reason: str) -> None:
         """Void what was never paid; what was paid in part is credited, and the part becomes the customer's credit."""
         unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
@@ -123,3 +139,22 @@ class Desk:
     def record(self, action: str, subscription: Subscription, **facts: Any) -> None:
         """Keep who decided what, and why."""
         audit.record(actor=self.actor, action=f"subscription.{action}", target=subscription, **facts)
+
+
+def require_issued(subscription: Subscription) -> None:
+    """Raise ``DraftNotPriced`` while a draft of the subscription could not be issued: it would claim in full later on."""
+    held = _waiting(subscription).first()
+    if held is not None:
+        raise DraftNotPriced(reason=held.failure or "somebody else is finalising it; try again.")
+
+
+def require_priced(subscription: Subscription) -> None:
+    """``require_issued`` for those who only foresee that the drafts are issued: only one that was refused is in the way."""
+    held = _waiting(subscription).exclude(failure="").first()
+    if held is not None:
+        raise DraftNotPriced(reason=held.failure)
+
+
+def _waiting(subscription: Subscription) -> QuerySet[DraftCycle]:
+    waiting = DraftCycle.objects.filter(period__subscription=subscription, finalized_at=None)
+    return waiting.filter(invoice__status=Invoice.Status.DRAFT).order_by("pk")

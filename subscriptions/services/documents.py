@@ -177,8 +177,8 @@ def usage_due(
     earlier = lines_to_take_off([(subscription.pk, since)])
     lines = take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
     subject = late_usage.Subject(subscription.pk, subscription.customer_id, subscription.currency)
-    corrected: Sequence[Correction] = ()
-    if not getattr(subscription, "moved_in_memory", False):
+    corrected: Sequence[Correction] | None = late_usage.foreseen(subscription)
+    if corrected is None:
         found = late_usage.corrections(organisation=subscription.organisation, subjects=[subject])
         corrected = found.get(subscription.pk, ())
     late_usage.put_off_credits(corrected)

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from billing import clock
 from billing.models import Organisation
@@ -29,38 +30,50 @@ CHUNK = 200
 
 
 def finalize_due(*, organisation: Organisation, due_at: datetime | None = None) -> int:
-    """Finalise the drafts whose grace is over, priced anew; returns how many periods were settled.
+    """Finalise the drafts whose grace is over, priced anew; returns how many periods were looked at for the first time.
 
-    What cannot be priced keeps its reason in ``DraftCycle.failure`` and does not stop the others.
+    What cannot be priced keeps its reason in ``DraftCycle.failure``, does not stop the others, and is tried again by each call.
     """
     at = clock.now(organisation)
-    due = DraftCycle.objects.of(organisation).filter(finalize_at__lte=due_at or at, finalized_at=None, failure="")
+    over = DraftCycle.objects.of(organisation).filter(finalize_at__lte=due_at or at, finalized_at=None)
+    due, refused = over.filter(failure=""), list(over.exclude(failure="").order_by("id").values_list("pk", flat=True))
     cycles, settled = Cycles(organisation=organisation, at=at), 0
     while due.exists() and (done := _settle(organisation, cycles, due)):
         settled += done
+    for first in range(0, len(refused), CHUNK):
+        _settle(organisation, cycles, over.filter(pk__in=refused[first : first + CHUNK]))
     return settled
 
 
+def refused_drafts(periods: QuerySet[BilledPeriod]) -> QuerySet[DraftCycle]:
+    """Of billed periods, those whose draft could not be finalised, with the reason."""
+    refused = DraftCycle.objects.filter(period__in=periods, finalized_at=None).exclude(failure="")
+    return refused.select_related("period__subscription", "invoice").order_by("id")
+
+
 def finalize_for(*, organisation: Organisation, subscription_id: uuid.UUID) -> int:
-    """End the grace of one subscription's drafts now: what they bill is about to be weighed against a change."""
-    waiting = DraftCycle.objects.of(organisation).filter(
-        period__subscription=subscription_id, finalized_at=None, failure=""
-    )
+    """End the grace of one subscription's drafts now: what they bill is about to be weighed against a change.
+
+    Those that were refused before are tried again. Waits for a worker that is finalising them; what somebody finalises by
+    hand at this moment stays a draft.
+    """
+    waiting = DraftCycle.objects.of(organisation).filter(period__subscription=subscription_id, finalized_at=None)
     if not waiting.exists():
         return 0
-    return _settle(organisation, Cycles(organisation=organisation, at=clock.now(organisation)), waiting)
+    cycles = Cycles(organisation=organisation, at=clock.now(organisation))
+    return _settle(organisation, cycles, waiting, wait=True)
 
 
 @transaction.atomic
-def _settle(organisation: Organisation, cycles: Cycles, waiting: Any) -> int:
-    """Finalise some of the waiting cycles; returns how many were looked at."""
-    locked = _locked(waiting)
+def _settle(organisation: Organisation, cycles: Cycles, waiting: Any, *, wait: bool = False) -> int:
+    """Finalise some of the waiting cycles (all of them, if it takes a ``wait``); returns how many were looked at."""
+    locked = _locked_all(waiting) if wait else _locked(waiting)
     drafts, held = _still_drafts(locked)
     locked = [one for one in locked if one.invoice_id not in held]
     open_ones = [one for one in locked if one.invoice_id is None or one.invoice_id in drafts]
     _price_and_issue(organisation, cycles, open_ones, drafts)
     settled = [one.pk for one in locked if not one.failure]
-    DraftCycle.objects.filter(pk__in=settled).update(finalized_at=cycles.at)
+    DraftCycle.objects.filter(pk__in=settled).update(finalized_at=cycles.at, failure="")
     return len(locked)
 
 
@@ -79,6 +92,20 @@ def _locked(waiting: Any) -> list[DraftCycle]:
     taken = {one.pk for one in [*first, *more]}
     held = set(siblings.exclude(pk__in=taken).values_list("invoice_id", flat=True))
     found = [one for one in [*first, *more] if one.invoice_id is None or one.invoice_id not in held]
+    for one in found:
+        one.failure = ""  # what was refused before is looked at anew
+    excess_credits.lock(one.period.subscription.customer_id for one in found)
+    return found
+
+
+def _locked_all(waiting: Any) -> list[DraftCycle]:
+    """Lock all waiting cycles with the others of their invoices, in one order so that two who wait do not cross."""
+    invoices = list(waiting.exclude(invoice=None).values_list("invoice", flat=True))
+    whole = DraftCycle.objects.filter(Q(pk__in=waiting.values("pk")) | Q(invoice__in=invoices), finalized_at=None)
+    rows = whole.select_for_update(of=("self",)).select_related("period__subscription").order_by("pk")
+    found = [one for one in rows if one.finalized_at is None]
+    for one in found:
+        one.failure = ""
     excess_credits.lock(one.period.subscription.customer_id for one in found)
     return found
 

@@ -18,7 +18,7 @@ from payments.services import collection
 from subscriptions import dunning_rules as rules
 from subscriptions.dunning_selectors import COLLECTABLE, Step, held_measures, subscriptions_of, taken_measures
 from subscriptions.models import DunningCase, Subscription
-from subscriptions.services import lifecycle, rows, standing
+from subscriptions.services import lifecycle, rows
 
 ACTOR = Actor.system("dunning")
 SERVED = (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE)
@@ -155,7 +155,7 @@ def _relieve(subscription: Subscription, *, today: date) -> None:
     locked = rows.lock(subscription.pk)
     if locked.restricted_at is not None and rules.RESTRICT not in held:
         _restore(locked)
-    owes = standing.has_overdue(locked)
+    owes = rows.has_overdue(locked)
     if locked.status == Subscription.Status.SUSPENDED and rules.SUSPEND in taken - held:
         lifecycle.recover(subscription_id=locked.pk, actor=ACTOR)
         if owes:

@@ -43,24 +43,29 @@ def cancel(
     when: str = NOW,
     on: datetime | None = None,
     credit: str = Credit.NONE,
+    waive_unbilled: bool = False,
     reason: str = "",
 ) -> Ended:
     """End the agreement ``now``, at ``period_end`` (a trial: at its end), at ``term_end``, or ``on`` a time.
 
     Unbilled usage is invoiced. ``credit``: nothing, a credit note for what is paid and not used (``prorated``), or that
     and the money back (``refund``). Without a paid period that still runs, ``period_end`` means now; a term whose notice
-    has passed is followed by another one. Raises ``TransitionRefused``, ``InvalidSubscription``, ``ProrationOff``.
+    has passed is followed by another one. A subscription of which a period could not be billed is ended now only with
+    ``waive_unbilled``, which gives that period up.
+    Raises ``TransitionRefused``, ``InvalidSubscription``, ``ProrationOff``, ``BillingBehind``, ``DraftNotPriced``.
     """
     subscription = rows.lock(subscription_id)
     desk = Desk(organisation=subscription.organisation, actor=actor)
-    issued = cancel_row(subscription, desk, when=when, on=on, credit=credit, reason=reason)
+    issued = cancel_row(
+        subscription, desk, when=when, on=on, credit=credit, waive_unbilled=waive_unbilled, reason=reason
+    )
     rows.save(subscription)
     return Ended(subscription=subscription, issued=issued)
 
 
 def cancel_row(
     subscription: Subscription, desk: Desk, *, when: str = NOW, on: datetime | None = None, credit: str = Credit.NONE,
-    reason: str = "",
+    waive_unbilled: bool = False, reason: str = "",
 ) -> Issued:  # fmt: skip
     """Cancel a row, now or for later; the caller saves it."""
     if subscription.has_ended:
@@ -68,6 +73,8 @@ def cancel_row(
     _check_credit(subscription, credit)
     at = _ends_at(subscription, when, on, desk.now)
     if at is None or at <= desk.now:
+        if waive_unbilled:
+            _waive(subscription, desk, reason)
         issued = end(subscription, desk, until=desk.now, credit=credit, reason=reason)
         desk.record("cancelled", subscription, reason=reason)
         return issued
@@ -114,15 +121,32 @@ def end(
             subscription.cancel(at=until, reason=reason or subscription.cancel_reason)
     for change in desk.planned(subscription):
         desk.close(change, applied=False)
-    subscription.cancel_at, subscription.failure = None, ""
+    subscription.cancel_at = None
+    if subscription.failure:
+        desk.mended(subscription)
     desk.tell("expired" if expired else "cancelled", subscription, at=until)
     return issued
+
+
+def _waive(subscription: Subscription, desk: Desk, reason: str) -> None:
+    """Give up what is due and was set aside; the usage of that time with it."""
+    due_at = subscription.next_billing_at
+    if not subscription.failure or due_at is None or due_at > desk.now:
+        return
+    desk.record(
+        "unbilled_waived",
+        subscription,
+        reason=reason,
+        before={"due_at": due_at.isoformat(), "failure": subscription.failure},
+    )
+    subscription.next_billing_at = subscription.usage_from = None
 
 
 def settle(subscription: Subscription, desk: Desk, *, until: datetime, credit: str, reason: str) -> Issued:
     """Bill the usage up to ``until`` and give back what is paid and not used, which is then paid for no longer."""
     if subscription.status in rows.NOT_STARTED or subscription.status == Status.INCOMPLETE:
         return Issued()
+    rows.require_billed(subscription, until)
     desk.end_grace(subscription)
     used_from = subscription.usage_from
     unused_from = _unused_from(subscription, until) if credit != Credit.NONE else None
@@ -273,4 +297,5 @@ def reactivate_row(subscription: Subscription, desk: Desk, *, reason: str = "") 
     go_on(subscription, ended_at=ended_at, at=now)
     desk.record("reactivated", subscription, reason=reason)
     desk.tell("reactivated", subscription, at=now)
+    desk.keep_standing(subscription, at=now)
     return Issued()

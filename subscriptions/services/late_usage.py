@@ -130,6 +130,22 @@ def _over(organisation: Organisation, at: datetime) -> datetime:
     return at - policy_of(organisation).lateness - SLACK
 
 
+def carried(found: Iterable[Correction]) -> list[Correction]:
+    """What is still owed once ``found`` is billed: a preview or a dry run finds it at the next billing moment."""
+    return [left for one in found if (left := one.carried()) is not None]
+
+
+def foresee(subscription: Any, found: Iterable[Correction]) -> None:
+    """Note on a row that is moved on in memory that ``found`` is billed: looked up once, and never again for this row."""
+    subscription.owed_in_memory = carried(found)
+
+
+def foreseen(subscription: Any) -> list[Correction] | None:
+    """What a row that was moved on in memory still owes for billed windows; None: it was not moved."""
+    owed: list[Correction] | None = getattr(subscription, "owed_in_memory", None)
+    return owed
+
+
 def put_off_credits(found: Iterable[Correction]) -> None:
     """Owe what would be given back: it was billed on earlier invoices, so the next one of the run bears it, or after an end
     credit notes do."""
@@ -187,7 +203,8 @@ def _correction(row: UsageWindow, component: Component, used: Sequence[Used], ch
     if after != row.parts:
         before = late_usage.loaded(row.parts)
         lines = late_usage.lines_for(before=before, after=late_usage.loaded(after), **_about(row, component, zone))
-    return Correction(row.pk, changes, component.currency, row.parts, after, lines=lines)
+    credit = late_usage.owed_line(owed=Decimal(0), **_about(row, component, zone))
+    return Correction(row.pk, changes, component.currency, row.parts, after, lines=lines, credit=credit)
 
 
 def _about(row: UsageWindow, component: Component, zone: Any) -> Any:

@@ -190,13 +190,18 @@ def resume_now(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
     subscription.next_billing_at = _billed_again_at(subscription, at)
     desk.defer(subscription, at)
     desk.tell("resumed", subscription, at=at)
+    desk.keep_standing(subscription, at=at)
 
 
 @transaction.atomic
 def suspend(*, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
-    """Stop serving and billing because the customer does not pay; ``recover`` takes it up again."""
+    """Stop serving and billing because the customer does not pay; ``recover`` takes it up again.
+
+    Raises ``TransitionRefused``, and ``BillingBehind`` while an earlier period is not billed.
+    """
     subscription = rows.lock(subscription_id)
     desk = Desk(organisation=subscription.organisation, actor=actor)
+    rows.require_billed(subscription, desk.now)
     with rows.refusing(subscription, "be suspended"):
         subscription.suspend()
     subscription.next_billing_at = None

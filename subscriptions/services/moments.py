@@ -7,6 +7,7 @@ from billing.errors import Conflict
 from subscriptions.models import Subscription
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due
 from subscriptions.services.coupon_book import CouponBook
+from subscriptions.services.late_usage import foresee, foreseen
 
 KEPT = ("status",)
 
@@ -24,8 +25,9 @@ def cycle_of(subscription: Subscription, *, at: datetime, coupons: CouponBook | 
     ``coupons`` keeps count of what earlier moments used up.
     """
     row = Due(**{name: getattr(subscription, name) for name in Due._fields})
-    looks_back = not getattr(subscription, "moved_in_memory", False)
-    cycles = Cycles(organisation=subscription.organisation, at=at, looks_back=looks_back, coupons=coupons)
+    cycles = Cycles(organisation=subscription.organisation, at=at, coupons=coupons)
+    if (owed := foreseen(subscription)) is not None:
+        cycles.foreseen[subscription.pk] = owed
     priced, refusals = cycles.price([row])
     if refusals:
         raise CannotBeBilled(reason=refusals[0].reason)
@@ -35,7 +37,7 @@ def cycle_of(subscription: Subscription, *, at: datetime, coupons: CouponBook | 
 def move_past(subscription: Subscription, cycle: Cycle) -> None:
     """Put the row where the billing run would leave it."""
     after = cycle.after()
-    subscription.moved_in_memory = True  # type: ignore[attr-defined]  # what changed in billed usage is on the first invoice
+    foresee(subscription, cycle.reading.corrections if cycle.reading is not None else ())
     for name in Due._fields:
         if name not in KEPT:
             setattr(subscription, name, getattr(after, name))

@@ -29,6 +29,7 @@ from subscriptions.services import (
     changing,
     coupon_uses,
     ending,
+    late_usage,
     lifecycle,
     moments,
     rows,
@@ -36,7 +37,7 @@ from subscriptions.services import (
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.claims import Claimed, claim_of, claims_of
 from subscriptions.services.coupon_book import CouponBook, Held
-from subscriptions.services.desk import Desk
+from subscriptions.services.desk import Desk, require_priced
 from subscriptions.services.documents import Documents, Issued
 from subscriptions.services.rows import Status
 
@@ -117,6 +118,8 @@ class Sketch(Desk):
 
     def claims(self, subscription: Subscription, from_on: date) -> list[Claimed]:
         """Those of invoices that are there, as the sketch has credited them, and of its own."""
+        if not self.is_new:
+            require_priced(subscription)
         known = [] if self.is_new else claims_of(subscription, from_on, drafts=True)
         there = [self._known.setdefault(claim.id, claim) for claim in known]
         return [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
@@ -128,6 +131,9 @@ class Sketch(Desk):
         return known + [one for one in self.coupons.used_until(self.now) if one.id not in ids]
 
     def issue(self, subscription: Subscription, planned: Documents, *, reason: str) -> Issued:
+        reading = subscription.__dict__.pop("usage_read", None)
+        if reading is not None:
+            late_usage.foresee(subscription, reading.corrections)
         if planned.draft is not None:
             priced = price_draft(organisation=self.organisation, draft=planned.draft, at=self.now)
             self.note_invoice(planned.draft, priced)
@@ -162,6 +168,13 @@ class Sketch(Desk):
 
     def owes(self, subscription: Subscription) -> bool:
         return False
+
+    def keep_standing(self, subscription: Subscription, *, at: datetime) -> None:
+        if not self.is_new:
+            super().keep_standing(subscription, at=at)
+
+    def mended(self, subscription: Subscription) -> None:
+        subscription.failure = ""
 
     def annul_unpaid(self, subscription: Subscription, *, reason: str) -> None:
         """A preview shows what is issued; nothing that it issued is unpaid."""

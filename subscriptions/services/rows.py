@@ -12,19 +12,23 @@ from django_fsm import TransitionNotAllowed
 from billing import money
 from billing.services import outbox
 from billing.services.usage_naming import require_naming
+from invoices.models import Invoice
 from invoices.services.settling import lock_customer
 from subscriptions import recurring
-from subscriptions.errors import TransitionRefused
+from subscriptions.errors import BillingBehind, TransitionRefused
 from subscriptions.events import subscription_payload
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
+from subscriptions.periods import local_date
 from subscriptions.rules import Rules, rules_of
-from subscriptions.selectors import price_books
+from subscriptions.selectors import invoices_billing, price_books
+from subscriptions.services.zones import zone_of
 
 Status = Subscription.Status
 NOT_STARTED = (Status.PENDING, Status.TRIALING)
 LIVE = (Status.ACTIVE, Status.PAST_DUE)
 ENDED = (Status.CANCELLED, Status.EXPIRED)
+UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
 WAITING = (Status.INCOMPLETE, Status.PAUSED, Status.SUSPENDED)
 
 
@@ -69,6 +73,25 @@ def share_meters(subscription: Subscription) -> None:
             organisation_id=subscription.organisation_id, customer_id=subscription.customer_id, meter_id=meter_id,
             first_ref=first_id,
         )  # fmt: skip
+
+
+def has_overdue(subscription: Subscription) -> bool:
+    """Whether an invoice of the subscription is overdue and unpaid."""
+    return invoices_billing(subscription).filter(status__in=UNPAID, overdue_at__isnull=False).exists()
+
+
+def require_billed(subscription: Subscription, until: datetime) -> None:
+    """Raise ``BillingBehind`` where a period that began before the day of ``until`` is not billed yet: it would be lost."""
+    zone, due_at = zone_of(subscription), subscription.next_billing_at
+    if due_at is None or local_date(due_at, zone) >= local_date(until, zone):
+        return
+    on = local_date(due_at, zone).isoformat()
+    if subscription.failure:
+        raise BillingBehind(
+            f"The period that began on {on} could not be billed ({subscription.failure}); mend that and take the "
+            "subscription up again first."
+        )
+    raise BillingBehind(on=on)
 
 
 @contextmanager

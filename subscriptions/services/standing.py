@@ -13,9 +13,8 @@ from subscriptions.dunning_rules import SUSPEND, WRITE_OFF
 from subscriptions.dunning_selectors import held_measures
 from subscriptions.models import BilledPeriod, DunningCase, Subscription
 from subscriptions.services import lifecycle, rows
-from subscriptions.services.rows import Status
+from subscriptions.services.rows import UNPAID, Status
 
-UNPAID = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
 TROUBLED = (Status.PAST_DUE, Status.SUSPENDED)
 
 
@@ -53,7 +52,7 @@ def note_settled(*, organisation_id: uuid.UUID, invoice_id: uuid.UUID, actor: Ac
 
 
 def _settled(locked: Subscription, invoice_id: uuid.UUID, actor: Actor) -> Subscription | None:
-    if locked.status not in TROUBLED or has_overdue(locked):
+    if locked.status not in TROUBLED or rows.has_overdue(locked):
         return None
     if locked.status == Status.SUSPENDED and (was_given_up(invoice_id=invoice_id) or _is_held(locked)):
         return None
@@ -80,16 +79,6 @@ def was_given_up(*, invoice_id: uuid.UUID) -> bool:
 def _is_held(subscription: Subscription) -> bool:
     """Whether another debt of the customer keeps it suspended."""
     return SUSPEND in held_measures(subscription, on=clock.today(subscription.organisation))
-
-
-def has_overdue(subscription: Subscription) -> bool:
-    """Whether an invoice of the subscription is overdue and unpaid."""
-    return (
-        Invoice.objects.of(subscription.organisation_id)
-        .filter(Q(subscription_ref=subscription.pk) | Q(billed_periods__subscription=subscription.pk))
-        .filter(status__in=UNPAID, overdue_at__isnull=False)
-        .exists()
-    )
 
 
 def _subscriptions_of(organisation_id: uuid.UUID, invoice: Invoice | None) -> list[uuid.UUID]:

@@ -1,6 +1,7 @@
 """At the same instant: whatever the order, it is one of the legal ones, and nothing is billed twice."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,16 +9,18 @@ from contextlib import suppress
 from itertools import permutations
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from billing.errors import DomainError
 from billing.models import Event
 from billing.services import ledger
 from invoices.models import Invoice
 from subscriptions.errors import ExternalIdTaken, NothingToChange, TransitionRefused
-from subscriptions.models import BilledPeriod, Subscription
+from subscriptions.models import BilledPeriod, DraftCycle, Subscription
 from subscriptions.services import acting, changes, changing, lifecycle
 from subscriptions.services.billing_run import run_billing
+from subscriptions.services.billing_terms import set_terms
+from subscriptions.services.draft_finalizing import finalize_due
 from subscriptions.services.rows import Status
 from tests.subscriptions.house import (
     CLERK,
@@ -205,3 +208,33 @@ def test_two_runs_a_change_and_a_pause_at_the_same_instant_have_one_legal_order(
         assert set(periods.values()) == {1}
     assert seen.keys() <= legal, (seen, legal)
     assert seen.total() == ROUNDS
+
+
+def test_a_cancellation_waits_for_the_worker_that_finalises_its_draft():
+    """Else it would find nothing to credit, and the draft would be issued in full the moment after."""
+    tenant = make_organisation(local("2026-04-01 09:00"))
+    customer = make_customer(tenant)
+    set_terms(organisation=tenant, customer_id=customer.pk, actor=CLERK, grace_days=3)
+    subscription = subscribe(customer, make_plan(tenant, seats("30.00")))
+    run(tenant)
+    turn(tenant, local("2026-04-06 09:00"))
+    held = threading.Event()
+
+    def finalise():
+        with transaction.atomic():
+            list(DraftCycle.objects.select_for_update().all())
+            held.set()
+            time.sleep(0.5)  # the other one is at the row by now, or comes later: both are right
+            finalize_due(organisation=tenant)
+
+    def cancel():
+        held.wait()
+        return acting.cancel(
+            organisation=tenant, subscription_id=subscription.pk, actor=CLERK, credit="prorated", reason="Moved away"
+        )
+
+    answers = together(finalise, cancel)
+
+    assert not any(isinstance(one, Exception) for one in answers), answers
+    assert [f"{note.net.amount:.2f}" for note in credit_notes_of(subscription)] == ["24.00"]
+    assert DraftCycle.objects.get().finalized_at is not None

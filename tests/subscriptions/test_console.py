@@ -5,7 +5,9 @@ from django.test import Client
 
 from billing.models import AuditRecord, Role, User
 from billing.services import organisations
+from invoices.models import Invoice
 from subscriptions.services import changing, lifecycle
+from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.catalog import PriceInput
 from tests.subscriptions.house import (
     CLERK,
@@ -121,6 +123,29 @@ def test_decisions_act_and_keep_the_reason(tenant, manager):
         (f"subscription.{action}", "as agreed")
         for action in ("changed", "paused", "resumed", "cancellation_planned", "uncancelled", "cancelled")
     ]
+
+
+def test_a_shared_invoice_is_on_the_page_of_each_subscription(tenant, manager):
+    customer = make_customer(tenant)
+    set_terms(organisation=tenant, customer_id=customer.pk, actor=CLERK, consolidate=True)
+    pair = [subscribe(customer, make_plan(tenant, flat(price))) for price in ("10.00", "20.00")]
+    run(tenant)
+    [invoice] = Invoice.objects.of(tenant)
+
+    for one in pair:
+        shown = manager.get(page(one)).content.decode()
+        assert shown.count(invoice.number) >= 3, one  # in the picture, among the documents, with its period
+        assert "with others of the customer" in shown
+
+
+def test_a_manager_suspends_and_takes_up_again(tenant, manager):
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, flat("10.00")))
+    run(tenant)
+
+    assert "is suspended" in decide(manager, subscription, "suspend").content.decode()
+    assert fresh(subscription).status == "suspended"
+    decide(manager, subscription, "reactivate")
+    assert fresh(subscription).status == "active"
 
 
 def test_what_was_set_aside_is_shown_and_taken_up_again(tenant, manager):
