@@ -60,7 +60,7 @@ class SetupFailed(InvalidInput):
 
 
 class UnknownSender(Conflict):
-    """A webhook for an account that does not exist or is not active."""
+    """A webhook for an account that does not exist."""
 
     code = "not_found"
     http_status = 404

@@ -54,11 +54,14 @@ class PaymentViewSet(TenantViewSet):
     def create(self, request: Request) -> Response:
         """Ask for an amount once per reference; it is collected right after, off session or on a hosted page."""
         given = self.valid(shapes.PaymentInput)
+        customer = customer_of(self, given["customer"])
         if given["method"] is not None:
-            self._own_method(given["method"])
+            methods.usable_method_of(
+                organisation=self.organisation, customer_id=customer.pk, method_id=given["method"]
+            )
         payment = collection.request_payment(
             organisation=self.organisation,
-            customer_id=customer_of(self, given["customer"]).pk,
+            customer_id=customer.pk,
             amount=given["amount"],
             reference=given["reference"],
             description=given["description"],
@@ -73,8 +76,6 @@ class PaymentViewSet(TenantViewSet):
     def retry(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Try now instead of at the next time of the schedule."""
         method = self.valid(shapes.RetryInput)["method"]
-        if method is not None:
-            self._own_method(method)
         payment = collection.retry_now(payment_id=self.get_object().pk, actor=self.actor, method_id=method)
         return self._answer(payment.pk)
 
@@ -123,10 +124,6 @@ class PaymentViewSet(TenantViewSet):
             organisation=self.organisation, customer_id=customer.pk, actor=self.actor, **given
         )
         return self._answer(payment.pk, status.HTTP_201_CREATED)
-
-    def _own_method(self, method_id: uuid.UUID) -> None:
-        if not PaymentMethod.objects.of(self.organisation).filter(pk=method_id).exists():
-            raise NotFound("No such payment method in this organisation.", field="method")
 
     def _answer(self, payment_id: uuid.UUID, code: int = status.HTTP_200_OK) -> Response:
         return Response(shapes.PaymentSerializer(self.get_queryset().get(pk=payment_id)).data, status=code)

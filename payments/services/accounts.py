@@ -73,7 +73,8 @@ def forget_previous_secret(*, account: GatewayAccount, actor: Actor, reason: str
 
 @transaction.atomic
 def set_active(*, account: GatewayAccount, active: bool, actor: Actor, reason: str = "") -> GatewayAccount:
-    """Stop or resume collecting through an account. Its webhooks are taken only while it is active."""
+    """Stop or resume collecting through an account. Money it took before is followed either way: what is under way,
+    refunds, disputes, payouts and webhooks."""
     row = GatewayAccount.objects.select_for_update().get(pk=account.pk)
     before = {"active": row.active}
     row.active = active

@@ -14,14 +14,14 @@ from moneyed import Money
 
 from billing import clock
 from billing.context import Actor, correlated, correlation_id
-from billing.errors import Conflict, InvalidInput, NotFound
+from billing.errors import Conflict, InvalidInput
 from billing.models import Customer, Organisation
 from billing.money import to_minor_units, zero
 from billing.services import audit, outbox
-from payments.errors import AttemptUnderWay, MethodUnusable, NoGateway, PaymentNotCollectable
+from payments.errors import AttemptUnderWay, NoGateway, PaymentNotCollectable
 from payments.gateways.base import GatewayUnavailable
 from payments.models import Payment, PaymentAttempt, PaymentMethod
-from payments.services import attempts, charging, waking
+from payments.services import attempts, charging, methods, waking
 from payments.services.facts import payment_facts
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,11 @@ CLOSED = (Payment.Status.SUCCEEDED, Payment.Status.CANCELLED)
 class AmountChanged(Conflict):
     code = "payment_amount_differs"
     message = "A payment for '{reference}' over another amount exists; cancel it and use a new reference."
+
+
+class ReferenceTaken(Conflict):
+    code = "payment_reference_taken"
+    message = "A payment for '{reference}' by another customer exists; use another reference."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,8 @@ def request_payment(
 ) -> Payment:
     """Ask for ``amount`` once per ``reference``; collected at ``at`` (the organisation's clock), now when None.
 
-    Nothing is called here. A second request returns the first payment; another amount raises ``AmountChanged``.
+    Nothing is called here. A second request returns the first payment; another customer raises ``ReferenceTaken``,
+    another amount ``AmountChanged``.
     """
     wanted = PaymentRequest(
         customer_id=customer_id, amount=amount, reference=reference, description=description,
@@ -86,8 +92,10 @@ def request_payments(*, organisation: Organisation | uuid.UUID, requests: Sequen
     found = Payment.objects.of(organisation_id).filter(reference__in=references)
     stored = {payment.reference: payment for payment in found}
     for request in requests:
+        if stored[request.reference].customer_id != request.customer_id:
+            raise ReferenceTaken(reference=request.reference, field="reference")
         if stored[request.reference].amount != request.amount:
-            raise AmountChanged(reference=request.reference)
+            raise AmountChanged(reference=request.reference, field="amount")
     if any(row.next_attempt_at and row.next_attempt_at <= now for row in rows):
         _wake(organisation_id)
     return [stored[reference] for reference in references]
@@ -167,7 +175,9 @@ def retry_now(*, payment_id: uuid.UUID, actor: Actor, method_id: uuid.UUID | Non
     """Try a payment at once, with ``method_id`` or the usual method; raises what forbids it."""
     payment = Payment.objects.get(pk=payment_id)
     if method_id is not None:
-        _check_method(payment, method_id)
+        methods.usable_method_of(
+            organisation=payment.organisation_id, customer_id=payment.customer_id, method_id=method_id
+        )
     _make_ready(payment_id)
     with transaction.atomic():
         payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
@@ -236,16 +246,6 @@ def _must_be_collectable(payment: Payment) -> None:
         raise AttemptUnderWay
     if payment.status in CLOSED or payment.cancel_requested:
         raise PaymentNotCollectable(status="cancelled" if payment.cancel_requested else payment.status)
-
-
-def _check_method(payment: Payment, method_id: uuid.UUID) -> None:
-    method = (
-        PaymentMethod.objects.of(payment.organisation_id).filter(pk=method_id, customer_id=payment.customer_id).first()
-    )
-    if method is None:
-        raise NotFound("This customer has no such payment method.", field="method")
-    if method.status != PaymentMethod.Status.ACTIVE:
-        raise MethodUnusable(status=method.status, field="method")
 
 
 def _make_ready(payment_id: uuid.UUID) -> None:

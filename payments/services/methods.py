@@ -11,7 +11,7 @@ from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
-from billing.errors import InvalidInput
+from billing.errors import InvalidInput, NotFound
 from billing.ids import uuid7
 from billing.models import Customer, Organisation
 from billing.models.fields import lookup_hash
@@ -35,6 +35,19 @@ def online_account(organisation: Organisation, *, account_id: uuid.UUID | None =
     if account is None:
         raise NoGateway(field="gateway_account")
     return account
+
+
+def usable_method_of(
+    *, organisation: Organisation | uuid.UUID, customer_id: uuid.UUID, method_id: uuid.UUID
+) -> PaymentMethod:
+    """The customer's own active method; raises ``NotFound`` for anybody else's and ``MethodUnusable``."""
+    found = PaymentMethod.objects.of(organisation).filter(pk=method_id, customer_id=customer_id).first()
+    if found is None:
+        raise NotFound("This customer has no such payment method.", field="method")
+    method: PaymentMethod = found
+    if method.status != PaymentMethod.Status.ACTIVE:
+        raise MethodUnusable(status=method.status, field="method")
+    return method
 
 
 def start_setup(

@@ -77,8 +77,6 @@ def _payment(organisation: Organisation, customer_id: uuid.UUID, amount: Money, 
         automatic=False,
     )
     locked: Payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment.pk)
-    if locked.customer_id != customer_id:
-        raise InvalidInput("This reference is another customer's.", field="reference")
     return locked
 
 

@@ -49,12 +49,13 @@ def fetch_settlements(
 ) -> FetchReport:
     """Ask every gateway account for its settlements and store what is new. Safe to repeat.
 
+    Stopped accounts too: what they captured is still paid out, and refunded or disputed months later.
     ``since`` defaults to twelve days before the newest one known. A gateway that cannot be asked is reported in
     ``errors`` and does not hold up the others. Nothing is called inside a transaction.
     """
     report = FetchReport()
     now = clock.now(organisation)
-    accounts = GatewayAccount.objects.of(organisation).filter(active=True).exclude(provider=Provider.OFFLINE)
+    accounts = GatewayAccount.objects.of(organisation).exclude(provider=Provider.OFFLINE)
     for account in accounts.order_by("pk"):
         try:
             for record, lines in _news(

@@ -334,14 +334,14 @@ DUPLICATES = [
         "payments_create",
         {"reference": "excursion-1", "amount": inr("751.00")},
         "payment_amount_differs",
-        "",
+        "amount",
     ),
     (
         "payments/offline",
         "payments_offline_create",
         {"reference": "receipt-1", "amount": inr("1001.00")},
         "payment_amount_differs",
-        "",
+        "amount",
     ),
 ]
 

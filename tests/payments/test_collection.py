@@ -6,7 +6,7 @@ import pytest
 
 from billing import clock
 from payments.errors import AttemptUnderWay, PaymentNotCollectable
-from payments.models import PaymentAttempt, PaymentMethod, ReconciliationException
+from payments.models import Payment, PaymentAttempt, PaymentMethod, ReconciliationException
 from payments.services import charging, collection, methods
 from tests.payments.conftest import SYSTEM, again
 
@@ -40,6 +40,15 @@ def test_a_reference_is_asked_for_once(ask, customer, razorpay):
     assert ask("499.00", reference="invoice:1") == first
     with pytest.raises(collection.AmountChanged):
         ask("500.00", reference="invoice:1")
+
+
+def test_a_reference_of_one_customer_is_not_answered_with_anothers_payment(ask, customer, make_customer, razorpay):
+    ask("499.00", reference="excursion")
+
+    with pytest.raises(collection.ReferenceTaken, match="by another customer"):
+        ask("499.00", reference="excursion", customer_id=make_customer().pk)
+
+    assert Payment.objects.get().customer_id == customer.pk
 
 
 def test_soft_declines_are_tried_on_days_1_3_5_7_in_the_morning_then_given_up(

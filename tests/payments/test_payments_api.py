@@ -9,7 +9,8 @@ from billing import permissions
 from billing.api.authentication import hash_key
 from billing.models import ApiKey, Organisation
 from payments.models import GatewayAccount, Payment, PaymentMethod, Refund
-from payments.services import collection
+from payments.services import collection, methods
+from tests.payments.conftest import SYSTEM
 
 pytestmark = pytest.mark.django_db
 
@@ -133,6 +134,22 @@ def test_cash_at_the_counter(api, customer):
         assert api.post(
             "/api/v1/payments/offline", {**body, "reference": f"r-{odd}", "received_on": odd}
         ).status_code in (201, 422)
+
+
+def test_only_a_customers_own_active_method_pays(api, razorpay, customer, make_customer, save_method):
+    """Another method than the one asked for must not be debited in silence."""
+    neighbour = save_method(make_customer(), razorpay)
+    detached = save_method(customer, razorpay)
+    save_method(customer, razorpay, vpa="second@upi")
+    methods.detach(method_id=detached.pk, actor=SYSTEM)
+    body = {"customer": str(customer.pk), "amount": {"amount": "5.00", "currency": "INR"}, "reference": "trip-1"}
+
+    theirs = api.post("/api/v1/payments", body | {"method": str(neighbour.pk)})
+    gone = api.post("/api/v1/payments", body | {"method": str(detached.pk)})
+
+    assert (theirs.status_code, theirs.json()["errors"][0]["field"]) == (404, "method")
+    assert (gone.status_code, gone.json()["code"]) == (409, "payment_method_unusable")
+    assert not Payment.objects.exists()
 
 
 ROUTES = [

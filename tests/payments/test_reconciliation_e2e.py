@@ -19,7 +19,7 @@ from payments.models import (
     SettlementLine,
 )
 from payments.selectors.reconciliation import summary
-from payments.services import collection, refunds
+from payments.services import accounts, collection, refunds
 from payments.services.matching import run_matching
 from payments.services.resolving import resolve_exception
 from payments.services.settlements import fetch_settlements
@@ -218,3 +218,14 @@ def test_a_failed_payout_comes_again_and_everything_still_adds_up(house):
     sums = house.agrees_with_the_gateway()
     assert (sums.in_transit.amount, sums.clearing.amount, house.open_exceptions()) == (0, 0, [])
     assert sorted(BankLine.objects.values_list("rule", flat=True)) == ["reference", "reference", "returned"]
+
+
+def test_what_a_stopped_account_captured_is_still_settled(house):
+    house.charge("499.00")
+    accounts.set_active(account=house.account, active=False, actor=SYSTEM, reason="We change the gateway")
+
+    house.days(8)
+    house.statement("camt053")
+
+    assert (house.sums().in_bank.amount > 0, house.sums().clearing.amount) == (True, 0)
+    house.agrees_with_the_gateway()
