@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views import defaults
+from django.template import loader
 
 from billing.context import correlation_id
 
@@ -12,26 +12,24 @@ FOR_PROGRAMS = ("/api/", "/webhooks/")
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400: the request cannot be read."""
-    if request.path.startswith(FOR_PROGRAMS):
-        return _problem(400, "bad_request", "The request cannot be read.")
-    return defaults.bad_request(request, exception)
+    return refused(request, status=400, code="bad_request", detail="The request cannot be read.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: no such address."""
-    if request.path.startswith(FOR_PROGRAMS):
-        return _problem(404, "not_found", "There is nothing at this address.")
-    return defaults.page_not_found(request, exception)
+    return refused(request, status=404, code="not_found", detail="There is nothing at this address.")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: our fault, with the id under which it is in the log."""
-    if request.path.startswith(FOR_PROGRAMS):
-        return _problem(500, "server_error", "Something went wrong on our side; it is noted under the correlation id.")
-    return defaults.server_error(request)
+    detail = "Something went wrong on our side; it is noted under the correlation id."
+    return refused(request, status=500, code="server_error", detail=detail)
 
 
-def _problem(status: int, code: str, detail: str) -> JsonResponse:
+def refused(
+    request: HttpRequest, *, status: int, code: str, detail: str, retry_after: int | None = None
+) -> HttpResponse:
+    """The refusal as a problem document for programs, as a page for people; it asks the database for nothing."""
     body: dict[str, Any] = {
         "type": f"https://munim.example/problems/{code}",
         "title": code.replace("_", " ").capitalize(),
@@ -41,4 +39,11 @@ def _problem(status: int, code: str, detail: str) -> JsonResponse:
     }
     if correlation_id():
         body["correlation_id"] = correlation_id()
-    return JsonResponse(body, status=status, content_type="application/problem+json")
+    answer: HttpResponse
+    if request.path.startswith(FOR_PROGRAMS):
+        answer = JsonResponse(body, status=status, content_type="application/problem+json")
+    else:
+        answer = HttpResponse(loader.get_template("problem.html").render(body), status=status)
+    if retry_after is not None:
+        answer["Retry-After"] = str(retry_after)
+    return answer

@@ -125,6 +125,9 @@ AXES_ENABLED = not IS_TEST
 AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURE_LIMIT", 8)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("LOGIN_COOLOFF_MINUTES", 15))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_FORM_FIELD = "username"  # what authenticate() is given; the default is the user model's own field
+AXES_USERNAME_CALLABLE = "config.lockout.username"
+AXES_LOCKOUT_CALLABLE = "config.lockout.answer"
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, user_logged_in
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import permissions, serializers, views
 from rest_framework.request import Request
@@ -69,6 +69,7 @@ class LoginView(AuthView):
         user = authenticate(request._request, username=given["email"].lower(), password=given["password"])  # noqa: SLF001
         if not isinstance(user, User):
             raise sessions.NotSignedIn("The e-mail address or the password is not right.")
+        user_logged_in.send(sender=User, request=request._request, user=user)  # noqa: SLF001
         return Response(SessionOutput(sessions.open_session(user)).data)
 
 
