@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.base import StrictSerializer, TenantGenericViewSet, TenantViewSet
+from billing.api.idempotency import idempotent
 from billing.models import Event, WebhookDelivery, WebhookEndpoint
 from billing.services import webhooks
 
@@ -97,6 +98,7 @@ class WebhookEndpointViewSet(TenantViewSet):
     }
 
     @extend_schema(request=EndpointInput, responses={201: NewEndpointOutput}, examples=[EXAMPLE], tags=["webhooks"])
+    @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Begin to send events to an address."""
         endpoint = webhooks.create_endpoint(
@@ -123,6 +125,7 @@ class WebhookEndpointViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=NewEndpointOutput, tags=["webhooks"])
     @action(detail=True, methods=["post"], url_path="rotate-secret")
+    @idempotent(atomic=True)
     def rotate_secret(self, request: Request, pk: Any = None) -> Response:
         """A new secret; messages carry signatures of both for 24 hours."""
         endpoint = webhooks.rotate_secret(
@@ -159,6 +162,7 @@ class WebhookDeliveryViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=DeliveryOutput, tags=["webhooks"])
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
     def replay(self, request: Request, pk: Any = None) -> Response:
         """Send a delivered or dead message once more."""
         delivery = webhooks.replay(

@@ -24,9 +24,12 @@ from billing.clock import wall_now
 from billing.errors import Conflict, InvalidInput
 from billing.ids import uuid7
 from billing.models import IdempotencyRecord
+from billing.models.fields import cipher
 
 LOCK = timedelta(seconds=90)
 """Longer than any request may take: a later one then takes the key over."""
+ENCRYPTED = b"gAAAAA"
+"""How every Fernet token begins; no JSON document does."""
 
 
 class KeyReused(InvalidInput):
@@ -115,7 +118,7 @@ def _answer_again(record: IdempotencyRecord, request: Request) -> HttpResponse |
         response = problem(status_code=409, code=KeyInUse.code, detail=KeyInUse.message)
         response["Retry-After"] = "2"
         return response
-    body = bytes(record.response_body or b"")
+    body = _opened(bytes(record.response_body or b""))
     again = HttpResponse(body, status=record.response_status, content_type=record.response_type)
     again["Idempotent-Replayed"] = "true"
     return again
@@ -164,10 +167,17 @@ def _keep(record: IdempotencyRecord, response: Any) -> bool:
         return True
     kept = IdempotencyRecord.objects.filter(pk=record.pk, locked_until=record.locked_until).update(
         response_status=response.status_code,
-        response_body=response.content,
+        response_body=cipher().encrypt(response.content),
         response_type=response.get("Content-Type", "application/json")[:80],
     )
     return bool(kept)
+
+
+def _opened(stored: bytes) -> bytes:
+    """An answer as it was given. It is kept encrypted: answers carry personal data, and secrets that are shown once."""
+    if not stored.startswith(ENCRYPTED):  # kept by an earlier version of the house
+        return stored
+    return cipher().decrypt(stored)
 
 
 def _give_back(record: IdempotencyRecord) -> None:

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from billing import expressions
 from billing.api.base import StrictSerializer, TenantViewSet
+from billing.api.idempotency import idempotent
 from billing.models import Meter
 from billing.services import meters
 
@@ -107,6 +108,7 @@ class MeterViewSet(TenantViewSet):
     }  # fmt: skip
 
     @extend_schema(request=MeterInput, responses={201: MeterOutput}, examples=METERS, tags=TAGS)
+    @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Begin to count something."""
         meter = meters.create_meter(organisation=self.organisation, actor=self.actor, **self.valid(MeterInput))

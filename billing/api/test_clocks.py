@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.base import StrictSerializer, TenantGenericViewSet
+from billing.api.idempotency import idempotent
 from billing.models import TestClock
 from billing.services import test_clocks
 
@@ -56,6 +57,7 @@ class TestClockViewSet(mixins.RetrieveModelMixin, TenantGenericViewSet):
 
     @extend_schema(request=AdvanceInput, responses={202: TestClockOutput}, examples=[EXAMPLE], tags=["test-clocks"])
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
     def advance(self, request: Request, pk: Any = None) -> Response:
         """Live until a later time: everything runs that would have run. Poll the clock until it is ready."""
         clock = test_clocks.advance(clock_id=self.get_object().pk, actor=self.actor, **self.valid(AdvanceInput))

@@ -252,6 +252,7 @@ class ParkedUsageViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=RetriedOutput, tags=TAGS)
     @action(detail=False, methods=["post"])
+    @idempotent
     def retry(self, request: Request) -> Response:
         """Try all that wait again now."""
         return Response({"accepted": unparking.retry_parked(organisation_id=self.organisation.pk)})

@@ -90,6 +90,7 @@ class BankAccountViewSet(TenantViewSet):
     }
 
     @extend_schema(request=shapes.BankAccountInput, responses={201: shapes.BankAccountSerializer})
+    @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Add an account whose statements will be imported."""
         given = self.valid(shapes.BankAccountInput)
@@ -179,6 +180,7 @@ class RunView(TenantViewMixin, APIView):
         responses=shapes.MatchReportSerializer,
         examples=[OpenApiExample("Only look", request_only=True, value={"dry_run": True})],
     )
+    @idempotent
     def post(self, request: Request) -> Response:
         """Match everything open now: settlement rows with the books, payouts with the bank."""
         given = RunInput(data=request.data)

@@ -56,9 +56,7 @@ class PaymentViewSet(TenantViewSet):
         given = self.valid(shapes.PaymentInput)
         customer = customer_of(self, given["customer"])
         if given["method"] is not None:
-            methods.usable_method_of(
-                organisation=self.organisation, customer_id=customer.pk, method_id=given["method"]
-            )
+            methods.usable_method_of(organisation=self.organisation, customer_id=customer.pk, method_id=given["method"])
         payment = collection.request_payment(
             organisation=self.organisation,
             customer_id=customer.pk,
@@ -102,7 +100,11 @@ class PaymentViewSet(TenantViewSet):
     @action(detail=True, methods=["post"])
     @idempotent
     def refunds(self, request: Request, pk: uuid.UUID | None = None) -> Response:
-        """Give money back, all or part. The sum of refunds never exceeds what was captured."""
+        """Give money back, all or part. The sum of refunds never exceeds what was captured.
+
+        What a credit note gave back before is taken from there; without one the paid invoice is due again by as much, and
+        its customer is reminded of it.
+        """
         given = self.valid(shapes.RefundInput)
         refund = refunds.request_refund(
             payment_id=self.get_object().pk,
@@ -164,6 +166,7 @@ class MethodViewSet(TenantViewSet):
 
     @extend_schema(request=shapes.SetupInput, responses=shapes.SetupSerializer)
     @action(detail=False, methods=["post"])
+    @idempotent
     def setup(self, request: Request) -> Response:  # type: ignore[override]  # DRF never calls Django's own
         """Begin to save a method: the browser gives card or mandate to the gateway's own page, never to Munim."""
         given = self.valid(shapes.SetupInput)
@@ -193,6 +196,7 @@ class MethodViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=shapes.MethodSerializer)
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
     def default(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Debit this one first from now on."""
         method = methods.make_default(method_id=self.get_object().pk, actor=self.actor)
@@ -200,6 +204,7 @@ class MethodViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=shapes.MethodSerializer)
     @action(detail=True, methods=["post"])
+    @idempotent
     def detach(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Forget it, here and at the gateway."""
         method = methods.detach(method_id=self.get_object().pk, actor=self.actor)
@@ -214,6 +219,7 @@ class GatewayAccountViewSet(TenantViewSet):
     required_permissions = {"list": "gateway.view", "retrieve": "gateway.view", "create": "gateway.edit"}
 
     @extend_schema(request=shapes.GatewayAccountInput, responses={201: shapes.GatewayAccountSerializer})
+    @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Add an account. Its webhooks come to /webhooks/{provider}/{id}."""
         given = self.valid(shapes.GatewayAccountInput)
@@ -231,6 +237,7 @@ class InboundWebhookViewSet(TenantViewSet):
 
     @extend_schema(request=None, responses=shapes.InboundWebhookSerializer)
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=True)
     def replay(self, request: Request, pk: uuid.UUID | None = None) -> Response:
         """Process a dead or ignored one again."""
         webhook = inbox.replay(webhook_id=self.get_object().pk, actor=self.actor)

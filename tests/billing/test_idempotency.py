@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from billing.clock import wall_now
 from billing.errors import DomainError
-from billing.models import Customer, IdempotencyRecord, Organisation
+from billing.models import ApiKey, Customer, IdempotencyRecord, Organisation
 from billing.services import customers
 
 Clients = Callable[..., APIClient]
@@ -35,6 +35,30 @@ def test_the_same_request_gets_the_same_bytes_and_happens_once(organisation: Org
     assert "Idempotent-Replayed" not in first
     assert second["Idempotent-Replayed"] == "true"
     assert Customer.objects.count() == 1
+
+
+def test_the_kept_answer_tells_nothing_to_who_reads_the_table(organisation: Organisation, client_of: Clients) -> None:
+    """Answers carry names, addresses and secrets that are shown once; those are nowhere stored as they are."""
+    client = client_of(organisation)
+    person, key = BODY | {"email": "asha@families.example"}, {"name": "shop", "scopes": ["invoice.view"]}
+
+    shown = [post(client, person, "k-1"), post(client, key, "k-2", path="/api/v1/api-keys")]
+    again = [post(client, person, "k-1"), post(client, key, "k-2", path="/api/v1/api-keys")]
+
+    kept = b"".join(bytes(row.response_body) for row in IdempotencyRecord.objects.all())
+    assert [answer.content for answer in again] == [answer.content for answer in shown]
+    for told in (b"Asha", b"asha@families.example", shown[1].json()["secret"].encode()):
+        assert told in shown[0].content + shown[1].content
+        assert told not in kept
+    assert ApiKey.objects.filter(name="shop").count() == 1
+
+
+def test_an_answer_kept_by_an_earlier_version_is_still_given(organisation: Organisation, client_of: Clients) -> None:
+    client = client_of(organisation)
+    first = post(client, BODY)
+    IdempotencyRecord.objects.update(response_body=first.content)
+
+    assert post(client, BODY).content == first.content
 
 
 def test_a_refusal_is_repeated_too(organisation: Organisation, client_of: Clients) -> None:
