@@ -26,7 +26,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     MUNIM_READY_DIR=/tmp/ready
 # Collecting static files needs settings, not secrets: these values exist in this one step only.
 RUN mkdir -p var/media var/static var/simulator && chown -R munim var \
-    && SECRET_KEY=build FIELD_ENCRYPTION_KEYS=build DATABASE_URL=postgres://build/build \
+    && SECRET_KEY=$(python -c "import secrets; print(secrets.token_urlsafe(50))") \
+       FIELD_ENCRYPTION_KEYS=$(python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())") \
+       DATABASE_URL=postgres://build/build \
        REDIS_URL=redis://build ALLOWED_HOSTS=build EMAIL_URL=smtp://build PUBLIC_URL=http://build \
        python manage.py collectstatic --no-input --verbosity 0
 USER munim

@@ -35,6 +35,8 @@ NEEDED_IN_PRODUCTION = (
     "EMAIL_URL",
     "PUBLIC_URL",
 )
+SHORTEST_SECRET_KEY = 50
+FERNET_KEY_BYTES = 32
 TEST_VALUES = {
     "SECRET_KEY": "test-only-secret-key-of-no-value-to-anybody-at-all",
     "FIELD_ENCRYPTION_KEYS": "dGVzdC1vbmx5LWVuY3J5cHRpb24ta2V5LTAwMDAwMDA=",
@@ -55,6 +57,7 @@ def load(mode_name: str) -> None:
     """Fill the gaps of the environment as the mode allows. What is set from outside always wins."""
     if mode_name == "production":
         refuse_missing_secrets()
+        refuse_unusable_secrets()
         return
     running = ["services.env"] if mode_name == "test" else ["up.env", "services.env", "local.env"]
     for name in running:
@@ -74,6 +77,24 @@ def refuse_missing_secrets() -> None:
             f"MUNIM_ENV=production needs {', '.join(missing)}. "
             "Set them in the environment; .env.example describes each."
         )
+
+
+def refuse_unusable_secrets() -> None:
+    """Stop a production process whose secrets would fail, or protect nothing, at the first customer."""
+    wrong = []
+    if len(os.environ["SECRET_KEY"]) < SHORTEST_SECRET_KEY:
+        wrong.append(f"SECRET_KEY has fewer than {SHORTEST_SECRET_KEY} characters")
+    if not all(map(_is_fernet_key, env.list("FIELD_ENCRYPTION_KEYS"))):
+        wrong.append("FIELD_ENCRYPTION_KEYS is not a list of Fernet keys (32 bytes in URL-safe base64)")
+    if wrong:
+        raise ImproperlyConfigured(f"{'; '.join(wrong)}. .env.example says how they are made.")
+
+
+def _is_fernet_key(text: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == FERNET_KEY_BYTES
+    except ValueError:
+        return False
 
 
 def read_file(path: Path) -> None:

@@ -22,15 +22,22 @@ def test_the_simulator_starts_only_when_asked_for() -> None:
 
 
 def test_secrets_come_from_the_env_file_only() -> None:
+    """Nothing secret is written here: passwords are asked for by name, and refuse to start when they are missing."""
     written = {
-        name
+        name: value
         for service in COMPOSE["services"].values()
-        for name in service.get("environment", {})
-        if "PASSWORD" in name
+        for name, value in service.get("environment", {}).items()
+        if "PASSWORD" in name or "KEY" in name
     }
 
-    assert written | ({"SECRET_KEY", "FIELD_ENCRYPTION_KEYS"} & set(COMPOSE["x-app"]["environment"])) == set()
+    assert written == {"POSTGRES_PASSWORD": "${POSTGRES_PASSWORD:?is missing in .env}"}
     assert COMPOSE["x-app"]["env_file"] == ".env"
+
+
+def test_only_the_product_is_given_the_secrets_of_the_product() -> None:
+    given = {name for name, service in COMPOSE["services"].items() if service.get("env_file")}
+
+    assert given == {"migrate", "web", "worker", "beat"}
 
 
 def test_the_example_names_everything_production_needs_and_holds_no_secret() -> None:
