@@ -25,7 +25,7 @@ SUPPORT = frozenset(
 )  # fmt: skip
 ADMIN = frozenset(
     {"organisation.view", "organisation.edit", "member.edit", "api_key.edit", "gateway.view", "gateway.edit", "webhook.view",
-     "webhook.edit", "webhook.replay", "audit.view", "event.view", "test_clock.view", "test_clock.advance", "schedule.edit"}
+     "webhook.edit", "webhook.replay", "audit.view", "event.view", "test_clock.view", "test_clock.advance", "schedule.view"}
 )  # fmt: skip
 DEVELOPER = READ | {
     "customer.edit", "plan.edit", "subscription.edit", "usage.ingest", "webhook.edit", "webhook.replay", "test_clock.advance",
