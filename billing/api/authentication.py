@@ -18,7 +18,7 @@ from billing.context import Actor
 from billing.models import ApiKey, Membership, Organisation, User
 from billing.secrets import KEY_PREFIX, hash_key
 from billing.selectors.callers import first_read, holder_of_key
-from billing.services.sessions import NotSignedIn, read_token
+from billing.services.sessions import NotSignedIn, read_token, still_holds
 
 NOTED_EVERY = timedelta(minutes=5)
 """How exactly it is known when a key was used last."""
@@ -65,9 +65,9 @@ class JWTAuthentication(authentication.BaseAuthentication):
             claims = read_token(token, kind="access")
         except NotSignedIn as exc:
             raise exceptions.AuthenticationFailed(str(exc)) from exc
-        user = first_read(User.objects.filter(pk=claims["sub"], is_active=True).first)
-        if user is None:
-            raise exceptions.AuthenticationFailed("The user of this token is gone or inactive.")
+        user = first_read(User.objects.filter(pk=claims["sub"]).first)
+        if user is None or not still_holds(claims, user):
+            raise exceptions.AuthenticationFailed("The user of this token is gone, inactive, or has a new password.")
         membership = _membership(user, request.headers.get("Munim-Organisation", ""))
         if membership is None:
             return user, None

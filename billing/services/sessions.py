@@ -1,6 +1,7 @@
 """Signing in: short access tokens, and refresh tokens of which each works once.
 
 A refresh token that is used a second time has been copied: its whole chain ends, and both holders must sign in again.
+A new password ends all tokens that were given for the former one.
 """
 
 import uuid
@@ -11,6 +12,7 @@ from typing import Any
 import jwt
 from django.conf import settings
 from django.db import transaction
+from django.utils.crypto import constant_time_compare
 
 from billing.clock import wall_now
 from billing.errors import DomainError
@@ -71,7 +73,7 @@ def _renew(refresh: str) -> Session | None:
         .first()
     )
     now = wall_now()
-    if token is None or token.revoked_at is not None or token.expires_at <= now or not token.user.is_active:
+    if token is None or token.revoked_at is not None or token.expires_at <= now or not still_holds(claims, token.user):
         return None
     if token.used_at is not None:
         _end_family(token.family)
@@ -107,9 +109,20 @@ def issue_token(*, user: User, kind: str, lifetime: timedelta, token_id: str = "
         "iat": now,
         "exp": now + lifetime,
         "jti": token_id or uuid.uuid4().hex,
+        "pwd": _mark(user),
         "iss": "munim",
     }
     return jwt.encode(claims, settings.SECRET_KEY, algorithm="HS256")
+
+
+def still_holds(claims: dict[str, Any], user: User) -> bool:
+    """Whether a token's person may still come in with it: is active, and has the password it was given for."""
+    return user.is_active and constant_time_compare(str(claims.get("pwd")), _mark(user))
+
+
+def _mark(user: User) -> str:
+    """What changes with the password and tells nothing of it."""
+    return user.get_session_auth_hash()[:24]
 
 
 def read_token(token: str, *, kind: str) -> dict[str, Any]:

@@ -148,6 +148,19 @@ def test_an_inactive_person_is_out(organisation: Organisation) -> None:
     problem(APIClient().post("/api/v1/auth/refresh", {"refresh": session["refresh"]}), 401, "authentication_failed")
 
 
+def test_a_new_password_ends_every_token_of_the_former_one(organisation: Organisation) -> None:
+    session = sign_in(organisation)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {session['access']}")
+    assert client.get("/api/v1/organisation").status_code == 200
+
+    person = User.objects.get(email="asha@munim.example")
+    person.set_password("another horse 9")
+    person.save()
+
+    problem(client.get("/api/v1/organisation"), 401, "authentication_failed")
+    problem(APIClient().post("/api/v1/auth/refresh", {"refresh": session["refresh"]}), 401, "authentication_failed")
+
+
 def test_sign_ins_are_limited(db: None) -> None:
     client = APIClient()
     answers = [client.post("/api/v1/auth/login", {"email": "a@b.example", "password": "x"}) for _ in range(21)]
