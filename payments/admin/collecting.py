@@ -53,7 +53,8 @@ class RefundForm(ReasonForm):
         max_digits=19,
         decimal_places=4,
         widget=UnfoldAdminDecimalFieldWidget(),
-        help_text="In the payment's currency. Empty: all that is left.",
+        help_text="In the payment's currency. Empty: all that is left. An invoice that it paid is due again by as much, unless a "
+        "credit note gave that back before.",
     )
     field_order = ("amount", "reason")
 

@@ -44,6 +44,20 @@ class SecretForm(ReasonForm):
     field_order = ("secret", "reason")
 
 
+class KeysForm(ReasonForm):
+    """New keys of the same account: go in, the secret never comes out."""
+
+    key_id = forms.CharField(max_length=120, strip=True, widget=UnfoldAdminTextInputWidget(attrs=SECRET))
+    key_secret = forms.CharField(
+        min_length=8,
+        max_length=300,
+        strip=True,
+        widget=UnfoldAdminTextInputWidget(attrs=SECRET),
+        help_text="Of the same account at the gateway: what was paid through it is asked for with these keys as well.",
+    )
+    field_order = ("key_id", "key_secret", "reason")
+
+
 class AccountForm(OrganisationForm):
     """An account at a gateway, with the secrets the gateway shows for it."""
 
@@ -84,7 +98,7 @@ class GatewayAccountAdmin(RecordAdmin):
     list_select_related = ("organisation",)
     ordering = ("code",)
     actions_list = ("add_account",)
-    actions_detail = ("rotate_webhook_secret", "end_rotation", "stop", "resume")
+    actions_detail = ("change_keys", "rotate_webhook_secret", "end_rotation", "stop", "resume")
 
     @display(description="state", ordering="active", label={"active": "success", "stopped": ""})
     def state(self, row: GatewayAccount) -> str:
@@ -105,6 +119,13 @@ class GatewayAccountAdmin(RecordAdmin):
                 return HttpResponseRedirect(path_to(made))
         back = reverse("admin:payments_gatewayaccount_changelist")
         return self.ask(request, title="Add a gateway account", form=form, back_to=back)
+
+    @decision(description="New keys", permission="gateway.edit", form=KeysForm, icon="vpn_key")
+    def change_keys(
+        self, request: HttpRequest, row: GatewayAccount, *, actor: Actor, key_id: str, key_secret: str, reason: str
+    ) -> str:
+        accounts.change_keys(account=row, key_id=key_id, key_secret=key_secret, actor=actor, reason=reason)
+        return f"{row} is called with the key {key_id} from now on."
 
     @decision(description="New webhook secret", permission="gateway.edit", form=SecretForm, icon="key")
     def rotate_webhook_secret(
@@ -131,6 +152,7 @@ class GatewayAccountAdmin(RecordAdmin):
     def offers(self, row: GatewayAccount, action: str) -> bool:
         online = row.provider != Provider.OFFLINE
         allowed = {
+            "change_keys": online,
             "rotate_webhook_secret": online,
             "end_rotation": bool(row.previous_webhook_secret),
             "stop": row.active,

@@ -62,6 +62,26 @@ def rotate_webhook_secret(*, account: GatewayAccount, secret: str, actor: Actor,
 
 
 @transaction.atomic
+def change_keys(
+    *, account: GatewayAccount, key_id: str, key_secret: str, actor: Actor, reason: str = ""
+) -> GatewayAccount:
+    """Call the gateway with other keys of the same account from now on; whoever holds an adapter makes a new one."""
+    row = GatewayAccount.objects.select_for_update().get(pk=account.pk)
+    before = {"key_id": row.key_id}
+    row.key_id, row.key_secret = key_id, key_secret
+    row.save(update_fields=["key_id", "key_secret"])
+    audit.record(
+        actor=actor,
+        action="gateway_account.keys_changed",
+        target=row,
+        before=before,
+        after={"key_id": key_id},
+        reason=reason,
+    )
+    return row
+
+
+@transaction.atomic
 def forget_previous_secret(*, account: GatewayAccount, actor: Actor, reason: str = "") -> GatewayAccount:
     """End a rotation: from now on only the new secret is accepted."""
     row = GatewayAccount.objects.select_for_update().get(pk=account.pk)

@@ -7,7 +7,7 @@ from django.urls import reverse
 from billing.models import AuditRecord, Membership, Organisation, Role, User
 from payments.models import GatewayAccount, InboundWebhook, Payment, Refund
 from payments.services import collection
-from tests.payments.conftest import NOON, again
+from tests.payments.conftest import NOON, SYSTEM, again
 from tests.payments.test_webhooks import razorpay_body, send, sign
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +88,28 @@ def test_others_do_not_refund(console, paid, role):
     answer = client.post(_refund(paid), {"confirm": "1", "amount": "99.00", "reason": "Meals"})
     assert answer.status_code in (302, 403)
     assert not Refund.objects.exists()
+
+
+def test_new_keys_are_called_with_at_once(console, razorpay, customer, save_method, ask, organisation, simulator):
+    """Keys are rotated at the gateway as well: an account must live through it with its payments."""
+    save_method(customer, razorpay)
+    former = {"key_id": razorpay.key_id, "key_secret": razorpay.key_secret}
+    GatewayAccount.objects.filter(pk=razorpay.pk).update(key_secret="revoked at the gateway")
+    payment = ask("499.00")
+    collection.collect_due(organisation=organisation)
+    assert again(payment).status == "pending", "refused keys are tried again, not taken for a decline"
+
+    url = reverse("admin:payments_gatewayaccount_change_keys", args=[razorpay.pk])
+    answer = console(Role.ADMIN).post(url, {"confirm": "1", "reason": "Rotated by policy", **former})
+    collection.retry_now(payment_id=payment.pk, actor=SYSTEM)
+
+    assert answer.status_code == 302
+    assert again(payment).status == "succeeded"
+    record = AuditRecord.objects.get(action="gateway_account.keys_changed")
+    assert (record.after, record.reason) == ({"key_id": razorpay.key_id}, "Rotated by policy")
+    assert former["key_secret"] not in str(record.before) + str(record.after)
+    shown = console(Role.MANAGER).post(url, {"confirm": "1", "reason": "Mine", **former})
+    assert shown.status_code == 403
 
 
 def test_secrets_are_not_shown_and_can_be_rotated(console, razorpay):
