@@ -1,5 +1,6 @@
 """Details of a seller or buyer as documents print them: checked and brought into one form. Pure."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ import phonenumbers
 from babel import Locale
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from stdnum import iban
 
 from billing import taxids
 from billing.errors import InvalidInput
 
 ADDRESS = {"line1": 200, "line2": 200, "city": 100, "region": 60, "postal_code": 20, "country": 2}
+BANK = {"name": 100, "account": 34, "ifsc": 11, "iban": 42, "bic": 11}
+IFSC = re.compile(r"[A-Z]{4}0[A-Z0-9]{6}")
+BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
+UPI = re.compile(r"[A-Za-z0-9._-]{2,}@[A-Za-z][A-Za-z0-9.-]{1,63}")
 TAX_IDS = {"gstin": taxids.clean_gstin, "pan": taxids.clean_pan, "vat": taxids.clean_vat}
 TREATMENTS = ("standard", "exempt", "sez", "export", "reverse_charge")
 LANGUAGES = ("en", "de", "fr", "es", "hi", "it", "nl", "pt")
@@ -136,6 +142,32 @@ def clean_tax_ids(value: Mapping[str, str]) -> dict[str, str]:
         for kind, number in value.items()
         if number
     }
+
+
+def clean_bank(value: Mapping[str, str]) -> dict[str, str]:
+    """The account that documents name for transfers; empty entries are left out."""
+    unknown = set(value) - set(BANK)
+    if unknown:
+        raise InvalidParty(f"A bank account has no '{min(unknown)}'.", field="bank")
+    found = {key: clean_text(value.get(key) or "", field=f"bank.{key}", limit=limit) for key, limit in BANK.items()}
+    for key, shape in (("ifsc", IFSC), ("bic", BIC)):
+        found[key] = found[key].replace(" ", "").upper()
+        if found[key] and not shape.fullmatch(found[key]):
+            raise InvalidParty(f"'{found[key]}' is no {key.upper()}.", field=f"bank.{key}")
+    found["iban"] = found["iban"].replace(" ", "").upper()
+    if found["iban"] and not iban.is_valid(found["iban"]):
+        raise InvalidParty(
+            f"'{found['iban']}' is no IBAN: its check digits or its length do not fit.", field="bank.iban"
+        )
+    return {key: text for key, text in found.items() if text}
+
+
+def clean_upi_id(value: str) -> str:
+    """A UPI address such as ``school@bank``, or nothing."""
+    text = clean_text(value, field="upi_id", limit=255)
+    if text and not UPI.fullmatch(text):
+        raise InvalidParty(f"'{text}' is not a UPI id such as school@bank.", field="upi_id")
+    return text
 
 
 def clean_country(value: str, *, field: str = "country") -> str:

@@ -24,7 +24,9 @@ def answer(request: HttpRequest, original: HttpResponse | None = None, credentia
         f"Too many wrong passwords for this name. Nobody signs in with it from here for {_minutes(wait)} after the last "
         "of them; an administrator can set a new password meanwhile."
     )
-    return answers.refused(request, status=429, code="sign_in_locked", detail=detail, retry_after=int(wait.total_seconds()))
+    return answers.refused(
+        request, status=429, code="sign_in_locked", detail=detail, retry_after=int(wait.total_seconds())
+    )
 
 
 def _minutes(wait: Any) -> str:

@@ -7,6 +7,7 @@ from billing import clock
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
+from invoices import choices as _choices  # noqa: F401 - registers them
 from invoices import selectors
 from invoices.models import CreditNote
 from invoices.services import collecting, installments, mailing, overdue, recognition, settling

@@ -1,7 +1,9 @@
 """Document numbers: financial years and formats. Pure. At most 16 characters (CGST Rules 46), never starting with 0, - or /."""
 
 import re
+from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 from billing.errors import InvalidInput
 from invoices.errors import NumberTooLong
@@ -38,3 +40,9 @@ def default_code(organisation_code: str) -> str:
     words = [word for word in re.split(r"[^A-Za-z0-9]+", organisation_code.upper()) if word]
     initials = "".join(word[0] for word in words) if len(words) > 1 else "".join(words).lstrip("0")[:2]
     return initials.lstrip("0")[:3] or "INV"
+
+
+def series_codes(organisation_code: str, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """First parts of invoice and of credit note numbers: what was chosen, else initials; credit notes add a C to it."""
+    invoice = settings.get("invoice_series") or default_code(organisation_code)
+    return str(invoice), str(settings.get("credit_note_series") or f"{invoice}C")

@@ -1,8 +1,10 @@
 """What this app does when it hears an event or the clock."""
 
 from billing.models import Customer, Event, Organisation
-from billing.services import clock_jobs, outbox
-from payments.services import collection, matching, methods, settlements, waking
+from billing.services import choices, clock_jobs, outbox
+from payments.services import collection, exceptions, matching, methods, settlements, waking
+
+choices.register("reconciliation", exceptions.check_choices)
 
 
 @clock_jobs.register(name="payments.collect_due", order=30)

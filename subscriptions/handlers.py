@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from billing import clock
 from billing.context import Actor
 from billing.models import Event, Organisation
-from billing.services import clock_jobs
+from billing.services import choices, clock_jobs
 from billing.services.outbox import handles
 from billing.services.usage import find_subscriptions_with
 from billing.services.usage_retention import keep_for
@@ -19,12 +19,16 @@ from subscriptions import (  # noqa: F401 - they register themselves
     experiment_jobs,
     plan_migration_jobs,
 )
+from subscriptions.entitlements.policy import parse_policy
+from subscriptions.rules import parse_rules
 from subscriptions.selectors import subscriptions_named, unbilled_since
 from subscriptions.services import activation, changes, ended_usage, standing
 
 ACTOR = Actor.system("subscriptions")
 find_subscriptions_with(subscriptions_named)
 keep_for(unbilled_since)
+choices.register("subscriptions", lambda organisation, value: parse_rules(value))
+choices.register("entitlements", lambda organisation, value: parse_policy(value))
 
 
 @handles("invoice.overdue", consumer="subscriptions.fall_behind", alone=True)

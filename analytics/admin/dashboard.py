@@ -163,6 +163,7 @@ class MrrMovementAdmin(TenantAdmin):
     """The movements themselves, and the dashboard made from them."""
 
     view_permission = "analytics.view"
+    empty_hint = "Movements come with the first subscription that is charged again and again."
     list_display = ("occurred_at", "customer", "kind", "amount", "month")
     list_filter = ("kind", "currency", "month")
     ordering = ("-occurred_at",)

@@ -137,6 +137,7 @@ def _beneficiaries(customer: Customer) -> Panel:
 @admin.register(Beneficiary)
 class BeneficiaryAdmin(TenantAdmin):
     view_permission = "customer.view"
+    empty_hint = "Whom a customer buys for comes through the API: POST /api/v1/customers/{id}/beneficiaries."
     list_display = ("external_id", "masked_name", "customer", "organisation")
     list_select_related = ("customer", "organisation")
     search_fields = ("external_id", "customer__external_id")

@@ -23,6 +23,7 @@ def pretty(value: Any) -> str:
 @admin.register(Event)
 class EventAdmin(RecordAdmin):
     view_permission = "event.view"
+    empty_hint = "Whatever happens here, an invoice, a payment, a change, leaves an event."
     list_display = ("id", "type", "aggregate_type", "aggregate_id", "occurred_at", "dispatched_at", "organisation")
     list_filter = (("occurred_at", RangeDateTimeFilter),)
     list_select_related = ("organisation",)
@@ -56,6 +57,7 @@ class EventHandlingAdmin(TenantAdmin):
     """What is owed or dead; what is done is on the event's page."""
 
     view_permission = "event.view"
+    empty_hint = "What a consumer could not take in rests here until somebody replays it. Nothing does."
     organisation_path = "event__organisation"
     list_display = ("event", "consumer", "state", "attempts", "next_attempt_at", "error", "handled_at")
     list_filter = ("status",)
@@ -78,6 +80,7 @@ class EventHandlingAdmin(TenantAdmin):
 @admin.register(AuditRecord)
 class AuditRecordAdmin(RecordAdmin):
     view_permission = "audit.view"
+    empty_hint = "Each decision about money or access is kept here with its reason."
     list_display = ("occurred_at", "action", "actor_label", "target_type", "target_id", "reason", "organisation")
     list_filter = ("actor_type", ("occurred_at", RangeDateTimeFilter))
     list_select_related = ("organisation",)

@@ -34,6 +34,7 @@ class AdvanceForm(forms.Form):
 class TestClockAdmin(RecordAdmin):
     __test__ = False
     view_permission = "test_clock.view"
+    empty_hint = "Life is real here. manage.py create_organisation --test-clock founds one whose time can be turned."
     organisation_path = "organisations"
     list_display = ("name", "now", "state", "steps", "target")
     list_filter = ("status",)

@@ -16,6 +16,7 @@ class WebhookEndpointAdmin(TenantAdmin):
     """Secrets are never shown here; rotate one through the API, which shows the new one once."""
 
     view_permission = "webhook.view"
+    empty_hint = "Name an address that hears of events: POST /api/v1/webhook-endpoints."
     list_display = ("url", "types", "active", "disabled_reason", "organisation")
     list_filter = ("active",)
     list_select_related = ("organisation",)
@@ -40,6 +41,7 @@ class WebhookEndpointAdmin(TenantAdmin):
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(TenantAdmin):
     view_permission = "webhook.view"
+    empty_hint = "Messages appear once there is a webhook endpoint and something happens."
     list_display = (
         "event",
         "endpoint",

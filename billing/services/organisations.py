@@ -18,6 +18,7 @@ from billing.errors import Conflict, InvalidInput, PermissionRefused
 from billing.models import ApiKey, BillingParty, Membership, Organisation, Role, TestClock, User
 from billing.secrets import KEY_PREFIX, hash_key
 from billing.services import audit
+from billing.services.organisation_details import clean_payee
 
 SYSTEM = Actor.system()
 
@@ -61,7 +62,7 @@ def create_organisation(
         tax_ids=given.pop("tax_ids", None),
         country=country,
         region=region,
-        more=given,
+        more=clean_payee(given),
     )
     if not 1 <= financial_year_start <= 12:
         raise InvalidInput("Expected a month from 1 to 12.", field="financial_year_start")

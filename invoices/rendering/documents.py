@@ -1,19 +1,15 @@
 """Invoices and credit notes as PDF, drawn from their rows whenever somebody asks; nothing is stored."""
 
-import base64
-import binascii
 import uuid
 from typing import Any
 
 from django.template.loader import render_to_string
 
 from billing.models import Organisation
+from invoices import choices
 from invoices.models import CreditNote, Invoice
 from invoices.rendering import engine
 from invoices.rendering.view import Document, credit_note_document, invoice_document
-
-_MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
-MAX_LOGO = 300_000
 
 
 def render_invoice(invoice_id: uuid.UUID) -> bytes:
@@ -41,15 +37,7 @@ def invoice_html(invoice: Invoice) -> str:
 
 def logo_of(organisation: Organisation) -> tuple[str, bytes] | None:
     """The organisation's logo, a PNG or JPEG data URI in its settings; anything else is no logo."""
-    head, _, body = str(organisation.settings.get("logo", "")).partition(",")
-    kind = head.removeprefix("data:").removesuffix(";base64")
-    if kind not in _MAGIC or not head.endswith(";base64") or len(body) > MAX_LOGO * 4 // 3:
-        return None
-    try:
-        image = base64.b64decode(body, validate=True)
-    except binascii.Error:
-        return None
-    return (kind, image) if image.startswith(_MAGIC[kind]) else None
+    return choices.read_logo(str(organisation.settings.get("logo", "")))
 
 
 def _draw(document: Document, organisation: Organisation) -> bytes:

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 from moneyed import Money
 
 from billing.models import BillingParty, Organisation
+from invoices.choices import COLOR, MAX_FOOTER
 from invoices.models import CreditNote, Invoice, InvoiceLine
 from invoices.rendering import formats, qr
 from invoices.rendering.labels import labels
@@ -163,9 +164,7 @@ def language_of(invoice: Invoice) -> str:
 def brand_color(organisation: Organisation) -> str:
     """The organisation's colour; only a plain ``#rrggbb`` is taken."""
     color = str(organisation.settings.get("brand_color", ""))
-    digits = color.removeprefix("#")
-    is_color = color.startswith("#") and len(digits) == 6 and all(c in "0123456789abcdefABCDEF" for c in digits)
-    return color if is_color else DEFAULT_COLOR
+    return color if COLOR.fullmatch(color) else DEFAULT_COLOR
 
 
 def _title(invoice: Invoice) -> str:
@@ -375,7 +374,7 @@ def _grouped(iban: Any) -> str:
 
 
 def _notes(invoice: Invoice, word: Mapping[str, str]) -> list[str]:
-    custom = str(invoice.organisation.settings.get("invoice_footer", ""))[:400]
+    custom = str(invoice.organisation.settings.get("invoice_footer", ""))[:MAX_FOOTER]
     india = invoice.organisation.country == "IN"
     notes = [
         word["reverse_charge"] if invoice.reverse_charge else "",

@@ -18,10 +18,8 @@ RETURNING next_number - %s
 
 def series_code(organisation: Organisation, kind: str) -> str:
     """First part of the organisation's numbers: its setting, else initials; credit notes end in C by default."""
-    code = organisation.settings.get("invoice_series") or numbers.default_code(organisation.code)
-    if kind == NumberSeries.Kind.CREDIT_NOTE:
-        code = organisation.settings.get("credit_note_series") or f"{code}C"
-    return numbers.checked_code(code)
+    invoice, note = numbers.series_codes(organisation.code, organisation.settings)
+    return numbers.checked_code(note if kind == NumberSeries.Kind.CREDIT_NOTE else invoice)
 
 
 def take_numbers(*, organisation: Organisation, kind: str, day: date, count: int = 1) -> list[str]:

@@ -20,7 +20,7 @@ from billing.money import to_minor_units, zero
 from billing.services import audit, outbox
 from payments.errors import AttemptUnderWay, NoGateway, PaymentNotCollectable
 from payments.gateways.base import GatewayUnavailable
-from payments.models import Payment, PaymentAttempt, PaymentMethod
+from payments.models import Payment, PaymentAttempt
 from payments.services import attempts, charging, methods, waking
 from payments.services.facts import payment_facts
 

@@ -1,7 +1,7 @@
 """Reconciliation exceptions: opened once per cause, closed when the cause is gone, taken on by a person, never deleted."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from payments.models import ReconciliationException
 log = structlog.get_logger(__name__)
 
 CAUSE_GONE = "cause_gone"
+MAX_HOLIDAYS = 400
 Status = ReconciliationException.Status
 
 
@@ -114,6 +115,20 @@ def close_gone(*, organisation: Organisation, at: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_GONE, {"organisation": organisation.pk, "at": at})
         return cursor.rowcount
+
+
+def check_choices(organisation: Organisation, value: Any) -> dict[str, Any]:
+    """``settings["reconciliation"]`` as it may be chosen: ``bank_holidays``, a list of days."""
+    if not isinstance(value, Mapping) or set(value) - {"bank_holidays"}:
+        raise InvalidInput('Expected an object such as {"bank_holidays": ["2026-08-15"]}.')
+    stated = value.get("bank_holidays", [])
+    try:
+        if not isinstance(stated, list) or len(stated) > MAX_HOLIDAYS:
+            raise ValueError
+        days = {date.fromisoformat(day) for day in stated}
+    except (TypeError, ValueError) as exc:
+        raise InvalidInput(f"bank_holidays is a list of at most {MAX_HOLIDAYS} days such as 2026-08-15.") from exc
+    return {"bank_holidays": [day.isoformat() for day in sorted(days)]}
 
 
 def bank_holidays(organisation: Organisation) -> frozenset[date]:
