@@ -54,7 +54,7 @@ def test_production_refuses_to_start_and_names_every_missing_secret() -> None:
     ("change", "said"),
     [
         ({"SECRET_KEY": "s" * 49}, "SECRET_KEY has fewer than 50 characters"),
-        ({"FIELD_ENCRYPTION_KEYS": "secret"}, "FIELD_ENCRYPTION_KEYS is not a list of Fernet keys"),
+        ({"FIELD_ENCRYPTION_KEYS": "swordfish"}, "FIELD_ENCRYPTION_KEYS is not a list of Fernet keys"),
         (
             {"FIELD_ENCRYPTION_KEYS": SECRETS["FIELD_ENCRYPTION_KEYS"] + ",c2hvcnQ="},
             "FIELD_ENCRYPTION_KEYS is not a list",
@@ -67,7 +67,7 @@ def test_production_refuses_secrets_that_would_fail_later(change: dict[str, str]
 
     assert done.returncode != 0
     assert said in done.stderr
-    assert change.get("SECRET_KEY", "-") not in done.stderr, "a secret is not printed"
+    assert not any(value in done.stderr for value in change.values()), "a secret is not printed"
 
 
 def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
