@@ -58,6 +58,13 @@ class BankField(StrictSerializer):
     bic = serializers.CharField(max_length=BANK["bic"], required=False, allow_blank=True)
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {}})
+class ChoicesField(serializers.DictField):
+    """Choices by name, each of the shape that its app checks."""
+
+    child = serializers.JSONField(allow_null=True)
+
+
 class OrganisationChange(StrictSerializer):
     name = serializers.CharField(max_length=200, required=False)
     language = serializers.ChoiceField(choices=LANGUAGES, required=False)
@@ -67,10 +74,8 @@ class OrganisationChange(StrictSerializer):
     tax_ids = TaxIdsField(required=False)
     upi_id = serializers.CharField(max_length=255, required=False, allow_blank=True)
     bank = BankField(required=False)
-    settings = serializers.DictField(
-        child=serializers.JSONField(allow_null=True),
-        required=False,
-        help_text="Choices by name (docs/settings.md); null gives one its default back.",
+    settings = ChoicesField(
+        required=False, help_text="Choices by name (docs/settings.md); null gives one its default back."
     )
 
 
