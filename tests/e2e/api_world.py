@@ -419,7 +419,8 @@ def _dunning(house: House) -> None:
     house.add("dunning-policies", put_away, "spare_policy")
     case = DunningCase.objects.create(
         organisation=organisation, policy=policy, customer=house.named["customer"], invoice=invoice, claimed=invoice.due,
-        recovered=Money(0, "INR"), anchor=invoice.pk, overdue_since=date(2026, 5, 3), next_stage_on=date(2026, 7, 1), opened_at=NOW,
+        recovered=Money(0, "INR"), paid_before=invoice.paid, anchor=invoice.pk, overdue_since=date(2026, 5, 3),
+        next_stage_on=date(2026, 7, 1), opened_at=NOW,
         history=[{"stage": 1, "on": "2026-05-04", "days_overdue": 1, "actions": ["mail:reminder_1"]}],
     )  # fmt: skip
     house.add("dunning-cases", case)
