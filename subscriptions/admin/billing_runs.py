@@ -121,7 +121,7 @@ class BillingRunAdmin(RecordAdmin):
         failed = run.failed_cycles.select_related("subscription").order_by("id")[:SHOWN]
         rows = [
             (link(request, one.subscription), moment(one.starts_at, run.organisation), one.code, one.reason,
-             badge("open", "set aside") if one.retried_at is None else badge("done", "taken up again"))
+             badge("failed", "set aside") if one.retried_at is None else badge("done", "taken up again"))
             for one in failed
         ]  # fmt: skip
         return Panel(

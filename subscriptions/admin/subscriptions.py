@@ -144,7 +144,7 @@ class SubscriptionAdmin(RecordAdmin):
             return f"{row} runs again from {moment(resumed.resume_at, row.organisation)}."
         return f"{row} runs again; next invoice {moment(resumed.next_billing_at, row.organisation)}."
 
-    @decision(description="Suspend", permission="subscription.edit", icon="block", variant=ActionVariant.DANGER)
+    @decision(description="Suspend", permission="subscription.edit", icon="block")
     def suspend(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
         acting.suspend(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row} is suspended: nothing is served or billed until it is reactivated."

@@ -1,6 +1,7 @@
 """Subscriptions, the periods they were billed for, planned changes and billing runs."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db import models
 from django_fsm import FSMField, transition
@@ -273,7 +274,8 @@ class BillingRun(TenantModel):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"run until {self.due_at:%Y-%m-%d %H:%M}"
+        due_at = self.due_at.astimezone(ZoneInfo(self.organisation.time_zone))
+        return f"run until {due_at:%Y-%m-%d %H:%M}"
 
     @transition(status, source=[Status.PENDING, Status.RUNNING, Status.FAILED], target=Status.RUNNING)
     def begin(self, *, heartbeat_at: Any) -> None:

@@ -142,6 +142,9 @@ def test_a_manager_suspends_and_takes_up_again(tenant, manager):
     subscription = subscribe(make_customer(tenant), make_plan(tenant, flat("10.00")))
     run(tenant)
 
+    asked = manager.get(f"/console/subscriptions/subscription/{subscription.pk}/cancel/").content.decode()
+    assert asked.count(">Cancel<") + asked.count("> Cancel <") <= 1, "one button cancels, the other goes back"
+    assert "Back" in asked
     assert "is suspended" in decide(manager, subscription, "suspend").content.decode()
     assert fresh(subscription).status == "suspended"
     decide(manager, subscription, "reactivate")
