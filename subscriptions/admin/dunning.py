@@ -45,7 +45,7 @@ from billing.masking import mask_name
 from subscriptions import dunning_rules as rules
 from subscriptions import dunning_words
 from subscriptions.admin.coupon_forms import codes
-from subscriptions.admin.dunning_board import BoardView, next_words, paused_words
+from subscriptions.admin.dunning_board import BoardView, next_words, paused_words, stage_name
 from subscriptions.dunning_board import paused_by
 from subscriptions.dunning_words import in_words, reached_when
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy
@@ -277,12 +277,12 @@ class DunningCaseAdmin(RecordAdmin):
                 ),
                 Panel(
                     title="Money that came",
-                    headers=("After stage", "Amount"),
+                    headers=("When", "Amount"),
                     rows=[
-                        (stage, money(Money(Decimal(amount), row.claimed.currency)))
+                        (stage_name(int(stage)), money(Money(Decimal(amount), row.claimed.currency)))
                         for stage, amount in row.recovered_by_stage.items()
                     ],
-                    numbers=frozenset({0, 1}),
+                    numbers=frozenset({1}),
                     empty="None yet.",
                 ),
                 *timeline_panel(request, self, row, [row.pk, row.invoice_id]),

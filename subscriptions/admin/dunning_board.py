@@ -96,7 +96,7 @@ def _stages(found: Board) -> list[dict[str, Any]]:
         {
             "currency": one.currency,
             "rows": [
-                (_stage_name(row.stage), row.reached, row.cases, money(row.amount), f"{row.rate * 100:.1f} %")
+                (stage_name(row.stage), row.reached, row.cases, money(row.amount), f"{row.rate * 100:.1f} %")
                 for row in one.by_stage
             ],
         }
@@ -104,13 +104,14 @@ def _stages(found: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _stage_name(stage: int) -> str:
+def stage_name(stage: int) -> str:
+    """How far a case was."""
     return f"After stage {stage}" if stage else "Before the first stage"
 
 
 def _column(request: HttpRequest, column: Column, *, may_pause: bool) -> dict[str, Any]:
     return {
-        "name": _stage_name(column.stage),
+        "name": stage_name(column.stage),
         "cases": column.cases,
         "sums": _sums(column.sums),
         "cards": [_card(request, card, may_pause=may_pause) for card in column.cards],

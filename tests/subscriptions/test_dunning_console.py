@@ -13,6 +13,7 @@ from tests.e2e.console_world import signed_in
 
 from .test_dunning import case_of, invoice_of, live, nth, pay, works  # noqa: F401
 from .test_dunning_measures import CARDS, policy
+from .test_dunning_money import book
 
 pytestmark = pytest.mark.django_db
 BOARD = "/console/subscriptions/dunningcase/board/"
@@ -113,3 +114,18 @@ def test_more_cards_than_fit_are_counted(works, monkeypatch):  # noqa: F811
     assert (column.cases, len(column.cards), column.left_out) == (2, 1, 1)
     assert "1 more" in manager(works).get(BOARD).content.decode()
     assert DunningCase.objects.get(pk=column.cards[0].case.pk).overdue_since == date(2026, 6, 2) - timedelta(days=1)
+
+
+def test_the_page_of_a_case_says_when_money_came(works):  # noqa: F811
+    live(works, 1)
+    book(invoice_of(nth(works, 0)), "300.00", "one")
+
+    text = (
+        manager(works)
+        .get(reverse("admin:subscriptions_dunningcase_change", args=[case_of(nth(works, 0)).pk]))
+        .content.decode()
+    )
+
+    panel = text[text.index("Money that came") :]
+    assert "After stage 1" in panel[:3000]
+    assert "300.00" in panel[:3000]
