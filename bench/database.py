@@ -51,6 +51,14 @@ def analyze() -> None:
         cursor.execute("VACUUM ANALYZE")
 
 
+def forget_usage() -> None:
+    """Make room: the events of populations that were compared, and their hours, are not asked for any more."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("TRUNCATE billing_usageevent, billing_usagehour")
+        cursor.execute("SET session_replication_role = origin")
+
+
 def _recreate(from_name: str) -> None:
     _drop(from_name)
     with connect(from_name) as plain:

@@ -7,12 +7,12 @@ import psycopg
 
 BILLING = (Path(__file__).parent / "billing_limit.sql").read_text()
 NEW_ID = """
-CREATE FUNCTION pg_temp.new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION pg_temp.new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
 SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
         || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid
 $$
 """
-NEW_ID_18 = "CREATE FUNCTION pg_temp.new_id() RETURNS uuid LANGUAGE sql VOLATILE AS 'SELECT uuidv7()'"
+NEW_ID_18 = "CREATE OR REPLACE FUNCTION pg_temp.new_id() RETURNS uuid LANGUAGE sql VOLATILE AS 'SELECT uuidv7()'"
 
 
 def bill_set_based(connection: psycopg.Connection[Any], organisation_code: str) -> int:

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from billing.models import BillingParty, Customer, Meter, Organisation, TestClock
 from invoices.models import TaxRate
-from subscriptions.models import Plan, PlanVersion, Price, Subscription
+from subscriptions.models import AppliedCoupon, Coupon, Plan, PlanVersion, Price, Subscription
 
 ZONE = ZoneInfo("Asia/Kolkata")
 ANCHOR = date(2026, 5, 1)
@@ -19,25 +19,35 @@ NOW = datetime(2026, 6, 1, 6, 0, tzinfo=UTC)
 
 @transaction.atomic
 def build(
-    *, customers: int, events_each: int = 5, code: str = "bench", now: datetime = NOW, metered: bool = True
-) -> Organisation:
+    *, customers: int, events_each: int = 5, code: str = "bench", now: datetime = NOW, metered: bool = True,
+    mixed: bool = False,
+) -> Organisation:  # fmt: skip
     """Customers of another state (one tax component), each with a subscription whose first renewal is due.
 
     Base fee and seats in advance, and where ``metered``, calls in arrears with graduated tiers: three lines, three postings.
     Customer ``n`` has ``1 + n % 20`` seats. The first one is written by the models; the others are copies of its rows, so
     that many are made fast.
+
+    ``mixed``: seats are charged afterwards, each subscription began on a day of its own within the period that is over, so
+    that its seats are charged for a part of it, and each customer holds a coupon: 15 percent for ever, 20 for three invoices,
+    or 10 for this one.
     """
     organisation = _organisation(code, now)
     meter = Meter.objects.create(
         organisation=organisation, code="calls", name="API calls", aggregation=Meter.Aggregation.SUM, unit="call"
     )
-    first = _subscription(organisation, _plan(organisation, meter if metered else None, now), now)
+    version = _plan(organisation, meter if metered else None, now, seats_in_advance=not mixed)
+    first = _subscription(organisation, version, now)
     with connection.cursor() as cursor:
         for statement in COPIES:
             cursor.execute(statement, {"code": code, "last": customers - 1, "subscription": first.pk})
+        if mixed:
+            cursor.execute(BEGUN_LATE, {"organisation": organisation.pk, "from": PERIOD_START})
+            _coupons(organisation, now)
+            cursor.execute(COUPONS, {"organisation": organisation.pk, "code": code, "now": now})
         cursor.execute(
             USAGE,
-            {"organisation": organisation.pk, "meter": meter.pk, "from": PERIOD_START, "last": events_each - 1},
+            {"organisation": organisation.pk, "meter": meter.pk, "last": events_each - 1},
         )
     return organisation
 
@@ -67,7 +77,7 @@ def _organisation(code: str, now: datetime) -> Organisation:
     return organisation
 
 
-def _plan(organisation: Organisation, meter: Meter | None, now: datetime) -> PlanVersion:
+def _plan(organisation: Organisation, meter: Meter | None, now: datetime, *, seats_in_advance: bool) -> PlanVersion:
     plan = Plan.objects.create(organisation=organisation, code="team", name="Team", interval="month", created_at=now)
     version = PlanVersion.objects.create(
         organisation=organisation, plan=plan, number=1, effective_from=PERIOD_START, created_at=now
@@ -75,8 +85,9 @@ def _plan(organisation: Organisation, meter: Meter | None, now: datetime) -> Pla
     shared = {"organisation": organisation, "version": version, "currency": "INR", "tax_category": "saas"}
     Price.objects.create(code="base", name="Base fee", model="flat", unit_price=Decimal(499), position=1, **shared)
     Price.objects.create(
-        code="seat", name="Seats", model="per_unit", unit_price=Decimal("149.50"), unit="seat", position=2, **shared
-    )
+        code="seat", name="Seats", model="per_unit", unit_price=Decimal("149.50"), unit="seat", position=2,
+        pay_in_advance=seats_in_advance, **shared,
+    )  # fmt: skip
     tiers = [
         {"up_to": "1000", "unit_price": "0.10", "flat_fee": "0"},
         {"up_to": "10000", "unit_price": "0.05", "flat_fee": "0"},
@@ -88,6 +99,19 @@ def _plan(organisation: Organisation, meter: Meter | None, now: datetime) -> Pla
         code="calls", name="API calls", model="graduated", tiers=tiers, meter=meter, unit="call", position=3, **shared
     )
     return version
+
+
+def _coupons(organisation: Organisation, now: datetime) -> None:
+    """What every third customer holds; ``COUPONS`` gives them out."""
+    for code, percent, terms in (
+        ("for-ever", 15, {"duration": Coupon.Duration.FOREVER}),
+        ("three", 20, {"duration": Coupon.Duration.PERIODS, "periods": 3}),
+        ("once", 10, {"duration": Coupon.Duration.ONCE}),
+    ):
+        Coupon.objects.create(
+            organisation=organisation, code=code, name=f"{percent} percent less", kind=Coupon.Kind.PERCENT,
+            percent=Decimal(percent), created_at=now, **terms,
+        )  # fmt: skip
 
 
 def _subscription(organisation: Organisation, version: PlanVersion, now: datetime) -> Subscription:
@@ -162,10 +186,28 @@ COPIES = [
         quantity="1 + n %% 20",
     ),
 ]
+# From the second to the twenty-eighth of the month, at a quarter past ten: the first hour of usage is not whole.
+BEGUN_LATE = """
+UPDATE subscriptions_subscription s
+SET started_at = at, usage_from = at, period_start = at - interval '10 hours 15 minutes'
+FROM (SELECT id, %(from)s + interval '34 hours 15 minutes' + right(external_id, 7)::int %% 27 * interval '1 day' AS at
+      FROM subscriptions_subscription WHERE organisation_id = %(organisation)s) AS begun
+WHERE s.id = begun.id
+"""
+COUPONS = f"""
+INSERT INTO {AppliedCoupon._meta.db_table} (id, recorded_at, organisation_id, coupon_id, customer_id, status, periods_left,
+    left_over, uses, discounted, currency, applied_at)
+SELECT md5(%(code)s || 'coupon ' || c.external_id)::uuid, now(), c.organisation_id, k.id, c.id, 'active',
+       CASE k.code WHEN 'once' THEN 1 WHEN 'three' THEN 3 END, 0, 0, 0, c.currency, %(now)s
+FROM billing_customer c JOIN subscriptions_coupon k ON k.organisation_id = c.organisation_id
+ AND k.code = (ARRAY['for-ever', 'three', 'once'])[1 + right(c.external_id, 7)::int %% 3]
+WHERE c.organisation_id = %(organisation)s
+"""  # noqa: S608 - words of this module
 USAGE = """
 INSERT INTO billing_usageevent (organisation_id, event_id, meter_id, customer_id, quantity, properties, occurred_at, recorded_at)
 SELECT c.organisation_id, c.external_id || '-' || k, %(meter)s, c.id,
-       7 + right(c.external_id, 7)::int * 13 %% 3000 + 0.5 * k, '{}', %(from)s + k * interval '14 hours', now()
-FROM billing_customer c CROSS JOIN generate_series(0, %(last)s) AS k
+       7 + right(c.external_id, 7)::int * 13 %% 3000 + 0.5 * k, '{}',
+       s.usage_from + k * least(interval '14 hours', (s.next_billing_at - s.usage_from) / greatest(%(last)s + 1, 1)), now()
+FROM billing_customer c JOIN subscriptions_subscription s ON s.customer_id = c.id CROSS JOIN generate_series(0, %(last)s) AS k
 WHERE c.organisation_id = %(organisation)s
 """
