@@ -118,7 +118,10 @@ class OrganisationAdmin(RecordAdmin):
     def record(self, request: HttpRequest, row: Organisation) -> Record:
         details: dict[str, Any] = row.party.details if row.party else {}
         ids = ", ".join(f"{kind.upper()} {number}" for kind, number in (details.get("tax_ids") or {}).items())
-        place = ", ".join(value for value in (details.get("address") or {}).values() if value)
+        address = details.get("address") or {}
+        place = ", ".join(
+            address[part] for part in parties.ADDRESS if address.get(part)
+        )  # line, city, region, code, country
         members = row_members(row)
         return Record(
             facts=[
