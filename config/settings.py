@@ -228,6 +228,7 @@ SPECTACULAR_SETTINGS = {
         "CouponKind": "subscriptions.models.Coupon.Kind",
         "DraftEditKind": "subscriptions.models.DraftEdit.Kind",
         "FeatureKind": "subscriptions.models.Feature.Kind",
+        "StateAccess": "subscriptions.entitlements.policy.ACCESS",
         "GrantKind": "subscriptions.models.EntitlementGrant.Kind",
         "RevisionKind": "billing.models.UsageRevision.Kind",
         "MigrationTime": "subscriptions.models.PlanMigration.When",

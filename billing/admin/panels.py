@@ -176,12 +176,20 @@ class RecordAdmin(TenantAdmin):
         """Whether the state of ``row`` allows ``action``; the service has the last word."""
         return True
 
-    def attempt(self, request: HttpRequest, act: Callable[[], Any]) -> Any:
-        """Do ``act`` and return its result; a refusal is shown to the person and None returned."""
+    def attempt(self, request: HttpRequest, act: Callable[[], Any], *, form: forms.Form | None = None) -> Any:
+        """Do ``act`` and return its result; a refusal is shown to the person and None returned.
+
+        It is shown at the field of ``form`` that it names, or whose feature it names; else above the page.
+        """
         try:
             result = act()
         except DomainError as exc:
-            messages.error(request, str(exc))
+            named = (exc.field, exc.details.get("feature"))
+            at = next((name for name in named if form is not None and name in form.fields), None)
+            if form is not None and at is not None:
+                form.add_error(at, str(exc))
+            else:
+                messages.error(request, str(exc))
             return None
         messages.success(request, "Done.")
         return result

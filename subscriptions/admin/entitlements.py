@@ -116,7 +116,7 @@ class EntitlementGrantAdmin(RecordAdmin):
         allowed = self.organisations_where(request, "entitlement.grant")
         form = GrantForm(request.POST or None, organisations=allowed, initial=known)
         if form.is_valid():
-            made = self.attempt(request, lambda: self._give(request, form.cleaned_data))
+            made = self.attempt(request, lambda: self._give(request, form.cleaned_data), form=form)
             if made is not None:
                 return HttpResponseRedirect(path_to(made))
         back = reverse("admin:subscriptions_entitlementgrant_changelist")
@@ -126,7 +126,7 @@ class EntitlementGrantAdmin(RecordAdmin):
         organisation = said["organisation"]
         customer = customer_named(organisation, said["customer"])
         feature = features_named(organisation, [said["feature"]])[said["feature"]]
-        terms = from_words(feature, said["what"])
+        terms = from_words(feature, said["what"])  # its refusals name ``what``
         if terms.remove:
             terms = TermsInput(feature=feature.code, enabled=False)
         subscription = None

@@ -11,12 +11,11 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin.base import ReasonForm, decision, site
+from billing.admin.base import ReasonForm, decision, path_to, site
 from billing.admin.panels import (
     NOTHING,
-    OrganisationForm,
     Panel,
     Record,
     RecordAdmin,
@@ -31,28 +30,14 @@ from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
 from billing.selectors import access
+from subscriptions.admin.feature_forms import ChoicesForm, FeatureChangeForm, FeatureForm
+from subscriptions.entitlements.policy import policy_of
 from subscriptions.entitlements.words import EXAMPLES
 from subscriptions.models import Feature, Plan, PlanEntitlement, PlanVersion
-from subscriptions.services.entitlements import features
+from subscriptions.services.entitlements import choices, features
 from subscriptions.services.entitlements.terms import from_words, in_words, is_sold, set_plan_entitlements
 
 TEXT = UnfoldAdminTextInputWidget
-
-
-class FeatureForm(OrganisationForm):
-    """A feature to be."""
-
-    code = forms.SlugField(max_length=60, widget=TEXT())
-    name = forms.CharField(max_length=120, widget=TEXT())
-    kind = forms.ChoiceField(choices=Feature.Kind.choices, widget=UnfoldAdminSelectWidget())
-    unit = forms.CharField(max_length=40, required=False, widget=TEXT(), help_text="Word for one of it: export, seat.")
-    meter = forms.CharField(max_length=60, required=False, widget=TEXT(), help_text="Code, of a metered feature.")
-    reset = forms.ChoiceField(choices=Feature.Reset.choices, widget=UnfoldAdminSelectWidget())
-    is_soft = forms.BooleanField(required=False, label="Soft", help_text="Beyond the limit: allowed, and flagged.")
-    choices = forms.CharField(
-        max_length=2000, required=False, widget=TEXT(),
-        help_text="Of a static feature: its values, least generous first, with commas between.",
-    )  # fmt: skip
 
 
 @admin.register(Feature, site=site)
@@ -66,7 +51,7 @@ class FeatureAdmin(RecordAdmin):
     search_fields = ("code", "name")
     ordering = ("code",)
     actions_list = ("add_feature", "matrix")
-    actions_detail = ("archive",)
+    actions_detail = ("edit", "archive")
     empty_hint = "Add a feature here or by POST /api/v1/features; then say on the matrix which plan gives it."
 
     @display(description="full again", ordering="reset")
@@ -88,11 +73,23 @@ class FeatureAdmin(RecordAdmin):
         back = reverse("admin:subscriptions_feature_changelist")
         if form.is_valid():
             given = form.cleaned_data
-            given["choices"] = [one.strip() for one in given["choices"].split(",") if one.strip()]
             actor = self.actor_in(request, given["organisation"])
-            if self.attempt(request, lambda: features.create_feature(actor=actor, **given)) is not None:
+            if self.attempt(request, lambda: features.create_feature(actor=actor, **given), form=form) is not None:
                 return HttpResponseRedirect(back)
         return self.ask(request, title="Add a feature", form=form, back_to=back)
+
+    @page_action(description="Edit", permission="plan.edit", icon="edit")
+    def edit(self, request: HttpRequest, row: Feature) -> HttpResponse:
+        """Words, window, softness, choices and thresholds; kind, code and meter stay."""
+        form = FeatureChangeForm(request.POST if "confirm" in request.POST else None, feature=row)
+        if form.is_valid():
+            changes = {name: value for name, value in form.cleaned_data.items() if name != "reason"}
+            done = self.attempt(request, lambda: features.update_feature(
+                feature_id=row.pk, actor=self.actor(request, row), changes=changes, reason=form.cleaned_data["reason"],
+            ), form=form)  # fmt: skip
+            if done is not None:
+                return HttpResponseRedirect(path_to(row))
+        return self.ask(request, title=f"Edit {row.name}", form=form, back_to=path_to(row))
 
     @decision(description="Archive", permission="plan.edit", form=ReasonForm, icon="archive")
     def archive(self, request: HttpRequest, row: Feature, *, actor: Actor, reason: str) -> str:
@@ -101,7 +98,7 @@ class FeatureAdmin(RecordAdmin):
         return f"{row.code} is archived; checks answer so from now on."
 
     def offers(self, row: Feature, action: str) -> bool:
-        return action != "archive" or row.archived_at is None
+        return row.archived_at is None
 
     def record(self, request: HttpRequest, row: Feature) -> Record:
         given = PlanEntitlement.objects.filter(feature=row).select_related("version__plan")
@@ -147,8 +144,10 @@ class FeatureAdmin(RecordAdmin):
 
     def get_urls(self) -> list[Any]:
         edit = self.admin_site.admin_view(self.edit_version)
+        choose = self.admin_site.admin_view(self.choose)
         return [
             path("version/<uuid:version_id>/", edit, name="subscriptions_feature_edit_version"),
+            path("choices/<uuid:organisation_id>/", choose, name="subscriptions_feature_choose"),
             *super().get_urls(),
         ]
 
@@ -168,10 +167,31 @@ class FeatureAdmin(RecordAdmin):
             request.POST if "confirm" in request.POST else None, features=rows, given=_given([found]), version=found
         )
         back = reverse("admin:subscriptions_feature_matrix")
-        if form.is_valid() and self.attempt(request, lambda: self._save(request, found, rows, form)) is not None:
-            return HttpResponseRedirect(back)
+        if form.is_valid():
+            done = self.attempt(request, lambda: self._save(request, found, rows, form), form=form)
+            if done is not None:
+                return HttpResponseRedirect(back)
         title = f"Set what version {found.number} of {found.plan.code} gives"
         return self.ask(request, title=title, form=form, back_to=back)
+
+    def choose(self, request: HttpRequest, organisation_id: Any) -> HttpResponse:
+        """What holds for all features of one organisation."""
+        mine = self.organisations_where(request, "plan.edit")
+        if not mine:
+            raise PermissionDenied("This needs the permission 'plan.edit'.")
+        found = Organisation.objects.filter(pk__in=mine, pk=organisation_id).first()
+        if found is None:
+            raise Http404
+        given = request.POST if "confirm" in request.POST else None
+        form = ChoicesForm(given, chosen=choices.said(policy_of(found)))
+        back = reverse("admin:subscriptions_feature_matrix")
+        if form.is_valid():
+            done = self.attempt(request, lambda: choices.change_choices(
+                organisation=found, actor=self.actor_in(request, found), reason=form.cleaned_data["reason"], **form.changes,
+            ), form=form)  # fmt: skip
+            if done is not None:
+                return HttpResponseRedirect(back)
+        return self.ask(request, title=f"Choices of {found.name} about entitlements", form=form, back_to=back)
 
     def _save(self, request: HttpRequest, version: PlanVersion, rows: Sequence[Feature], form: forms.Form) -> Any:
         said = form.cleaned_data
@@ -239,7 +259,10 @@ def _matrix_panel(organisation: Organisation, *, may_edit: bool) -> Panel:
         headers=("Feature", *(f"{version.plan.code} v{version.number}" for version in versions)),
         rows=rows,
         empty="No feature yet: add one on the list of features.",
-        note="The newest version of each plan. Subscribers of older versions keep what those give.",
+        note=format_html(
+            "The newest version of each plan. Subscribers of older versions keep what those give.{}",
+            _choices(organisation) if may_edit else "",
+        ),
     )
 
 
@@ -250,6 +273,13 @@ def _cell(row: PlanEntitlement | None, feature: Feature) -> Any:
 def _edit(version: PlanVersion) -> Any:
     address = reverse("admin:subscriptions_feature_edit_version", args=[version.pk])
     return format_html('<a class="m-link" href="{}">Edit</a>', address)
+
+
+def _choices(organisation: Organisation) -> Any:
+    address = reverse("admin:subscriptions_feature_choose", args=[organisation.pk])
+    return format_html(
+        ' What states entitle to, when to tell of limits: <a class="m-link" href="{}">choices</a>.', address
+    )
 
 
 def _given(versions: Iterable[PlanVersion]) -> dict[Any, PlanEntitlement]:

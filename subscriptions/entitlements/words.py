@@ -50,7 +50,7 @@ def read(kind: str, text: str) -> Said:
         return Said(Terms(value=words))
     if kind == rules.BOOLEAN:
         if words.casefold() not in _YES:
-            raise InvalidTerms(f"Write {INCLUDED} or {NOTHING}.")
+            raise InvalidTerms(f"Write {INCLUDED} or {NOTHING}.", field="what")
         return Said(Terms())
     return _read_limit(words.casefold())
 
@@ -58,7 +58,9 @@ def read(kind: str, text: str) -> Said:
 def _read_limit(words: str) -> Said:
     found = LIMIT.fullmatch(words)
     if found is None:
-        raise InvalidTerms("Write a number, such as 1000, 1000 per unit or 1000, soft; or unlimited, or not included.")
+        raise InvalidTerms(
+            "Write a number, such as 1000, 1000 per unit or 1000, soft; or unlimited, or not included.", field="what"
+        )
     number, per_unit, firmness = found.groups()
     soft = None if firmness is None else firmness == "soft"
     if number == UNLIMITED:

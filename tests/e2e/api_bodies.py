@@ -136,6 +136,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "usage_imports_create": lambda house: {"file_name": "june.csv", "content": USAGE_FILE, "dry_run": True},
     "organisation_update": lambda house: {"upi_id": "sunrise@hdfcbank", "settings": {"net_days": 10}},
     "usage_policy_update": lambda house: {"late_days": 45},
+    "entitlement_policy_update": lambda house: {"thresholds": [50, 100]},
     "usage_revisions_create": lambda house: {"event_id": "u-1", "kind": "void", "reason": "A test of ours"},
     "meters_create": lambda house: {"code": f"m-{uuid.uuid4().hex[:8]}", "name": "M", "aggregation": "sum"},
     "payment_methods_create": lambda house: {

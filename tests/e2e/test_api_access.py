@@ -186,6 +186,7 @@ READERS = _table(
         "features plan-entitlements entitlement-grants entitlement-consumptions entitlement-alerts entitlements",
         EVERYBODY,
     ),
+    ("entitlement-policy", EVERYBODY),
     ("payments payment-methods meters usage-events usage-revisions parked-usage usage-imports usage-policy", EVERYBODY),
     ("usage-thresholds interim-invoices draft-edits", EVERYBODY),
 )
@@ -194,7 +195,7 @@ WRITERS = _table(
     ("text-opt-outs applied-coupons", OFFICE | {"developer"}),
     ("coupons promotion-codes", BOSS | {"developer"}),
     ("entitlements", OFFICE | {"developer"}),
-    ("features plan-entitlements", BOSS | {"developer"}),
+    ("features plan-entitlements entitlement-policy", BOSS | {"developer"}),
     ("customers subscriptions usage-events usage-revisions parked-usage usage-imports", OFFICE | {"developer"}),
     ("experiments/{id}/assign", OFFICE | {"developer"}),
     ("experiments", BOSS | {"developer"}),

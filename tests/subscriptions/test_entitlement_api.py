@@ -6,6 +6,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from billing import permissions
+from billing.models import AuditRecord
 from billing.services import organisations
 from subscriptions.entitlements.comparison import features_of_versions
 from subscriptions.models import Consumption, PlanEntitlement, QuotaCounter
@@ -116,3 +117,29 @@ def test_plans_are_compared_by_what_they_give(tenant, django_assert_num_queries)
     assert [(row.code, [row.given[one].text for one in versions], row.differs) for row in found] == [
         ("exports", ["10", "unlimited"], True), ("sso", ["not included", "included"], True)]  # fmt: skip
     assert found[0].given[versions[0]].terms.limit == Decimal(10)
+
+
+def test_choices_are_changed_by_name_and_refused_by_name(tenant, client):
+    before = client.get("/api/v1/entitlement-policy").json()
+    assert (before["thresholds"], before["sold_versions"], before["statuses"]["paused"]) == (
+        [75, 90, 100], "more_generous", "paid_period",
+    )  # fmt: skip
+
+    for body, field in (
+        ({"thresholds": [0]}, "thresholds.0"),
+        ({"thresholds": []}, "thresholds"),
+        ({"statuses": {"asleep": "none"}}, "statuses.asleep"),
+        ({"statuses": {"paused": "some"}}, "statuses.paused"),
+        ({"several_subscriptions": "best"}, "several_subscriptions"),
+        ({"grace": 1}, "grace"),
+    ):
+        refused = client.patch("/api/v1/entitlement-policy", body)
+        assert refused.status_code == 422
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
+    assert client.get("/api/v1/entitlement-policy").json() == before
+    after = client.patch("/api/v1/entitlement-policy", {"thresholds": [90, 50], "statuses": {"paused": "none"}}).json()
+
+    assert after == before | {"thresholds": [50, 90], "statuses": before["statuses"] | {"paused": "none"}}
+    assert client.get("/api/v1/entitlement-policy").json() == after
+    client.patch("/api/v1/entitlement-policy", {"thresholds": [50, 90]})
+    assert AuditRecord.objects.filter(action="organisation.choices_changed").count() == 1

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from django.urls import reverse
 
-from billing.models import Role
+from billing.models import AuditRecord, Organisation, Role
 from subscriptions.entitlements import checking, words
 from subscriptions.entitlements.checking import Question
 from subscriptions.entitlements.errors import InvalidTerms
@@ -62,9 +62,10 @@ def test_the_matrix_is_edited_column_by_column(tenant, manager):
     wrong = manager.post(column(plan), {"confirm": "1", "exports": "many", "sso": ""}).content.decode()
     assert "Write a number" in wrong
     manager.post(column(plan), {"confirm": "1", "exports": "50, soft", "sso": "included", "why": "Launch"})
-    less = manager.post(column(plan), {"confirm": "1", "exports": "10", "sso": "included"}).content.decode()
+    less = manager.post(column(plan), {"confirm": "1", "exports": "10", "sso": "included"})
 
-    assert "they may only get more" in less
+    assert "they may only get more" in less.content.decode()
+    assert list(less.context["form"].errors) == ["exports"]
     shown = manager.get(reverse(MATRIX)).content.decode()
     assert "team v1" in shown
     assert "50, soft" in shown
@@ -88,6 +89,72 @@ def test_a_feature_is_added_and_archived(tenant, manager):
     )
     level.refresh_from_db()
     assert level.archived_at is not None
+
+
+def test_a_feature_is_edited_with_a_reason_and_refused_at_its_field(tenant, manager):
+    exports, sso = Feature.objects.get(code="exports"), Feature.objects.get(code="sso")
+    address = reverse("admin:subscriptions_feature_edit", args=[exports.pk])
+    values = {"confirm": "1", "name": "Exports a month", "unit": "export", "reset": "month", "is_soft": "on",
+              "thresholds": "50, 100 %", "reason": "Asked for by sales"}  # fmt: skip
+
+    assert 'name="choices"' not in manager.get(address).content.decode()
+    assert (
+        'name="reset"' not in manager.get(reverse("admin:subscriptions_feature_edit", args=[sso.pk])).content.decode()
+    )
+    for wrong in ({"thresholds": "0"}, {"thresholds": "many"}, {"thresholds": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"}):
+        refused = manager.post(address, values | wrong)
+        assert refused.status_code == 200
+        assert refused.context["form"].errors["thresholds"]
+    assert manager.post(address, values | {"reason": ""}).context["form"].errors["reason"]
+    exports.refresh_from_db()
+    assert (exports.name, exports.thresholds, exports.is_soft) == ("Exports", [], False)
+    assert manager.post(address, values).status_code == 302
+
+    exports.refresh_from_db()
+    assert (exports.name, exports.unit, exports.reset, exports.is_soft) == ("Exports a month", "export", "month", True)
+    assert exports.thresholds == [50, 100]
+    record = AuditRecord.objects.get(action="feature.changed")
+    assert (record.reason, record.after["reset"]) == ("Asked for by sales", "month")
+    assert 'value="50, 100"' in manager.get(address).content.decode()
+    other = browser(make_organisation(local("2026-04-01 09:00")), Role.MANAGER)
+    assert other.post(address, values | {"name": "Mine"}).status_code == 404
+    assert browser(tenant, Role.SUPPORT).post(address, values | {"name": "Mine"}).status_code == 403
+
+
+def test_what_states_entitle_to_is_chosen_in_the_console(tenant, manager):
+    plan = make_plan(tenant, flat("100.00"))
+    manager.post(column(plan), {"confirm": "1", "exports": "10", "sso": ""})
+    customer = make_customer(tenant)
+    subscribe(customer, plan)
+    address = reverse("admin:subscriptions_feature_choose", args=[tenant.pk])
+    page = manager.get(address)
+    values = {name: field.initial for name, field in page.context["form"].fields.items() if name != "reason"} | {
+        "confirm": "1"
+    }
+    values |= {"thresholds": "50, 100", "status_active": "none", "mail_alerts": "", "reason": "Closed for the holidays"}
+
+    for wrong, field in (
+        ({"thresholds": ""}, "thresholds"),
+        ({"status_paused": "some"}, "status_paused"),
+        ({"reason": ""}, "reason"),
+    ):
+        assert manager.post(address, values | wrong).context["form"].errors[field]
+    asked = Question(customer.external_id, "exports")
+    assert checking.check(organisation=Organisation.objects.get(pk=tenant.pk), question=asked).verdict.allowed
+    assert manager.post(address, values).status_code == 302
+
+    now = Organisation.objects.get(pk=tenant.pk)
+    assert checking.check(organisation=now, question=asked).verdict.why == "subscription_active"
+    assert now.settings["entitlements"]["thresholds"] == [50, 100]
+    assert now.settings["entitlements"]["mail_alerts"] is False
+    record = AuditRecord.objects.get(action="organisation.choices_changed")
+    assert (record.reason, record.after["entitlements"]["thresholds"]) == ("Closed for the holidays", [50, 100])
+    assert address in manager.get(reverse(MATRIX)).content.decode()
+    other = browser(make_organisation(local("2026-04-01 09:00")), Role.MANAGER)
+    assert other.post(address, values).status_code == 404
+    auditor = browser(tenant, Role.AUDITOR)
+    assert auditor.get(address).status_code == 403
+    assert address not in auditor.get(reverse(MATRIX)).content.decode()
 
 
 def test_an_exception_is_made_from_the_customers_page(tenant, manager):

@@ -63,7 +63,7 @@ def create_feature(
 
 
 @transaction.atomic
-def update_feature(*, feature_id: uuid.UUID, actor: Actor, changes: dict[str, Any]) -> Feature:
+def update_feature(*, feature_id: uuid.UUID, actor: Actor, changes: dict[str, Any], reason: str = "") -> Feature:
     """Change what may change (``CHANGEABLE``); every check from the commit on knows it. Raises ``InvalidFeature``."""
     feature = Feature.objects.select_for_update().get(pk=feature_id)
     before = {name: getattr(feature, name) for name in CHANGEABLE}
@@ -75,6 +75,7 @@ def update_feature(*, feature_id: uuid.UUID, actor: Actor, changes: dict[str, An
         audit.record(
             actor=actor, action="feature.changed", target=feature,
             before={name: before[name] for name in changed}, after={name: after[name] for name in changed},
+            reason=parties.clean_text(reason, field="reason", limit=500),
         )  # fmt: skip
     return feature
 
