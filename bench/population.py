@@ -96,8 +96,9 @@ def _plan(organisation: Organisation, meter: Meter | None, now: datetime, *, sea
     if meter is None:
         return version
     Price.objects.create(
-        code="calls", name="API calls", model="graduated", tiers=tiers, meter=meter, unit="call", position=3, **shared
-    )
+        code="calls", name="API calls", model="graduated", tiers=tiers, meter=meter, pay_in_advance=False, unit="call",
+        position=3, **shared,
+    )  # fmt: skip
     return version
 
 

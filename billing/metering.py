@@ -12,12 +12,15 @@ weighted  the level (a running sum) times the part of the window that    starts 
           it stood, to the microsecond
 ========  =============================================================  ======================================
 
+At its peak (``Window.at_peak``) a window comes to the highest level that it reached, instead of the one at its end: a later event
+that lowers a recurring sum, a unique count or a latest value lowers nothing.
+
 Events are ordered by time of occurrence, then by the order in which they were taken in. A level or running sum below zero
 counts as zero. Rounding is the meter's and is applied once, to the finished quantity.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import NamedTuple
@@ -50,6 +53,8 @@ class Window(NamedTuple):
     """Each event's own quantity too, in order."""
     subscription_id: uuid.UUID | None = None
     """Set: only events that name this subscription, or none."""
+    at_peak: bool = False
+    """The highest level within the window, where levels can fall."""
 
     @property
     def split_by(self) -> tuple[str, ...]:
@@ -110,9 +115,14 @@ def parts(window: Window, rule: MeterRule, readings: Iterable[Reading]) -> tuple
         quantity = quantity_of(window, rule, bucket)
         if events or quantity:
             amount = sum((reading.amount for reading in bucket if not reading.earlier), _ZERO)
-            values = _values(bucket) if window.with_values else ()
+            values = _values(window, rule, bucket) if window.with_values else ()
             found.append(Used(segment, group, quantity, events, amount, values))
     return tuple(found)
+
+
+def reads_each(window: Window, rule: MeterRule) -> bool:
+    """Whether the window's peak is not its end, so that its events have to be read one by one."""
+    return window.at_peak and (rule.aggregation in (UNIQUE, LATEST) or (rule.aggregation == SUM and rule.recurring))
 
 
 def segment_of(segments: Sequence[Segment], properties: Mapping[str, str]) -> str:
@@ -125,6 +135,8 @@ def segment_of(segments: Sequence[Segment], properties: Mapping[str, str]) -> st
 
 def quantity_of(window: Window, rule: MeterRule, readings: Sequence[Reading]) -> Decimal:
     """What the readings come to by the meter's rule, rounded."""
+    if reads_each(window, rule):
+        return rounded(max(_levels(rule, readings)), rule)
     match rule.aggregation:
         case "count":
             exact = Decimal(sum(reading.events for reading in readings))
@@ -179,6 +191,36 @@ def _microseconds(start: datetime, end: datetime) -> int:
     return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
-def _values(readings: Sequence[Reading]) -> tuple[Decimal, ...]:
+def _levels(rule: MeterRule, readings: Sequence[Reading]) -> Iterator[Decimal]:
+    """The level before the window, and after each of its events."""
+    earlier = [reading for reading in readings if reading.earlier]
+    events = sorted((reading for reading in readings if not reading.earlier), key=_order)
+    if rule.aggregation == UNIQUE:
+        present = {reading.subject for reading in _last_by_subject(earlier) if reading.last > 0}
+        yield Decimal(len(present))
+        for reading in events:
+            (present.add if reading.last > 0 else present.discard)(reading.subject)
+            yield Decimal(len(present))
+    elif rule.aggregation == LATEST:
+        yield max(earlier, key=_order).last if earlier else _ZERO
+        yield from (reading.last for reading in events)
+    else:
+        level = sum((reading.total for reading in earlier), _ZERO)
+        yield max(level, _ZERO)
+        for reading in events:
+            level += reading.total
+            yield max(level, _ZERO)
+
+
+def _values(window: Window, rule: MeterRule, readings: Sequence[Reading]) -> tuple[Decimal, ...]:
+    """Each event's quantity; at its peak, by how much each event raised it, without those that lowered the level."""
     ordered = sorted((reading for reading in readings if not reading.earlier), key=_order)
-    return tuple(reading.total for reading in ordered)
+    if rule.aggregation != SUM or not reads_each(window, rule):
+        return tuple(reading.total for reading in ordered)
+    before, *levels = _levels(rule, readings)
+    found, peak = [], before
+    for reading, level in zip(ordered, levels, strict=True):
+        if reading.total >= 0:
+            found.append(max(level - peak, _ZERO))
+        peak = max(peak, level)
+    return tuple(found)

@@ -36,6 +36,8 @@ class Correction:
     lines: list[LineInput] = field(default_factory=list)
     credit: LineInput | None = None
     """The line that later gives back what is owed; its amount is nothing yet."""
+    asked: tuple[LineInput, ...] = ()
+    """Its lines before credits were cut."""
 
     @property
     def amount(self) -> Decimal:
@@ -47,7 +49,7 @@ class Correction:
         if not self.owed or self.credit is None:
             return None
         line = replace(self.credit, amount=Money(-self.owed, self.credit.amount.currency))
-        return replace(self, before=self.after, owed=_ZERO, lines=[line])
+        return replace(self, before=self.after, owed=_ZERO, lines=[line], asked=())
 
 
 def dumped(used: Iterable[Used]) -> list[dict[str, Any]]:
@@ -108,18 +110,21 @@ def owed_line(*, component: Component, owed: Decimal, first_on: date, last_on: d
     )
 
 
-def bounded(lines: Sequence[LineInput], corrections: Sequence[Correction]) -> list[LineInput]:
-    """``lines`` with those of the corrections, credits cut so that no tax category falls below zero.
+def charges(corrections: Sequence[Correction]) -> list[LineInput]:
+    """What the corrections charge: coupons take something off these lines like off any other."""
+    return [line for correction in corrections for line in correction.lines if line.amount.amount > 0]
 
-    What is cut stays owed: ``Correction.owed`` and ``lines`` are set to what was given.
-    """
-    more = [line for correction in corrections for line in correction.lines if line.amount.amount > 0]
+
+def credits_within(lines: Sequence[LineInput], corrections: Sequence[Correction]) -> list[LineInput]:
+    """What the corrections give back, cut so that no tax category of the invoice (``lines``, the charges among them) falls
+    below zero. What is cut stays owed: ``Correction.owed`` and ``lines`` are set to what was given."""
     room: dict[str, Decimal] = {}
-    for line in [*lines, *more]:
+    for line in lines:
         room[line.tax_category] = room.get(line.tax_category, _ZERO) + line.amount.amount
     for correction in corrections:
-        correction.lines, correction.owed = _fitted(correction.lines, room)
-    return [*lines, *(line for correction in corrections for line in correction.lines)]
+        correction.asked = correction.asked or tuple(correction.lines)
+        correction.lines, correction.owed = _fitted(correction.asked, room)
+    return [line for correction in corrections for line in correction.lines if line.amount.amount < 0]
 
 
 def _fitted(lines: Sequence[LineInput], room: dict[str, Decimal]) -> tuple[list[LineInput], Decimal]:

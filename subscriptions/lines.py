@@ -3,7 +3,8 @@
 How a subscription is billed
 ----------------------------
 * ``next_billing_at`` is the next *billing moment*. Then the period of the anchor that contains it is charged **in advance**
-  (every component without a meter), and the usage since ``usage_from`` is charged **in arrears** (components with a meter).
+  (every component without a meter), and the usage since ``usage_from`` is charged **in arrears** (components with a meter),
+  less what interim invoices billed of it: of components in advance, and where thresholds were passed (``services.interim``).
 * A moment in the middle of a period (billing taken up again after a pause) charges the rest of the period, by the day or the
   second; an agreement that ends within the period (``ends_at``) is charged up to its end. Where nothing is prorated (the
   subscription's ``proration``, or the component's), a period begun is charged whole, and only once (``Moment.again``).
@@ -53,6 +54,7 @@ class Component:
     """A price as rules see it; ``meter_id`` set means metered. Compared by identity, so that lines can be cached.
 
     ``taken`` is the quantity of an add-on that somebody took: it is charged by that, not by the subscription's quantity.
+    ``pay_in_advance`` of a metered one: its usage is invoiced soon after it happens, up to the highest level of the period.
     """
 
     code: str
@@ -121,6 +123,11 @@ class PriceBook:
     def meter_ids(self) -> tuple[uuid.UUID, ...]:
         """Meters whose usage has to be known to bill."""
         return tuple(component.meter_id for component in self.metered if component.meter_id)
+
+    @property
+    def codes_as_used(self) -> frozenset[str]:
+        """Metered components that are charged in advance: soon after the usage, not when the period is over."""
+        return frozenset(component.code for component in self.metered if component.pay_in_advance)
 
     @property
     def recurring(self) -> tuple[Component, ...]:

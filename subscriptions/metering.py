@@ -25,6 +25,7 @@ def windows_of(
             group_by=component.group_by,
             with_values=_needs_values(component),
             subscription_id=subscription_id,
+            at_peak=component.pay_in_advance,
         )
         for component in book.metered
         if component.meter_id is not None

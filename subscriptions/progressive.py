@@ -1,8 +1,9 @@
 """Invoices in mid-period: which threshold is passed, and how what they billed is taken off again. Pure.
 
-An interim invoice shows the usage so far at its full price and takes off, line by line, what earlier interim invoices of
-the same window billed; the period's last invoice does the same with the whole usage. So the sum over all of them
-is what one invoice would have cost, and since each line is taxed by itself and taken off as it was, so is the tax.
+An interim invoice shows the usage so far at its full price, coupons taken off as one invoice would, and takes off, line by line,
+what earlier interim invoices of the same window charged; the period's last invoice does the same with the whole usage. So the
+sum over all of them is what one invoice would have cost, and since each line is taxed by itself and taken off as it was, so is
+the tax.
 """
 
 import uuid
@@ -41,7 +42,7 @@ def _highest(threshold: Threshold, used: Decimal) -> Decimal | None:
 
 
 class Earlier(NamedTuple):
-    """A line of an interim invoice that counts: what it billed (negative: what it took off)."""
+    """A line of an interim invoice that counts: what it billed after ``discount`` (negative: what it took off)."""
 
     code: str
     description: str
@@ -49,6 +50,7 @@ class Earlier(NamedTuple):
     amount: Decimal
     invoice_id: uuid.UUID
     currency: str = ""
+    discount: Decimal = ZERO
 
 
 def standing(lines: Iterable[Earlier]) -> list[Earlier]:
@@ -112,7 +114,7 @@ def take_off_whole(lines: Sequence[LineInput], earlier: Iterable[Earlier]) -> li
                 tax_category=like.tax_category,
                 period_start=of_code.period_start if of_code else None,
                 period_end=of_code.period_end if of_code else None,
-                details=({"kind": KIND, "invoice": str(like.invoice_id)},),
+                details=(_details(like, amount),),
             )
         )
     return found
@@ -126,8 +128,16 @@ def _negative(one: Earlier, amount: Decimal, like: LineInput) -> LineInput:
         tax_category=one.tax_category,
         period_start=like.period_start,
         period_end=like.period_end,
-        details=({"kind": KIND, "invoice": str(one.invoice_id)},),
+        details=(_details(one, amount),),
     )
+
+
+def _details(one: Earlier, amount: Decimal) -> dict[str, str]:
+    """Which invoice billed it, and which discount stands behind the ``amount`` that is taken off."""
+    told = {"kind": KIND, "invoice": str(one.invoice_id)}
+    if one.discount:
+        told["discount"] = f"{one.discount * amount / one.amount:.4f}"
+    return told
 
 
 def is_taken_off(line: LineInput) -> bool:

@@ -123,10 +123,13 @@ def net_by_component(lines: Sequence[LineInput]) -> Settlement:
 
 
 def as_paid(lines: Sequence[LineInput], shares: Mapping[str, Decimal]) -> list[LineInput]:
-    """``lines`` with credits at what was paid of the price list: ``shares`` by component, all of it where none is given."""
+    """``lines`` with credits at what was paid of the price list: ``shares`` by component, all of it where none is given.
+
+    What takes off an interim invoice is what that charged, and stays.
+    """
     return [
         replace(line, amount=round_money(line.amount * shares[line.code]))
-        if line.amount.amount < 0 and line.code in shares
+        if line.amount.amount < 0 and line.code in shares and not is_taken_off(line)
         else line
         for line in lines
     ]

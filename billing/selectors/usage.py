@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from billing.arrays import array_of, array_of_times
-from billing.metering import MeterRule, Reading, Segment, Used, Window, parts, quantity_of
+from billing.metering import MeterRule, Reading, Segment, Used, Window, parts, quantity_of, reads_each
 from billing.models import Meter
 
 __all__ = ["Segment", "Used", "Window", "aggregate", "aggregate_parts", "changes_of"]
@@ -102,7 +102,7 @@ def aggregate(windows: Iterable[Window]) -> dict[Window, Decimal]:
 
     The caller takes customer and meter from rows of its organisation; events of other customers are never touched.
     """
-    whole = {window: window._replace(segments=(), group_by=(), with_values=False) for window in windows}
+    whole = {window: window._replace(segments=(), group_by=(), with_values=False, at_peak=False) for window in windows}
     found = _readings(list(dict.fromkeys(whole.values())))
     quantities = {}
     for window, plain in whole.items():
@@ -147,7 +147,8 @@ def _readings(asked: Sequence[Window]) -> dict[Window, tuple[MeterRule, list[Rea
     events: list[Span] = []
     for n, window in enumerate(asked):
         rule = rules[window.meter_id]
-        if rule.aggregation in ADDED_UP and not window.split_by and not window.with_values:
+        each = window.with_values or reads_each(window, rule)
+        if rule.aggregation in ADDED_UP and not window.split_by and not each:
             _by_hours(n, window, rule, hours, events)
         else:
             events.append(Span(n, window, BEGINNING if rule.recurring else window.start, window.end))
@@ -185,7 +186,7 @@ def _read(hours: Sequence[Span], events: Sequence[Span], rules: Mapping[uuid.UUI
             list(ways),
             [rules[window.meter_id].aggregation for window in ways.values()],
             [json.dumps(window.split_by) for window in ways.values()],
-            [window.with_values or rules[window.meter_id].aggregation == "weighted" for window in ways.values()],
+            [_one_by_one(window, rules[window.meter_id]) for window in ways.values()],
             min(
                 span.since for span in events
             ),  # said once more as constants, so that other partitions are not planned for
@@ -196,6 +197,10 @@ def _read(hours: Sequence[Span], events: Sequence[Span], rules: Mapping[uuid.UUI
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(statements), values)
         return cursor.fetchall()
+
+
+def _one_by_one(window: Window, rule: MeterRule) -> bool:
+    return window.with_values or rule.aggregation == "weighted" or reads_each(window, rule)
 
 
 def _rules(asked: Sequence[Window]) -> dict[uuid.UUID, MeterRule]:

@@ -36,7 +36,7 @@ BY_MODEL = (
     "tiers", "package_size", "rate", "fixed_fee", "free_units", "free_events", "min_per_event", "max_per_event",
 )  # fmt: skip
 FILLED = ("code", "name", "unit_price", "meter", "tiers", "rate", "filters")
-MORE = ("tax_category", "in_arrears", "prorated", "min_commitment", "group_by", "filters")
+MORE = ("tax_category", "in_arrears", "as_used", "prorated", "min_commitment", "group_by", "filters")
 
 
 def _decimal(label: str, hint: str = "", **more: Any) -> forms.DecimalField:
@@ -108,7 +108,12 @@ class ComponentForm(forms.Form):
     min_per_event = _decimal("At least an event")
     max_per_event = _decimal("At most an event")
     min_commitment = _decimal("At least a period", "Of this component's usage.")
-    in_arrears = forms.BooleanField(required=False, help_text="Billed when the period is over; usage always is.")
+    in_arrears = forms.BooleanField(
+        required=False, help_text="Billed when the period is over; usage is, unless as used."
+    )
+    as_used = forms.BooleanField(
+        required=False, help_text="Usage is billed soon after it happens, not at the period's end."
+    )
     prorated = forms.BooleanField(required=False, initial=True, help_text="Part of a period: its days.")
     group_by = forms.CharField(
         max_length=500, required=False, widget=TEXT(), help_text="Event properties with commas: a line for each value."
@@ -155,6 +160,10 @@ class ComponentForm(forms.Form):
             given["tiers"] = tier_words.read(given.get("tiers") or "", rates=rates)
         except DomainError as exc:
             self.add_error("tiers", str(exc))
+        if given.get("as_used") and not given.get("meter"):
+            self.add_error("as_used", "Only usage is billed as used: give a meter, or leave this out.")
+        elif given.get("as_used") and given.get("in_arrears"):
+            self.add_error("as_used", "Either in arrears or as used, not both.")
         return given
 
     def price(self) -> PriceInput:
@@ -166,11 +175,16 @@ class ComponentForm(forms.Form):
         return PriceInput(
             code=given["code"], name=given["name"], currency=given["currency"].upper(), model=given["model"],
             kind=given["kind"], unit_price=given["unit_price"], tiers=given["tiers"], properties=properties,
-            meter=given["meter"] or None, pay_in_advance=False if given["in_arrears"] else None, prorated=given["prorated"],
+            meter=given["meter"] or None, pay_in_advance=_in_advance(given), prorated=given["prorated"],
             min_commitment=given["min_commitment"], filters=given["filters"],
             group_by=[one.strip() for one in given["group_by"].split(",") if one.strip()],
             unit=given["unit"], tax_category=given["tax_category"],
         )  # fmt: skip
+
+
+def _in_advance(given: dict[str, Any]) -> bool | None:
+    """What was ticked; None where nothing was: fees in advance, usage afterwards."""
+    return True if given["as_used"] else False if given["in_arrears"] else None
 
 
 class BaseComponents(forms.BaseFormSet):
@@ -202,6 +216,7 @@ def initial_of(version: PlanVersion | None) -> list[dict[str, Any]]:
                 "unit_price": plain(price.unit_price), "unit": price.unit, "meter": price.meter.code if price.meter else "",
                 "tax_category": price.tax_category, "tiers": tiers, **price.properties,
                 "min_commitment": plain(price.min_commitment), "in_arrears": not price.pay_in_advance and price.meter is None,
+                "as_used": price.pay_in_advance and price.meter is not None,
                 "prorated": price.prorated, "group_by": ", ".join(price.group_by), "filters": _filters_text(price),
             }
         )  # fmt: skip

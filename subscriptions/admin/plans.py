@@ -199,7 +199,9 @@ def _version_panel(
 
 
 def _price_row(component: Component, meters: Mapping[Any, str]) -> tuple[Any, ...]:
-    when = "by usage" if component.meter_id else "in advance" if component.pay_in_advance else "in arrears"
+    when = "in advance" if component.pay_in_advance else "in arrears"
+    if component.meter_id:
+        when = "usage, soon after it happens" if component.pay_in_advance else "by usage"
     kind = "" if component.kind == "recurring" else f" ({words(component.kind)})"
     return (
         component.name, f"{component.code}{kind}", words(component.model),

@@ -226,7 +226,7 @@ class UsageThresholdViewSet(TenantViewSet):
 class InterimInvoiceOutput(serializers.ModelSerializer):
     subscription = serializers.UUIDField(source="subscription_id")
     invoice = serializers.UUIDField(source="invoice_id")
-    threshold = AmountSerializerField()
+    threshold = AmountSerializerField(help_text="The amount that was passed; 0: usage that is charged in advance.")
     used = AmountSerializerField()
 
     class Meta:
@@ -253,7 +253,7 @@ class InterimInvoiceFilter(filters.FilterSet):
     retrieve=extend_schema(tags=TERMS, responses=OpenApiResponse(InterimInvoiceOutput)),
 )
 class InterimInvoiceViewSet(TenantViewSet):
-    """Invoices that were issued in mid-period because a threshold was passed."""
+    """Invoices that were issued in mid-period: over usage that is charged in advance, or because a threshold was passed."""
 
     queryset = InterimInvoice.objects.all()
     serializer_class = InterimInvoiceOutput

@@ -75,11 +75,13 @@ class PriceSerializer(RuleShape):
         help_text="add_on: taken with a quantity of its own; one_off: charged once, with the first bill.",
     )  # fmt: skip
     meter = serializers.CharField(
-        max_length=60, required=False, allow_null=True, help_text="Code or id: billed by usage, in arrears."
+        max_length=60, required=False, allow_null=True, help_text="Code or id: billed by usage."
     )
     pay_in_advance = serializers.BooleanField(
-        required=False, allow_null=True, help_text="Default: in advance without a meter, in arrears with one."
-    )
+        required=False, allow_null=True,
+        help_text="Default: in advance without a meter, in arrears with one. True with a meter: usage is invoiced soon after it "
+        "happens, up to the highest level of the period; not for volume prices and meters weighted by time.",
+    )  # fmt: skip
     prorated = serializers.BooleanField(default=True, help_text="A part of a period costs its days; else the whole.")
     min_commitment = serializers.DecimalField(
         max_digits=19, decimal_places=4, min_value=0, required=False, allow_null=True,

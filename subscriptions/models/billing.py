@@ -80,7 +80,8 @@ class UsageThreshold(TenantModel):
 
 
 class InterimInvoice(TenantModel):
-    """An invoice over what was used so far, because a threshold was passed; the period's last invoice takes it off.
+    """An invoice over what was used so far, because it is charged in advance or a threshold was passed; the period's last
+    invoice takes it off.
 
     It counts while the subscription's ``usage_from`` is the one noted here, that is, until its usage window is billed.
     """
@@ -90,8 +91,10 @@ class InterimInvoice(TenantModel):
     usage_from = models.DateTimeField(help_text="Start of the usage window.")
     usage_until = models.DateTimeField(help_text="Usage before this time is on it.")
     number = models.PositiveSmallIntegerField(help_text="1 for the first of its window.")
-    threshold = AmountField(help_text="The amount that was passed.")
-    used = AmountField(help_text="Price of the window's usage so far.")
+    threshold = AmountField(help_text="The amount that was passed; 0: charged in advance.")
+    used = AmountField(
+        help_text="Price of the window's usage so far that is charged afterwards; of an invoice in advance: of that usage."
+    )
     invoice = models.OneToOneField("invoices.Invoice", on_delete=models.PROTECT, related_name="interim")
     issued_at = models.DateTimeField()
 

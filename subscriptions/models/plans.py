@@ -101,10 +101,10 @@ class Price(TenantModel):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
-        help_text="Set: billed in arrears by usage.",
+        help_text="Set: billed by usage.",
     )
     pay_in_advance = models.BooleanField(
-        default=True, help_text="Billed when the period begins; metered ones never are."
+        default=True, help_text="Billed when the period begins; a metered one: soon after the usage."
     )
     prorated = models.BooleanField(default=True, help_text="A part of a period costs its days; else the whole price.")
     min_commitment = models.DecimalField(

@@ -20,14 +20,16 @@ from billing.models import Organisation
 from billing.selectors.usage import Used, Window, aggregate_parts
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services.bulk import Issuer, PreparedInvoice
-from subscriptions import late_usage, progressive, recurring
+from subscriptions import late_usage, recurring
 from subscriptions.arrears import Elapsed, arrears_lines, elapsed
 from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_in_advance
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
+from subscriptions.progressive import Earlier
 from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services import late_usage as late
+from subscriptions.services.billing_run_lines import books_of, settled, shown_lines
 from subscriptions.services.billing_terms import TermsBook
 from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.interim_lines import lines_to_take_off
@@ -78,9 +80,9 @@ class Due(NamedTuple):
 class Cycle:
     """One billing moment of one subscription: its lines, and the invoice they are on; None when there is nothing to invoice.
 
-    ``usage_book`` prices what is charged afterwards, ``windows`` is what it asks of the meters.
-    ``excess`` is what interim invoices billed beyond what the usage costs now; ``grace_days`` how long the invoice stays a
-    draft.
+    ``usage_book`` prices what is charged afterwards, ``windows`` is what it asks of the meters. ``lines`` are what is charged;
+    ``earlier`` is what interim invoices billed of it, ``excess`` what they billed beyond what it costs now (``settled``).
+    ``grace_days`` says how long the invoice stays a draft.
     """
 
     row: Due
@@ -89,6 +91,7 @@ class Cycle:
     usage_book: PriceBook
     windows: dict[str, Window] = field(default_factory=dict)
     lines: Sequence[LineInput] = ()
+    earlier: Sequence[Earlier] = ()
     excess: dict[str, Decimal] = field(default_factory=dict)
     invoice: PreparedInvoice | None = None
     grace_days: int = 0
@@ -149,6 +152,8 @@ class Cycles:
         self.issuer = Issuer(organisation=organisation, at=at)
         self.terms = TermsBook(organisation)
         self.coupons = coupons or CouponBook(organisation)
+        self.interim: dict[tuple[uuid.UUID, datetime | None], Sequence[Earlier]] = {}
+        """Lines of interim invoices that only a preview has issued, by subscription and start of the usage window."""
         self._books: dict[uuid.UUID, PriceBooks] = {}
 
     def price(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
@@ -166,7 +171,7 @@ class Cycles:
         return cycles, refusals
 
     def lines(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
-        """Each row's billing moment with its lines, without invoices."""
+        """Each row's billing moment with its lines, without invoices: ``settled`` takes off what was billed already."""
         self._read_books(rows)
         cycles: list[Cycle] = []
         refusals: list[Refusal] = []
@@ -182,13 +187,9 @@ class Cycles:
         priced = []
         for cycle in cycles:
             try:
-                cycle.lines = self._lines(cycle, used)
-                if billed := earlier.get(cycle.row.id):
-                    taken = progressive.take_off(cycle.lines, billed)
-                    cycle.lines, cycle.excess = taken.lines, dict(taken.excess)
-                corrected = corrections.get(cycle.row.id, [])
-                cycle.lines = late_usage.bounded(cycle.lines, corrected)
-                row = cycle.row
+                row, corrected = cycle.row, corrections.get(cycle.row.id, [])
+                cycle.lines = [*self._lines(cycle, used), *late_usage.charges(corrected)]
+                cycle.earlier = [*earlier.get(row.id, ()), *self.interim.get((row.id, row.usage_from), ())]
                 cycle.reading = late.Reading(
                     late.Subject(row.id, row.customer_id, row.currency), row.usage_version_id or row.plan_version_id,
                     cycle.windows, used, changes, corrected,
@@ -259,6 +260,9 @@ class Cycles:
             if cycle.row.status not in ALONE:
                 cycle.grace_days = self.terms.of(cycle.row.customer_id).grace_days
         billable = [cycle for cycle in group if any(line.amount.amount for line in cycle.lines)]
+        for cycle in group:
+            if not any(cycle is one for one in billable):
+                settled([cycle], ())
         if not billable:
             return list(group)
         try:
@@ -266,7 +270,7 @@ class Cycles:
                 shown_lines(billable), customer_id=billable[0].row.customer_id, currency=billable[0].row.currency,
                 books=books_of(billable),
             )  # fmt: skip
-            invoice = self.issuer.prepare(self.draft(billable, found.lines))
+            invoice = self.issuer.prepare(self.draft(billable, settled(billable, found.lines)))
         except Exception as exc:
             if len(group) == 1:
                 refusals.append(refusal(group[0].row, exc))
@@ -381,22 +385,6 @@ class Cycles:
             zone=self._zone(row),
         )
         return arrears_lines(elapsed=past, book=book, used=by_component(cycle.windows, used))
-
-
-def shown_lines(cycles: Sequence[Cycle], *, named: bool | None = None) -> Sequence[LineInput]:
-    """The cycles' lines as their invoice shows them: where there are several, each line names its subscription."""
-    if len(cycles) == 1 and not named:
-        return cycles[0].lines
-    return [
-        replace(line, description=f"{cycle.row.external_id}: {line.description}"[:300], subscription_ref=cycle.row.id)
-        for cycle in cycles
-        for line in cycle.lines
-    ]
-
-
-def books_of(cycles: Iterable[Cycle]) -> dict[uuid.UUID, tuple[PriceBook, PriceBook]]:
-    """The price books behind the cycles' lines, by subscription: the present one first."""
-    return {cycle.row.id: (cycle.book, cycle.usage_book) for cycle in cycles}
 
 
 def _payer(row: Due) -> Payer:

@@ -36,8 +36,8 @@ class FilterInput:
 class PriceInput:
     """A price to be. ``meter`` (code or id) makes it metered; ``tiers`` and ``properties`` as ``pricing.parse_rule`` reads them.
 
-    ``pay_in_advance`` None: in advance without a meter, in arrears with one. ``min_commitment``: what the usage of a period
-    comes to at least, in ``currency``.
+    ``pay_in_advance`` None: in advance without a meter, in arrears with one; of a metered one: invoiced soon after the usage.
+    ``min_commitment``: what the usage of a period comes to at least, in ``currency``.
     """
 
     code: str
@@ -158,9 +158,9 @@ def _price_row(organisation_id: uuid.UUID, position: int, price: PriceInput, met
         raise pricing.InvalidPrice(f"Choose the model from {', '.join(pricing.MODELS)}.", field="prices.model")
     if price.kind not in Price.Kind.values:
         raise pricing.InvalidPrice(f"Choose the kind from {', '.join(Price.Kind.values)}.", field="prices.kind")
-    _check_fit(price)
     currency = money.currency_of(price.currency).code
     meter = meters[str(price.meter)] if price.meter else None
+    _check_fit(price, meter)
     return Price(
         organisation_id=organisation_id,
         code=price.code,
@@ -182,20 +182,22 @@ def _price_row(organisation_id: uuid.UUID, position: int, price: PriceInput, met
     )
 
 
-def _check_fit(price: PriceInput) -> None:
+def _check_fit(price: PriceInput, meter: Meter | None) -> None:
     """Whether model, kind, meter and time of payment go together."""
 
     def refuse(text: str, field: str) -> None:
         raise pricing.InvalidPrice(f"'{price.code}' {text}", field=f"prices.{field}")
 
     needs = pricing.needs_of(price.model)
-    if price.meter:
+    if meter is not None:
         if not needs.metered:
             refuse(f"is {price.model}: usage cannot change it; leave the meter out.", "meter")
         if price.kind != RECURRING:
             refuse("is metered: what is measured is part of the plan, not an add-on or one-off.", "kind")
-        if price.pay_in_advance:
-            refuse("is metered: what is used is known, and billed, afterwards.", "pay_in_advance")
+        if price.pay_in_advance and price.model == pricing.VOLUME:
+            refuse("is volume: its price falls as more is used, so it is known at the period's end.", "pay_in_advance")
+        if price.pay_in_advance and meter.aggregation == Meter.Aggregation.WEIGHTED:
+            refuse("is weighted by time: what is used is known at the period's end.", "pay_in_advance")
         return
     if not needs.licensed:
         refuse(f"is {price.model}: it prices usage and needs a meter.", "meter")

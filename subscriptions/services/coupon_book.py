@@ -21,6 +21,8 @@ from invoices.drafts import LineInput
 from subscriptions.discounts import FIXED, Item, Offer, Share, discounts
 from subscriptions.lines import PriceBook
 from subscriptions.models import AppliedCoupon, Coupon, CouponUse
+from subscriptions.progressive import KIND as INTERIM
+from subscriptions.progressive import is_taken_off
 
 ZERO = Decimal(0)
 KIND = "discount"
@@ -251,9 +253,8 @@ def _items(lines: Sequence[LineInput], books: Mapping[uuid.UUID, Sequence[PriceB
         subscription_id = line.subscription_ref or alone
         of = next((book.plan_code for book in books.get(subscription_id, ())), "") if subscription_id else ""
         plan, meter = known.get((subscription_id, line.code), (of, "")) if subscription_id else (of, "")
-        items.append(
-            Item(amount=line.amount.amount, code=line.code, plan=plan, meter=meter, subscription_id=subscription_id)
-        )
+        amount = ZERO if is_taken_off(line) else line.amount.amount  # coupons are of the whole: see ``progressive``
+        items.append(Item(amount=amount, code=line.code, plan=plan, meter=meter, subscription_id=subscription_id))
     return items
 
 
@@ -274,7 +275,11 @@ def _with_discount(line: LineInput, i: int, shares: Sequence[Share], held: Mappi
 
 
 def discount_in(details: Iterable[Any]) -> Decimal:
-    """What coupons took off a line, by its details."""
-    return sum(
-        (Decimal(part["amount"]) for part in details if isinstance(part, Mapping) and part.get("kind") == KIND), ZERO
-    )
+    """What coupons took off a line, by its details; below zero where it takes off what an interim invoice charged after them."""
+    off = ZERO
+    for part in details:
+        if isinstance(part, Mapping) and part.get("kind") == KIND:
+            off += Decimal(part["amount"])
+        elif isinstance(part, Mapping) and part.get("kind") == INTERIM:
+            off -= Decimal(part.get("discount", "0"))
+    return off

@@ -32,7 +32,7 @@ from subscriptions.services import late_usage
 from subscriptions.services.claims import Claimed, left_by_component, paid_shares, spread
 from subscriptions.services.coupon_book import Held, taken_off
 from subscriptions.services.coupon_uses import note_beside, percents
-from subscriptions.services.interim_lines import lines_to_take_off
+from subscriptions.services.interim_lines import interim_foreseen, lines_to_take_off
 from subscriptions.services.zones import zone_of
 from subscriptions.switching import as_paid, capped, net_by_component
 
@@ -174,8 +174,8 @@ def usage_due(
     changes = late_usage.changes_before(windows.values())
     used = aggregate_parts(windows.values())
     lines = arrears_lines(elapsed=past, book=book, used=by_component(windows, used))
-    earlier = lines_to_take_off([(subscription.pk, since)])
-    lines = take_off_whole(lines, earlier[subscription.pk]) if earlier else lines
+    earlier = [*lines_to_take_off([(subscription.pk, since)])[subscription.pk], *interim_foreseen(subscription)]
+    lines = take_off_whole(lines, earlier) if earlier else lines
     subject = late_usage.Subject(subscription.pk, subscription.customer_id, subscription.currency)
     corrected: Sequence[Correction] | None = late_usage.foreseen(subscription)
     if corrected is None:

@@ -21,7 +21,8 @@ from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
 from subscriptions.services import coupon_uses, excess_credits, late_usage
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, books_of, refusal, shown_lines
+from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, refusal
+from subscriptions.services.billing_run_lines import books_of, settled, shown_lines
 from subscriptions.services.coupon_book import Discounted
 from subscriptions.services.draft_cycles import read_terms
 
@@ -163,11 +164,12 @@ def _prepared(
     together = [cycle for _, cycle in group]
     lines = edited(shown_lines(together), edits.get(invoice_id, ())) if invoice_id else together[0].lines
     discounted = _with_coupons(lines, together, invoice_id)
+    final = settled(together, discounted.lines)
     if not any(line.amount.amount for line in lines):
         _withdraw(cycles, [one for one, _ in group], invoice_id)
         return []
     try:
-        found = cycles.issuer.prepare(cycles.draft(together, discounted.lines))
+        found = cycles.issuer.prepare(cycles.draft(together, final))
     except Exception as exc:
         for one, cycle in group:
             one.failure = refusal(cycle.row, exc).reason
@@ -253,4 +255,4 @@ def fresh_lines(
     found = _with_coupons(edited(shown_lines(priced), edits), priced, invoice_id)
     if invoice_id is not None:
         coupon_uses.write_again(invoice_id, found.shares)
-    return list(found.lines), priced
+    return settled(priced, found.lines), priced

@@ -1,4 +1,8 @@
-"""Progressive billing: usage whose price passes a threshold is invoiced in mid-period; the period's end takes it off."""
+"""Invoices in mid-period: usage that is charged in advance, soon after it happens, and usage whose price passes a threshold.
+
+The period's end takes off what they charged. Rows are locked and priced again before an invoice is written, and what was
+invoiced is read under that lock: a worker that dies, comes twice or comes late bills nothing twice.
+"""
 
 import uuid
 from collections import defaultdict
@@ -16,12 +20,14 @@ from moneyed import Money
 from billing import clock
 from billing.models import Organisation
 from billing.services import outbox
-from invoices.drafts import LineInput
+from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services.bulk import PreparedInvoice
-from subscriptions.models import InterimInvoice, Subscription, UsageThreshold
+from subscriptions.models import InterimInvoice, Price, Subscription, UsageThreshold
 from subscriptions.periods import local_date
 from subscriptions.progressive import Threshold, passed, take_off
 from subscriptions.services.billing_run_cycles import BILLED_STATUSES, Cycle, Cycles, Due
+from subscriptions.services.billing_run_lines import books_of
+from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.interim_lines import lines_to_take_off
 
 log = structlog.get_logger(__name__)
@@ -29,13 +35,23 @@ CHUNK = 500
 ZERO = Decimal(0)
 
 
-class Passed(NamedTuple):
-    """A subscription whose current usage has passed a threshold."""
+class Reached(NamedTuple):
+    """A subscription whose current usage is to be invoiced: ``lines``, what was invoiced and coupons taken off.
+
+    ``threshold`` is the amount that ``used``, what is charged afterwards, has passed; 0: usage in advance, of which ``used`` is.
+    """
 
     cycle: Cycle
     threshold: Decimal
     used: Decimal
     lines: Sequence[LineInput]
+
+
+class Asked(NamedTuple):
+    """A row that is looked at, and its plan."""
+
+    row: Due
+    plan_id: uuid.UUID
 
 
 class Thresholds:
@@ -62,62 +78,93 @@ class Thresholds:
 
 
 def invoice_passed(*, organisation: Organisation) -> int:
-    """Invoice the usage so far of every subscription that has passed a threshold; returns how many invoices were issued.
+    """Invoice the usage so far of every subscription that is charged for it in advance, or has passed a threshold; returns how
+    many invoices were issued.
 
-    Usage of all subscriptions of a chunk is read in one query; only those that passed are locked, and priced again.
+    Usage of all subscriptions of a chunk is read in one query; only those that owe something are locked, and priced again.
     A period that is over is left to the billing run.
     """
     thresholds = Thresholds(organisation)
-    if not thresholds:
+    ahead = _versions_in_advance(organisation)
+    if not thresholds and not ahead:
         return 0
     cycles = Cycles(organisation=organisation, at=clock.now(organisation))
+    eligible = _eligible(organisation, cycles.at, thresholds, ahead)
     after, issued = None, 0
-    while page := _page(organisation, cycles.at, thresholds, after):
-        after = page[-1][0].id
-        candidates = [one.cycle.row.id for one in _passed(cycles, page, thresholds)]
+    while page := _read(eligible.filter(pk__gt=after) if after else eligible, CHUNK):
+        after = page[-1].row.id
+        candidates = [one.cycle.row.id for one in _reached(cycles, page, thresholds)]
         if candidates:
-            issued += _issue(organisation, cycles, thresholds, candidates)
+            issued += _issue(organisation, cycles, thresholds, eligible.filter(pk__in=candidates))
     return issued
 
 
-def _eligible(organisation: Organisation, at: datetime, thresholds: Thresholds) -> Any:
+def foreseen(
+    subscription: Subscription, *, at: datetime, coupons: CouponBook
+) -> tuple[InvoiceDraft, Sequence[LineInput]] | None:
+    """The invoice that ``invoice_passed`` would issue now for a row as it stands, and its lines. Reads only."""
+    due_at, since = subscription.next_billing_at, subscription.usage_from
+    if subscription.status not in BILLED_STATUSES or subscription.failure or since is None or since >= at:
+        return None
+    if due_at is None or due_at <= at:
+        return None
+    row = Due(**{name: getattr(subscription, name) for name in Due._fields})
+    cycles = Cycles(organisation=subscription.organisation, at=at, coupons=coupons)
+    asked = [Asked(row, subscription.plan_version.plan_id)]
+    found = _reached(cycles, asked, Thresholds(subscription.organisation))
+    return (_draft(cycles, found[0]), found[0].lines) if found else None
+
+
+def _versions_in_advance(organisation: Organisation) -> list[uuid.UUID]:
+    """Plan versions that charge usage in advance."""
+    prices = Price.objects.of(organisation).filter(meter__isnull=False, pay_in_advance=True)
+    return list(prices.order_by().values_list("version", flat=True).distinct())
+
+
+def _eligible(organisation: Organisation, at: datetime, thresholds: Thresholds, ahead: Sequence[uuid.UUID]) -> Any:
     subjects = thresholds.subjects()
     return Subscription.objects.of(organisation).filter(
-        Q(pk__in=subjects) | Q(plan_version__plan__in=subjects),
+        Q(pk__in=subjects) | Q(plan_version__plan__in=subjects) | Q(plan_version__in=ahead),
         status__in=BILLED_STATUSES, failure="", usage_from__lt=at, next_billing_at__gt=at,
-    )  # fmt: skip
+    ).order_by("id")  # fmt: skip
 
 
-def _page(
-    organisation: Organisation, at: datetime, thresholds: Thresholds, after: uuid.UUID | None
-) -> list[tuple[Due, uuid.UUID]]:
-    rows = _eligible(organisation, at, thresholds).order_by("id")
-    return _read(rows.filter(pk__gt=after) if after else rows, CHUNK)
-
-
-def _read(rows: Any, limit: int | None = None) -> list[tuple[Due, uuid.UUID]]:
+def _read(rows: Any, limit: int | None = None) -> list[Asked]:
     columns = rows.values_list(*Due._fields, "plan_version__plan")[:limit]
-    return [(Due(*row[:-1]), row[-1]) for row in columns]
+    return [Asked(Due(*row[:-1]), row[-1]) for row in columns]
 
 
-def _passed(cycles: Cycles, rows: Sequence[tuple[Due, uuid.UUID]], thresholds: Thresholds) -> list[Passed]:
-    """Which rows have passed a threshold that no interim invoice of their window has reached. Reads only."""
-    plans = {row.id: plan_id for row, plan_id in rows}
+def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> list[Reached]:
+    """Which rows owe something for their usage so far, by a threshold that no interim invoice of their window has reached, or
+    because it is charged in advance. Reads only."""
+    plans = {one.row.id: one.plan_id for one in asked}
     billed = _billed(plans)
+    earlier = lines_to_take_off((one.row.id, one.row.usage_from) for one in asked)
+    cycles.coupons.meet(one.row.customer_id for one in asked)
     found = []
-    for cycle, lines in cycles.usage_so_far([row for row, _ in rows]):
-        row, used = cycle.row, sum((line.amount.amount for line in lines), ZERO)
+    for cycle, lines in cycles.usage_so_far([one.row for one in asked]):
+        row, ahead = cycle.row, cycle.usage_book.codes_as_used
+        used = sum((line.amount.amount for line in lines if line.code not in ahead), ZERO)
         before = billed.get((row.id, row.usage_from), ZERO)
         threshold = passed(thresholds.of(row.id, plans[row.id], row.currency), used=used, billed=before)
-        if threshold is not None:
-            found.append(Passed(cycle, threshold, used, lines))
+        meant = lines if threshold is not None else [line for line in lines if line.code in ahead]
+        if threshold is None:
+            used = sum((line.amount.amount for line in meant), ZERO)
+        discounted = cycles.coupons.take_off(
+            meant, customer_id=row.customer_id, currency=row.currency, books=books_of([cycle])
+        )
+        left = take_off(discounted.lines, earlier.get(row.id, ())).lines
+        if sum((line.amount.amount for line in left), ZERO) > 0:
+            found.append(Reached(cycle, threshold or ZERO, used, left))
     return found
 
 
 def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], Decimal]:
-    """Usage that the last interim invoice of each window has reached."""
+    """Usage that the last interim invoice of each window has reached, of those that a threshold asked for."""
     found: dict[tuple[uuid.UUID, datetime | None], Decimal] = {}
-    rows: Any = InterimInvoice.objects.filter(subscription__in=list(subscription_ids)).exclude(invoice__status="void")
+    rows: Any = InterimInvoice.objects.filter(subscription__in=list(subscription_ids), threshold__gt=0).exclude(
+        invoice__status="void"
+    )
     for subscription_id, usage_from, used in rows.values_list("subscription_id", "usage_from", "used"):
         key = (subscription_id, usage_from)
         found[key] = max(found.get(key, ZERO), used)
@@ -125,24 +172,15 @@ def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], De
 
 
 @transaction.atomic
-def _issue(organisation: Organisation, cycles: Cycles, thresholds: Thresholds, candidates: Sequence[uuid.UUID]) -> int:
+def _issue(organisation: Organisation, cycles: Cycles, thresholds: Thresholds, candidates: Any) -> int:
     """Lock the candidates that nobody holds, price them again as they stand, and invoice what they used."""
-    locked = (
-        _eligible(organisation, cycles.at, thresholds)
-        .filter(pk__in=candidates)
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))
-        .order_by("id")
-    )
-    ready = _passed(cycles, _read(locked), thresholds)
-    earlier = lines_to_take_off((one.cycle.row.id, one.cycle.row.usage_from) for one in ready)
+    locked = candidates.select_for_update(skip_locked=True, no_key=True, of=("self",))
+    ready = _reached(cycles, _read(locked), thresholds)
     cycles.issuer.meet(one.cycle.row.customer_id for one in ready)
-    prepared: list[tuple[Passed, PreparedInvoice]] = []
+    prepared: list[tuple[Reached, PreparedInvoice]] = []
     for one in ready:
-        lines = take_off(one.lines, earlier.get(one.cycle.row.id, ())).lines
-        if sum((line.amount.amount for line in lines), ZERO) <= 0:
-            continue
         try:
-            prepared.append((one, cycles.issuer.prepare(_draft(cycles, one, lines))))
+            prepared.append((one, cycles.issuer.prepare(_draft(cycles, one))))
         except Exception as exc:  # the billing run will meet the same and set it aside
             log.warning("interim.refused", subscription=str(one.cycle.row.id), error=type(exc).__name__)
     cycles.issuer.issue([invoice for _, invoice in prepared])
@@ -150,14 +188,14 @@ def _issue(organisation: Organisation, cycles: Cycles, thresholds: Thresholds, c
     return len(prepared)
 
 
-def _draft(cycles: Cycles, one: Passed, lines: Sequence[LineInput]) -> Any:
+def _draft(cycles: Cycles, one: Reached) -> InvoiceDraft:
     usage_from = one.cycle.row.usage_from
     assert usage_from is not None
-    draft = cycles.draft([one.cycle], lines)
+    draft = cycles.draft([one.cycle], one.lines)
     return replace(draft, period_start=local_date(usage_from, cycles.zone), period_end=cycles.today)
 
 
-def _note(organisation: Organisation, at: datetime, issued: Sequence[tuple[Passed, PreparedInvoice]]) -> None:
+def _note(organisation: Organisation, at: datetime, issued: Sequence[tuple[Reached, PreparedInvoice]]) -> None:
     ids = [one.cycle.row.id for one, _ in issued]
     numbers: dict[tuple[uuid.UUID, Any], int] = defaultdict(int)
     for key in InterimInvoice.objects.filter(subscription__in=ids).values_list("subscription_id", "usage_from"):
@@ -174,7 +212,7 @@ def _note(organisation: Organisation, at: datetime, issued: Sequence[tuple[Passe
     InterimInvoice.objects.bulk_create(interim)
     for row in interim:
         outbox.publish(
-            "subscription.usage_threshold_passed",
+            "subscription.usage_threshold_passed" if row.threshold.amount else "subscription.usage_invoiced",
             row,
             at=at,
             subscription_id=str(row.subscription_id),

@@ -1,17 +1,22 @@
 """What interim invoices of open usage windows billed, for many subscriptions in one query."""
 
+import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import connection
 
 from billing.arrays import array_of, array_of_times
+from invoices.drafts import LineInput
+from subscriptions.models import Subscription
 from subscriptions.progressive import Earlier
+from subscriptions.services.coupon_book import discount_in
 
+NOBODY = uuid.UUID(int=0)
 OPEN = """
-SELECT i.subscription_id, l.code, l.description, l.tax_category, l.given, l.invoice_id, l.currency
+SELECT i.subscription_id, l.code, l.description, l.tax_category, l.given, l.invoice_id, l.currency, l.details::text
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS w (subscription_id, usage_from)
 JOIN subscriptions_interiminvoice i ON i.subscription_id = w.subscription_id AND i.usage_from = w.usage_from
 JOIN invoices_invoice v ON v.id = i.invoice_id AND v.status <> 'void'
@@ -23,6 +28,23 @@ ORDER BY i.subscription_id, i.number, l.position
 """
 
 
+def foresee(subscription: Subscription, lines: Iterable[LineInput]) -> None:
+    """Let a row in memory know an interim invoice that only a preview has issued: what it charged is taken off."""
+    known = list(interim_foreseen(subscription))
+    known += [
+        Earlier(one.code, one.description, one.tax_category, one.amount.amount, NOBODY, subscription.currency,
+                discount_in(one.details))
+        for one in lines
+    ]  # fmt: skip
+    subscription.interim_foreseen = (subscription.usage_from, known)  # type: ignore[attr-defined]
+
+
+def interim_foreseen(subscription: Subscription) -> Sequence[Earlier]:
+    """What ``foresee`` has noted for the row's present usage window."""
+    since, lines = getattr(subscription, "interim_foreseen", (None, ()))
+    return lines if since == subscription.usage_from else ()
+
+
 def lines_to_take_off(windows: Iterable[tuple[uuid.UUID, datetime | None]]) -> dict[uuid.UUID, list[Earlier]]:
     """Lines of the interim invoices of the windows (subscription, usage_from); what was annulled does not count."""
     asked = [window for window in windows if window[1] is not None]
@@ -31,6 +53,7 @@ def lines_to_take_off(windows: Iterable[tuple[uuid.UUID, datetime | None]]) -> d
         return found
     with connection.cursor() as cursor:
         cursor.execute(OPEN, [array_of(pk for pk, _ in asked), array_of_times(since for _, since in asked)])
-        for subscription_id, *columns in cursor.fetchall():
-            found[subscription_id].append(Earlier(*columns))
+        for subscription_id, code, description, tax_category, given, invoice_id, currency, details in cursor.fetchall():
+            off = discount_in(json.loads(details))
+            found[subscription_id].append(Earlier(code, description, tax_category, given, invoice_id, currency, off))
     return found

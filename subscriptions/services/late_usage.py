@@ -71,7 +71,7 @@ class Reading:
 
 def plain(window: Window) -> Window:
     """The window without its split: what changes are counted of."""
-    return window._replace(segments=(), group_by=(), with_values=False)
+    return window._replace(segments=(), group_by=(), with_values=False, at_peak=False)
 
 
 def changes_before(windows: Iterable[Window]) -> dict[Window, int]:

@@ -7,6 +7,7 @@ from billing.errors import Conflict
 from subscriptions.models import Subscription
 from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due
 from subscriptions.services.coupon_book import CouponBook
+from subscriptions.services.interim_lines import interim_foreseen
 from subscriptions.services.late_usage import foresee, foreseen
 
 KEPT = ("status",)
@@ -28,6 +29,7 @@ def cycle_of(subscription: Subscription, *, at: datetime, coupons: CouponBook | 
     cycles = Cycles(organisation=subscription.organisation, at=at, coupons=coupons)
     if (owed := foreseen(subscription)) is not None:
         cycles.foreseen[subscription.pk] = owed
+    cycles.interim = {(row.id, row.usage_from): interim_foreseen(subscription)}
     priced, refusals = cycles.price([row])
     if refusals:
         raise CannotBeBilled(reason=refusals[0].reason)

@@ -29,6 +29,7 @@ from subscriptions.services import (
     changing,
     coupon_uses,
     ending,
+    interim,
     late_usage,
     lifecycle,
     moments,
@@ -39,6 +40,7 @@ from subscriptions.services.claims import Claimed, claim_of, claims_of
 from subscriptions.services.coupon_book import CouponBook, Held
 from subscriptions.services.desk import Desk, require_priced
 from subscriptions.services.documents import Documents, Issued
+from subscriptions.services.interim_lines import foresee
 from subscriptions.services.rows import Status
 
 MAX_DOCUMENTS = 48
@@ -236,6 +238,8 @@ def preview_action(
             _walk(subscription, sketch, now=now, count=0)
         ACTIONS[action](subscription, sketch, **options)
     issued = len(sketch.invoices) if action else 0
+    _walk(subscription, sketch, now=now, count=0)
+    _foresee(subscription, sketch)
     _walk(subscription, sketch, now=now, count=issued + count)
     return sketch.found()
 
@@ -272,6 +276,15 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
         else:
             _bill(subscription, sketch)
     sketch.now = now
+
+
+def _foresee(subscription: Subscription, sketch: Sketch) -> None:
+    """Usage so far that is about to be invoiced before the period's end: charged in advance, or past a threshold."""
+    found = interim.foreseen(subscription, at=sketch.now, coupons=sketch.coupons)
+    if found is not None:
+        draft, lines = found
+        sketch.note_invoice(draft, price_draft(organisation=sketch.organisation, draft=draft, at=sketch.now))
+        foresee(subscription, lines)
 
 
 def _next_at(subscription: Subscription, sketch: Sketch) -> datetime | None:

@@ -108,7 +108,9 @@ def test_add_ons_and_one_off_charges_are_previewed_by_their_own_quantity(manager
     [({**CALLS, "tiers": "nonsense"}, "Line 1: write"), ({**CALLS, "tiers": "up to 10: 1"}, "The last tier must be open"),
      ({**CALLS, "meter": "none"}, "There is no meter"), ({**SEATS, "unit_price": "-1"}, "greater than or equal to 0"),
      ({**SEATS, "code": ""}, "code: This field is required"), ({**SEATS, "filters": "{"}, "Not a JSON list"),
-     ({**SEATS, "model": "percentage"}, "needs a meter"), ({**SEATS, "currency": "XXX"}, "XXX")],
+     ({**SEATS, "model": "percentage"}, "needs a meter"), ({**SEATS, "currency": "XXX"}, "XXX"),
+     ({**SEATS, "as_used": "on"}, "Only usage is billed as used"), ({**CALLS, "as_used": "on", "in_arrears": "on"}, "not both"),
+     ({**CALLS, "model": "volume", "as_used": "on"}, "is volume: its price falls")],
 )  # fmt: skip
 def test_what_is_wrong_is_said_and_nothing_is_saved(manager, component, said):
     for path, more in ((PREVIEW, {}), (NEW, {"save": "yes"})):
@@ -145,7 +147,7 @@ def test_every_model_survives_the_editor(tenant, manager):
         ),
         PriceInput(code="rates", name="Rates", currency="INR", model="graduated_percentage", meter="calls",
                    tiers=[{"up_to": "10", "rate": "2"}, {"up_to": None, "rate": "1", "flat_fee": "4"}]),
-        PriceInput(code="dynamic", name="Dynamic", currency="INR", model="dynamic", meter="calls"),
+        PriceInput(code="dynamic", name="Dynamic", currency="INR", model="dynamic", meter="calls", pay_in_advance=True),
     ]  # fmt: skip
     plan = make_plan(tenant, *prices, min_commitment={"INR": "75.00"})
     editor = f"/console/subscriptions/plan/{plan.pk}/editor/"

@@ -143,7 +143,7 @@ REFUSED = [
     ({"model": "percentage", "properties": {"rate": "1"}, "meter": None}, "prices.meter"),
     ({"model": "dynamic", "unit_price": "1"}, "prices.unit_price"),
     ({"model": "flat", "unit_price": "1"}, "prices.meter"),
-    ({"model": "per_unit", "unit_price": "1", "pay_in_advance": True}, "prices.pay_in_advance"),
+    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1"}], "pay_in_advance": True}, "prices.pay_in_advance"),
     ({"model": "per_unit", "unit_price": "1", "kind": "add_on"}, "prices.kind"),
     ({"model": "per_unit", "unit_price": "1", "meter": None, "group_by": ["a"]}, "prices.group_by"),
     ({"model": "per_unit", "unit_price": "1", "meter": None, "min_commitment": "5"}, "prices.min_commitment"),
