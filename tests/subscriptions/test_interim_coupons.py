@@ -211,10 +211,10 @@ def test_a_coupon_of_two_subscriptions_is_promised_twice_and_given_once(tenant):
 
 
 @pytest.mark.django_db
-def test_an_end_takes_off_what_was_charged_and_late_usage_goes_back_at_what_was_paid(tenant):
+def test_an_end_takes_off_what_was_charged_after_the_coupon(tenant):
     meter = make_meter(tenant)
     subscription = agreed(tenant)
-    coupon(tenant, percent="10")
+    coupon(tenant, percent="10", duration="forever")
     give(subscription.customer)
     use(subscription.customer, meter, "60", local("2026-04-10 12:00"))
     look(tenant, "2026-04-10 13:00")
