@@ -33,7 +33,7 @@ from subscriptions import periods
 from subscriptions.lines import Component, PriceBook, line_of, part_line, tier_details
 from subscriptions.metering import UsageByComponent
 from subscriptions.pricing import PricedComponent
-from subscriptions.pricing.commitments import true_up
+from subscriptions.pricing.commitments import committed, true_up
 from subscriptions.proration import NONE, Part, part_of, share
 
 MINIMUM = "minimum-commitment"
@@ -207,6 +207,35 @@ def arrears_lines(*, elapsed: Elapsed, book: PriceBook, used: UsageByComponent) 
     return lines
 
 
+def least_of(*, elapsed: Elapsed, book: PriceBook) -> dict[str, dict[str, str]]:
+    """What minimums hold the usage of each component against, so that they can be worked out anew when it changes.
+
+    ``own`` is what the component comes to at least, ``all`` what the version does, ``beside`` what was charged for the same days
+    that is no usage. Empty where there are no minimums.
+    """
+    part = elapsed.part
+    if part is None or not part.days:
+        return {}
+    shared = {}
+    if book.min_commitment is not None and book.metered:
+        beside = sum((line.amount for line in _licensed(elapsed)), start=_paid_in_advance(elapsed, book.currency))
+        least = committed(book.min_commitment, part, book.currency)
+        shared = {"all": f"{least.amount:f}", "beside": f"{beside.amount:f}"}
+    found = {}
+    for component in book.metered:
+        own = {}
+        if component.min_commitment is not None:
+            own = {"own": f"{committed(component.min_commitment, part, component.currency).amount:f}"}
+        if own or shared:
+            found[component.code] = own | shared
+    return found
+
+
+def minimum_category(book: PriceBook) -> str:
+    """As what the line that makes up for a version's minimum is taxed."""
+    return next((one.tax_category for one in book.components if one.tax_category), "")
+
+
 def _usage_of(component: Component, used: Sequence[Used], elapsed: Elapsed) -> list[LineInput]:
     """A line for each filter and group that was used, and one for what is missing to the component's minimum."""
     lines = []
@@ -219,7 +248,12 @@ def _usage_of(component: Component, used: Sequence[Used], elapsed: Elapsed) -> l
         charged = sum((line.amount for line in lines), start=money.zero(component.currency))
         missing = true_up(minimum=component.min_commitment, part=elapsed.part, charged=charged)
         if missing.amount:
-            lines.append(_true_up_line(component.name, component, missing, component.min_commitment, charged, elapsed))
+            lines.append(
+                _true_up_line(
+                    component.name, component.tax_category, missing, component.min_commitment, charged, elapsed,
+                    code=component.code,
+                )
+            )  # fmt: skip
     return lines
 
 
@@ -273,27 +307,26 @@ def _paid_in_advance(elapsed: Elapsed, currency: str) -> Money:
 
 def _minimum_line(book: PriceBook, missing: Money, charged: Money, elapsed: Elapsed) -> LineInput:
     assert book.min_commitment is not None
-    taxed_as = next((one for one in book.components if one.tax_category), None)
-    return _true_up_line("Plan", taxed_as, missing, book.min_commitment, charged, elapsed, code=MINIMUM)
+    return _true_up_line("Plan", minimum_category(book), missing, book.min_commitment, charged, elapsed, code=MINIMUM)
 
 
 def _true_up_line(
     name: str,
-    component: Component | None,
+    tax_category: str,
     missing: Money,
     minimum: Decimal,
     charged: Money,
     elapsed: Elapsed,
-    code: str = "",
+    code: str,
 ) -> LineInput:
     part = elapsed.part
     assert part is not None
     days = "" if part.is_whole else f" ({part.days} of {part.total} days)"
     return LineInput(
         description=f"{name}: up to the minimum{days}",
-        code=code or (component.code if component else MINIMUM),
+        code=code,
         amount=missing,
-        tax_category=component.tax_category if component else "",
+        tax_category=tax_category,
         period_start=elapsed.first_on,
         period_end=elapsed.last_on,
         details=(

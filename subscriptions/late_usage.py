@@ -1,7 +1,8 @@
 """Usage that changed after it was billed: what the difference costs, and how much of a credit an invoice can bear. Pure.
 
 A billed window remembers the parts it was priced by. When it is looked at again, each part is priced as it was and as it is
-by the prices of that time; the difference is a line of the next invoice. Minimums that were charged are not worked out anew.
+by the prices of that time; the difference is a line of the next invoice. Minimums are worked out anew: late usage uses up first
+what was charged to make up for a minimum, and what never was used may leave more to make up for.
 """
 
 import uuid
@@ -95,6 +96,63 @@ def lines_for(
                 )
             )
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A component's billed usage as minimums held it (``arrears.least_of``): what it was, and what it is."""
+
+    component: Component
+    least: Mapping[str, str]
+    before: Mapping[Key, Used]
+    after: Mapping[Key, Used]
+
+    def own_change(self) -> Decimal:
+        """By how much what makes up for the component's own minimum changes."""
+        return self._missing(self.after) - self._missing(self.before)
+
+    def come_to(self, parts: Mapping[Key, Used]) -> Decimal:
+        """What the component comes to, its own minimum included."""
+        return self._usage(parts) + self._missing(parts)
+
+    def _usage(self, parts: Mapping[Key, Used]) -> Decimal:
+        return sum((_price(self.component, one).amount for one in parts.values()), _ZERO)
+
+    def _missing(self, parts: Mapping[Key, Used]) -> Decimal:
+        return max(Decimal(self.least.get("own", "0")) - self._usage(parts), _ZERO)
+
+
+def shared_change(held: Sequence[Held]) -> Decimal:
+    """By how much what makes up for the version's minimum changes; ``held``: all metered components of one billed time."""
+    least = held[0].least
+    if "all" not in least:
+        return _ZERO
+    open_ = Decimal(least["all"]) - Decimal(least["beside"])
+    was, now = (sum((one.come_to(parts(one)) for one in held), _ZERO) for parts in (_before, _after))
+    return max(open_ - now, _ZERO) - max(open_ - was, _ZERO)
+
+
+def _before(one: Held) -> Mapping[Key, Used]:
+    return one.before
+
+
+def _after(one: Held) -> Mapping[Key, Used]:
+    return one.after
+
+
+def minimum_line(
+    *, name: str, code: str, tax_category: str, change: Money, first_on: date, last_on: date, window_id: uuid.UUID
+) -> LineInput:
+    """A minimum that was worked out anew: what it makes up for is more by ``change``, or less."""
+    return LineInput(
+        description=f"{name}: minimum worked out anew, {first_on} to {last_on}"[:300],
+        code=code,
+        amount=change,
+        tax_category=tax_category,
+        period_start=first_on,
+        period_end=last_on,
+        details=({"kind": KIND, "window": str(window_id), "minimum": True},),
+    )
 
 
 def owed_line(*, component: Component, owed: Decimal, first_on: date, last_on: date, window_id: uuid.UUID) -> LineInput:

@@ -181,6 +181,10 @@ class UsageWindow(TenantModel):
     ends_at = models.DateTimeField()
     parts = models.JSONField(default=list, help_text="What is billed by now: quantity, events and amount of each part.")
     changes = models.BigIntegerField(default=0, help_text="Changes of the window's usage that the billed figure knows.")
+    least = models.JSONField(
+        default=dict,
+        help_text="What minimums held the usage against: own, the component's; all, the version's, and what was charged beside.",
+    )
     owed = models.DecimalField(
         max_digits=19, decimal_places=4, default=0, help_text="Credit that found no room on an invoice yet."
     )

@@ -21,7 +21,7 @@ from billing.selectors.usage import Used, Window, aggregate_parts
 from invoices.drafts import InvoiceDraft, LineInput
 from invoices.services.bulk import Issuer, PreparedInvoice
 from subscriptions import late_usage, recurring
-from subscriptions.arrears import Elapsed, arrears_lines, elapsed
+from subscriptions.arrears import Elapsed, arrears_lines, elapsed, least_of
 from subscriptions.lines import Moment, Payer, PriceBook, billing_moment, draft_of, lines_in_advance
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
@@ -96,6 +96,7 @@ class Cycle:
     invoice: PreparedInvoice | None = None
     grace_days: int = 0
     reading: late.Reading | None = None
+    least: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def waits(self) -> bool:
@@ -192,7 +193,7 @@ class Cycles:
                 cycle.earlier = [*earlier.get(row.id, ()), *self.interim.get((row.id, row.usage_from), ())]
                 cycle.reading = late.Reading(
                     late.Subject(row.id, row.customer_id, row.currency), row.usage_version_id or row.plan_version_id,
-                    cycle.windows, used, changes, corrected,
+                    cycle.windows, used, changes, corrected, cycle.least,
                 )  # fmt: skip
                 priced.append(cycle)
             except Exception as exc:
@@ -384,6 +385,7 @@ class Cycles:
             until=moment.usage_end,
             zone=self._zone(row),
         )
+        cycle.least = least_of(elapsed=past, book=book)
         return arrears_lines(elapsed=past, book=book, used=by_component(cycle.windows, used))
 
 

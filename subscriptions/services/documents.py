@@ -20,7 +20,7 @@ from invoices.services import credit_notes
 from invoices.services.finalizing import issue_invoice
 from invoices.services.preview import price_draft
 from invoices.services.settling import lock_customer
-from subscriptions.arrears import arrears_lines, elapsed
+from subscriptions.arrears import arrears_lines, elapsed, least_of
 from subscriptions.late_usage import Correction
 from subscriptions.lines import Payer, PriceBook, draft_of
 from subscriptions.metering import by_component, windows_of
@@ -182,7 +182,8 @@ def usage_due(
         found = late_usage.corrections(organisation=subscription.organisation, subjects=[subject])
         corrected = found.get(subscription.pk, ())
     late_usage.put_off_credits(corrected)
-    reading = late_usage.Reading(subject, version_id, windows, used, changes, corrected)
+    least = least_of(elapsed=past, book=book)
+    reading = late_usage.Reading(subject, version_id, windows, used, changes, corrected, least)
     subscription.usage_read = reading  # type: ignore[attr-defined]  # ``write`` remembers what was billed
     return [*lines, *(line for one in corrected for line in one.lines)]
 

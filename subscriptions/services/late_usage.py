@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -29,9 +29,9 @@ from subscriptions import late_usage
 from subscriptions.late_usage import Correction
 from subscriptions.lines import Component
 from subscriptions.metering import windows_of
-from subscriptions.periods import local_date
 from subscriptions.selectors import PriceBooks, price_books
-from subscriptions.services import claims
+from subscriptions.services import claims, late_minimums
+from subscriptions.services.late_minimums import days_of
 from subscriptions.switching import as_paid
 
 log = structlog.get_logger(__name__)
@@ -39,13 +39,12 @@ SLACK = timedelta(days=1)
 """How much longer a window stays open than it takes in late usage: what was just taken in is billed first."""
 REMEMBER = """
 INSERT INTO billing_usagewindow (id, recorded_at, organisation_id, customer_id, meter_id, subscription_ref, price_ref, component,
-                                 starts_at, ends_at, parts, changes, owed, billed_at)
+                                 starts_at, ends_at, parts, changes, least, owed, billed_at)
 SELECT w.*, 0, %s
 FROM unnest(%s::uuid[], %s::timestamptz[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
-            %s::timestamptz[], %s::timestamptz[], %s::jsonb[], %s::bigint[]) AS w
+            %s::timestamptz[], %s::timestamptz[], %s::jsonb[], %s::bigint[], %s::jsonb[]) AS w
 ON CONFLICT DO NOTHING
 """
-_TICK = timedelta(microseconds=1)
 
 
 class Subject(NamedTuple):
@@ -67,6 +66,8 @@ class Reading:
     used: Mapping[Window, Sequence[Used]]
     changes: Mapping[Window, int]
     corrections: Sequence[Correction] = field(default=())
+    least: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What minimums held the usage against, by component (``arrears.least_of``)."""
 
 
 def plain(window: Window) -> Window:
@@ -103,6 +104,7 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
                 one = _correction(row, component, used.get(window, ()), changes.get(plains[row.pk], 0), zone)
                 priced.append((row, component, one))
                 result.setdefault(row.subscription_ref, []).append(one)
+    late_minimums.work_out(priced, books=books, zone=zone)
     _at_price_paid(priced, zone)
     return result
 
@@ -157,19 +159,22 @@ def put_off_credits(found: Iterable[Correction]) -> None:
 def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], zone: Any) -> None:
     """Give back no more than was charged: credits at the price that coupons left. One query, where there are credits."""
     credits = [(row, one) for row, _, one in found if any(line.amount.amount < 0 for line in one.lines)]
+    codes = {line.code for _, one in credits for line in one.lines}
     billed = claims.billed_lines(
-        subscription_ids={row.subscription_ref for row, _ in credits}, codes={row.component for row, _ in credits}
+        subscription_ids={row.subscription_ref for row, _ in credits}, codes=codes
     ) if credits else {}  # fmt: skip
     for row, one in credits:
-        first_on, last_on = _days(row, zone)
-        lines = [line for line in billed.get((row.subscription_ref, row.component), ())
-                 if line.first_on is None or line.last_on is None or (line.first_on <= last_on and first_on <= line.last_on)]  # fmt: skip
-        discount = sum((line.discount for line in lines), Decimal(0))
-        charged = sum((line.given for line in lines), Decimal(0))
-        if discount > 0:
-            one.lines = as_paid(
-                one.lines, {row.component: max(charged, Decimal(0)) / (max(charged, Decimal(0)) + discount)}
-            )
+        first_on, last_on = days_of(row, zone)
+        shares = {}
+        for code in {line.code for line in one.lines}:
+            lines = [line for line in billed.get((row.subscription_ref, code), ())
+                     if line.first_on is None or line.last_on is None
+                     or (line.first_on <= last_on and first_on <= line.last_on)]  # fmt: skip
+            discount = sum((line.discount for line in lines), Decimal(0))
+            charged = max(sum((line.given for line in lines), Decimal(0)), Decimal(0))
+            if discount > 0:
+                shares[code] = charged / (charged + discount)
+        one.lines = as_paid(one.lines, shares)
     for row, component, one in found:
         if row.owed:
             one.lines = [*one.lines, late_usage.owed_line(owed=row.owed, **_about(row, component, zone))]
@@ -208,12 +213,8 @@ def _correction(row: UsageWindow, component: Component, used: Sequence[Used], ch
 
 
 def _about(row: UsageWindow, component: Component, zone: Any) -> Any:
-    first_on, last_on = _days(row, zone)
+    first_on, last_on = days_of(row, zone)
     return {"component": component, "first_on": first_on, "last_on": last_on, "window_id": row.pk}
-
-
-def _days(row: UsageWindow, zone: Any) -> tuple[date, date]:
-    return local_date(row.starts_at, zone), local_date(row.ends_at - _TICK, zone)
 
 
 def settle(*, organisation: Organisation, readings: Iterable[tuple[Reading, uuid.UUID | None]], at: datetime) -> None:
@@ -246,7 +247,7 @@ def _remember(organisation: Organisation, readings: Sequence[Reading], at: datet
         *(
             (uuid7(), wall, organisation.pk, window.customer_id, window.meter_id, reading.subject.subscription_id,
              reading.price_ref, code, window.start, window.end, json.dumps(late_usage.dumped(reading.used.get(window, ()))),
-             reading.changes.get(plain(window), 0))
+             reading.changes.get(plain(window), 0), json.dumps(reading.least.get(code, {})))
             for reading, code, window in rows
         ),
         strict=True,
