@@ -37,6 +37,7 @@ from billing.services import (
 )
 from billing.services.ledger import Entry, credit, debit
 from billing.services.organisations import SYSTEM
+from config import urls  # noqa: F401 - whoever serves the addresses registers the pages
 from tests.billing.conftest import START
 
 SignIn = Callable[..., Client]

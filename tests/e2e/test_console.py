@@ -18,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 from billing import permissions
 from billing.admin.base import TenantAdmin, path_to, site
 from billing.models import AuditRecord, Role, User
+from config import urls  # noqa: F401 - whoever serves the addresses registers the pages
 from config.beat import MunimScheduler
 from config.celery import app as celery_app
 from config.console import GROUPS
