@@ -31,6 +31,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 TERM_END = "term_end"
 CHANGE_WHEN, CANCEL_WHEN = [NOW, PERIOD_END, BY_VALUE], [NOW, PERIOD_END, TERM_END]
 MAX_GATE_DAYS, MAX_NOTICE_DAYS, MAX_RENEWALS, MAX_TERM = 60, 365, 1000, 120
+MAX_HOURS = 31 * 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Rules:
     last_day: str = CHARGED
     change_when: str = NOW
     payment_gate_days: int | None = None
+    usage_in_advance_hours: int = 24
     seats_meter: str = ""
     trial_prices: Mapping[str, str] | None = None
     term: Term | None = None
@@ -94,6 +96,8 @@ def _checked(name: str, value: object) -> Any:
         return value
     if name == "payment_gate_days":
         return _whole(value, name, 1, MAX_GATE_DAYS, empty=True)
+    if name == "usage_in_advance_hours":
+        return _whole(value, name, 0, MAX_HOURS)
     if name == "seats_meter":
         if not isinstance(value, str) or len(value) > 60 or not value.isprintable():
             raise InvalidPlan("seats_meter is a meter's code.", field="rules.seats_meter")

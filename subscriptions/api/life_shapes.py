@@ -29,6 +29,12 @@ class RulesShape(StrictSerializer):
     payment_gate_days = serializers.IntegerField(
         min_value=1, max_value=rules.MAX_GATE_DAYS, required=False, allow_null=True
     )
+    usage_in_advance_hours = serializers.IntegerField(
+        min_value=0,
+        max_value=rules.MAX_HOURS,
+        required=False,
+        help_text="Hours between two invoices of usage charged in advance; 0: as soon as a job finds any.",
+    )
     seats_meter = serializers.CharField(max_length=60, required=False, allow_blank=True)
     trial_prices = serializers.DictField(
         child=serializers.CharField(max_length=24), required=False, allow_null=True, help_text='{"INR": "49.00"}'

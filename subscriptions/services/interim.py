@@ -6,9 +6,9 @@ invoiced is read under that lock: a worker that dies, comes twice or comes late 
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from invoices.services.bulk import PreparedInvoice
 from subscriptions.models import InterimInvoice, Price, Subscription, UsageThreshold
 from subscriptions.periods import local_date
 from subscriptions.progressive import Threshold, passed, take_off
+from subscriptions.rules import rules_of
 from subscriptions.services.billing_run_cycles import BILLED_STATUSES, Cycle, Cycles, Due
 from subscriptions.services.billing_run_lines import books_of
 from subscriptions.services.coupon_book import CouponBook
@@ -52,6 +53,14 @@ class Asked(NamedTuple):
 
     row: Due
     plan_id: uuid.UUID
+    plan_rules: Mapping[str, Any]
+
+
+class Before(NamedTuple):
+    """What interim invoices of a window came to: usage that a threshold asked for, and when the last one was issued."""
+
+    used: Decimal
+    issued_at: datetime | None
 
 
 class Thresholds:
@@ -110,7 +119,8 @@ def foreseen(
         return None
     row = Due(**{name: getattr(subscription, name) for name in Due._fields})
     cycles = Cycles(organisation=subscription.organisation, at=at, coupons=coupons)
-    asked = [Asked(row, subscription.plan_version.plan_id)]
+    plan = subscription.plan_version.plan
+    asked = [Asked(row, plan.pk, plan.rules)]
     found = _reached(cycles, asked, Thresholds(subscription.organisation))
     return (_draft(cycles, found[0]), found[0].lines) if found else None
 
@@ -130,23 +140,25 @@ def _eligible(organisation: Organisation, at: datetime, thresholds: Thresholds, 
 
 
 def _read(rows: Any, limit: int | None = None) -> list[Asked]:
-    columns = rows.values_list(*Due._fields, "plan_version__plan")[:limit]
-    return [Asked(Due(*row[:-1]), row[-1]) for row in columns]
+    columns = rows.values_list(*Due._fields, "plan_version__plan", "plan_version__plan__rules")[:limit]
+    return [Asked(Due(*row[:-2]), *row[-2:]) for row in columns]
 
 
 def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> list[Reached]:
     """Which rows owe something for their usage so far, by a threshold that no interim invoice of their window has reached, or
-    because it is charged in advance. Reads only."""
-    plans = {one.row.id: one.plan_id for one in asked}
-    billed = _billed(plans)
+    because it is charged in advance and the last such invoice is long enough ago. Reads only."""
+    known = {one.row.id: one for one in asked}
+    billed = _billed(known)
     earlier = lines_to_take_off((one.row.id, one.row.usage_from) for one in asked)
     cycles.coupons.meet(one.row.customer_id for one in asked)
     found = []
     for cycle, lines in cycles.usage_so_far([one.row for one in asked]):
         row, ahead = cycle.row, cycle.usage_book.codes_as_used
         used = sum((line.amount.amount for line in lines if line.code not in ahead), ZERO)
-        before = billed.get((row.id, row.usage_from), ZERO)
-        threshold = passed(thresholds.of(row.id, plans[row.id], row.currency), used=used, billed=before)
+        before = billed.get((row.id, row.usage_from), Before(ZERO, None))
+        threshold = passed(thresholds.of(row.id, known[row.id].plan_id, row.currency), used=used, billed=before.used)
+        if threshold is None and not _is_time(cycles, known[row.id], before.issued_at):
+            continue
         meant = lines if threshold is not None else [line for line in lines if line.code in ahead]
         if threshold is None:
             used = sum((line.amount.amount for line in meant), ZERO)
@@ -159,15 +171,21 @@ def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> 
     return found
 
 
-def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], Decimal]:
-    """Usage that the last interim invoice of each window has reached, of those that a threshold asked for."""
-    found: dict[tuple[uuid.UUID, datetime | None], Decimal] = {}
-    rows: Any = InterimInvoice.objects.filter(subscription__in=list(subscription_ids), threshold__gt=0).exclude(
-        invoice__status="void"
-    )
-    for subscription_id, usage_from, used in rows.values_list("subscription_id", "usage_from", "used"):
-        key = (subscription_id, usage_from)
-        found[key] = max(found.get(key, ZERO), used)
+def _is_time(cycles: Cycles, asked: Asked, last: datetime | None) -> bool:
+    """Whether usage in advance may be invoiced again: not more often than the plan or the organisation chose."""
+    hours = rules_of(cycles.organisation.settings, asked.plan_rules).usage_in_advance_hours
+    return last is None or cycles.at - last >= timedelta(hours=hours)
+
+
+def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], Before]:
+    """What interim invoices of each window came to so far."""
+    found: dict[tuple[uuid.UUID, datetime | None], Before] = {}
+    rows: Any = InterimInvoice.objects.filter(subscription__in=list(subscription_ids)).exclude(invoice__status="void")
+    columns = ("subscription_id", "usage_from", "threshold", "used", "issued_at")
+    for subscription_id, usage_from, threshold, used, issued_at in rows.order_by("issued_at").values_list(*columns):
+        before = found.get((subscription_id, usage_from), Before(ZERO, None))
+        asked_for = max(before.used, used) if threshold else before.used
+        found[subscription_id, usage_from] = Before(asked_for, issued_at)
     return found
 
 

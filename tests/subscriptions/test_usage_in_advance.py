@@ -1,5 +1,6 @@
 """Usage that is charged in advance: invoiced soon after it happens, up to the highest level of the period, and never twice."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -50,7 +51,8 @@ def metered(code="calls", **extra):
 
 
 def agreed(tenant, *prices, **extra):
-    """A subscription whose first month is billed."""
+    """A subscription whose first month is billed; usage in advance is invoiced whenever somebody looks."""
+    extra.setdefault("rules", {"usage_in_advance_hours": 0})
     subscription = subscribe(
         make_customer(tenant), make_plan(tenant, flat("500.00", tax_category="saas"), *prices, **extra)
     )
@@ -66,6 +68,27 @@ def look(tenant, text):
 def close_month(tenant, text="2026-05-01 09:00"):
     turn(tenant, local(text))
     run_billing(organisation=tenant)
+
+
+@pytest.mark.parametrize(
+    ("ours", "plans", "hours"),
+    [({}, {}, 24), ({"usage_in_advance_hours": 6}, {}, 6), ({}, {"usage_in_advance_hours": 48}, 48)],
+)
+def test_not_more_often_than_was_chosen(tenant, ours, plans, hours):
+    tenant.settings["subscriptions"] = ours
+    tenant.save()
+    meter = make_meter(tenant)
+    subscription = agreed(tenant, metered(), rules=plans)
+    first = local("2026-04-05 13:00")
+    use(subscription.customer, meter, "10", local("2026-04-05 12:00"))
+    assert look(tenant, "2026-04-05 13:00") == 1
+    use(subscription.customer, meter, "5", local("2026-04-05 13:05"))
+
+    turn(tenant, first + timedelta(hours=hours, seconds=-1))
+    assert interim.invoice_passed(organisation=tenant) == 0
+    turn(tenant, first + timedelta(hours=hours))
+    assert interim.invoice_passed(organisation=tenant) == 1
+    assert amounts(invoices_of(subscription)) == ["500.00", "10.00", "5.00"]
 
 
 def test_usage_is_invoiced_soon_after_and_the_month_costs_what_one_bill_would(tenant):
