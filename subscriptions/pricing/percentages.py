@@ -27,22 +27,29 @@ FREE, RATE, FIXED_FEE, LIMITS = "free", "rate", "fixed_fee", "limits"
 
 
 def needs_values(parameters: Parameters) -> bool:
-    """Whether the sum of the events is not enough, and each event's own quantity has to be known."""
+    """Whether the meter has to read each event's own quantity: the sum of the events does not say which of them pay."""
+    return bool(parameters.fixed_fee) or _goes_by_event(parameters)
+
+
+def _goes_by_event(parameters: Parameters) -> bool:
     p = parameters
     bounded = p.min_per_event is not None or p.max_per_event is not None
     return bool(bounded or p.free_events or (p.free_units and p.fixed_fee))
 
 
 def percentage(usage: Usage, parameters: Parameters) -> Charged:
-    """Raises ``InvalidPrice`` without a rate, ``InvalidQuantity`` when events are counted but not listed where they have to be."""
+    """Raises ``InvalidPrice`` without a rate, ``InvalidQuantity`` when events are counted but not listed where they have to be.
+
+    Where only a fee looks at events, a bare count of them will do: then none of them gave anything back.
+    """
     if parameters.rate is None:
         raise InvalidPrice("A percentage needs a rate.", field="properties.rate")
     rate = EXACT.divide(parameters.rate, HUNDRED)
-    if needs_values(parameters):
+    if _goes_by_event(parameters):
         return _by_event(usage, parameters, rate)
     free = min(usage.quantity, parameters.free_units or ZERO)
     base = EXACT.subtract(usage.quantity, free)
-    return _sum(usage.quantity, parameters, rate, free=free, base=base, paying=_events(usage), limits=ZERO)
+    return _sum(usage.quantity, parameters, rate, free=free, base=base, paying=_paying(usage), limits=ZERO)
 
 
 def _by_event(usage: Usage, parameters: Parameters, rate: Decimal) -> Charged:
@@ -92,7 +99,10 @@ def _bounded(fee: Decimal, parameters: Parameters) -> Decimal:
     return fee
 
 
-def _events(usage: Usage) -> int:
+def _paying(usage: Usage) -> int:
+    """How many events pay the fee: those that gave nothing back."""
+    if usage.values:
+        return sum(value >= 0 for value in usage.values)
     if usage.events is not None:
         return usage.events
     return 1 if usage.quantity else 0

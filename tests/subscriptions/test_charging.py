@@ -297,6 +297,22 @@ def test_an_invoice_says_what_packages_and_percentages_come_from(tenant):
     assert notes == [["20 packages × 7.00 = 140.00"], fees]
 
 
+@pytest.mark.parametrize("bounds", [{}, {"max_per_event": "1000"}])
+def test_a_refund_gives_the_rate_back_and_pays_no_fee(tenant, bounds):
+    meter = make_meter(tenant)
+    percent = {"rate": "2.5", "fixed_fee": "3", **bounds}
+    plan = make_plan(tenant, metered("percentage", code="fees", name="Fees", properties=percent))
+    customer = make_customer(tenant)
+    subscription = subscribe(customer, plan)
+    run(tenant)
+    for quantity, at in [("1000", "2026-04-02"), ("4000", "2026-04-03"), ("-1000", "2026-04-04")]:
+        measure(customer, meter, quantity, f"{at} 00:00")
+    live(tenant, local("2026-05-01 00:00"))
+
+    [invoice] = invoices_of(subscription)
+    assert lines_of(invoice) == [("Fees", "106.00")]  # 2.5 % of 4,000, and two fees
+
+
 @pytest.mark.parametrize(("quantity", "said"), [("1", "1 package × 4.00 = 4.00"), ("3", "3 packages × 4.00 = 12.00")])
 def test_one_package_is_no_packages(quantity, said):
     amount = str(Decimal(quantity) * 4)

@@ -4,6 +4,7 @@ Each test says the rule it holds. Quantities and prices are drawn with their dec
 """
 
 import random
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -143,6 +144,25 @@ def test_a_percentage_adds_up_stays_within_its_limits_and_is_what_an_event_by_ev
     else:  # no fee or limit looks at single events: the sum is enough
         plain = max(usage.quantity - (parameters.free_units or 0), Decimal(0)) * parameters.rate / 100
         assert priced.exact == plain + len(values) * parameters.fixed_fee
+
+
+@MANY
+@given(
+    paid=st.lists(quantities.filter(bool), min_size=1, max_size=8),
+    refunds=st.integers(0, 8),
+    rate=percents,
+    fee=small.filter(bool),
+)
+def test_what_is_given_back_pays_no_fee_whether_the_price_has_bounds_or_not(paid, refunds, rate, fee):
+    values = (*paid, *(-value for value in paid[:refunds]))
+    usage = Usage(sum(values, Decimal(0)), len(values), None, values)
+    plain = Parameters(rate=rate, fixed_fee=fee)
+    bounded = replace(plain, max_per_event=Decimal(10**12))
+
+    for parameters in (plain, bounded):
+        assert needs_values(parameters)
+        priced = cost("percentage", usage.quantity, parameters=parameters, usage=usage)
+        assert priced.exact == usage.quantity * rate / 100 + len(paid) * fee
 
 
 @MANY
