@@ -128,11 +128,11 @@ def _words(
     between = f"{_points(interval.low)} to {_points(interval.high)} points"
     if claim == NO_DIFFERENCE:
         return (
-            f"No difference shown between {other.code} and {control.code}. That is no proof that there is none: "
+            f"No difference shown between “{other.code}” and “{control.code}”. That is no proof that there is none: "
             f"the figures fit anything from {between}."
         )
     said = (
-        f"{other.code} converts {claim} than {control.code}: {_percent(other.converted, other.exposed)} against "
+        f"“{other.code}” converts {claim} than “{control.code}”: {_percent(other.converted, other.exposed)} against "
         f"{_percent(control.converted, control.exposed)}, {_points(difference)} points ({between})."
     )
     return said + _looked(looks, plan.risk)
@@ -156,7 +156,7 @@ def _summary(compared: Sequence[Comparison], counted: Sequence[Counted], plan: P
 
 def _progress(counted: Sequence[Counted], plan: Plan) -> str:
     least = min(counted, key=lambda one: one.exposed)
-    return f"{least.exposed:,} of {plan.sample:,} planned customers have seen {least.code}"
+    return f"{least.exposed:,} of {plan.sample:,} planned customers have seen “{least.code}”"
 
 
 def _cautions(counted: Sequence[Counted], *, plan: Plan, risk: float, was_reweighed: bool) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def test_an_experiment_is_drafted_in_words_and_lived_through(tenant):
     assert "294 customers" in decide(client, made, "start", baseline_rate="0.2", minimum_effect="0.1")
     text = client.get(path_to(made)).content.decode()
     assert "Nobody was shown a price yet" in text
-    assert "Not enough yet: 0 of 294 planned customers have seen today." in text
+    assert "Not enough yet: 0 of 294 planned customers have seen “today”." in text
     assert "other shares" in decide(client, made, "reweigh", weights="today = 90\ndearer = 10", reason="Carefully")
     assert [one.weight for one in made.variants.all()] == [90, 10]
     assert "still gets it" in decide(client, made, "stop", reason="Enough")

@@ -218,7 +218,7 @@ def test_nothing_is_claimed_before_the_planned_sample():
 
     assert found.comparisons[0].test.p < 1e-9
     assert found.comparisons[0].claim == "not_enough"
-    assert found.words == "Not enough yet: 999 of 1,000 planned customers have seen A."
+    assert found.words == "Not enough yet: 999 of 1,000 planned customers have seen “A”."
     assert not found.is_full
 
 
@@ -245,8 +245,8 @@ def test_words_of_a_difference_and_of_none():
     better = verdicts.weigh(counted=counted(1000, 100, 1000, 150), plan=PLAN)
     none = verdicts.weigh(counted=counted(1000, 100, 1000, 110), plan=PLAN)
 
-    assert better.words == "B converts better than A: 15.0% against 10.0%, +5.0 points (+2.1 to +7.9 points)."
-    assert none.words.startswith("No difference shown between B and A. That is no proof that there is none")
+    assert better.words == "“B” converts better than “A”: 15.0% against 10.0%, +5.0 points (+2.1 to +7.9 points)."
+    assert none.words.startswith("No difference shown between “B” and “A”. That is no proof that there is none")
 
 
 def test_looks_before_the_sample_are_told():
