@@ -38,6 +38,7 @@ class MrrMovement(TenantModel):
     month = models.DateField(help_text="First day of the month in the organisation's zone.")
 
     class Meta:
+        verbose_name = "MRR movement"
         indexes = [models.Index(fields=["organisation", "month"], name="mrr_movement_month")]
 
     def __str__(self) -> str:

@@ -57,6 +57,8 @@ class EventHandling(models.Model):
     handled_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        verbose_name = "event handed over"
+        verbose_name_plural = "events handed over"
         constraints = [models.UniqueConstraint(fields=["event", "consumer"], name="event_handled_once")]
         indexes = [
             models.Index(
