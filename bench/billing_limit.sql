@@ -192,12 +192,12 @@ periods AS (
 ),
 windows AS (
     INSERT INTO billing_usagewindow (id, recorded_at, organisation_id, customer_id, meter_id, subscription_ref, price_ref, component,
-        starts_at, ends_at, parts, changes, owed, billed_at)
+        starts_at, ends_at, parts, changes, least, owed, billed_at)
     SELECT pg_temp.new_id(), now(), due.organisation_id, due.customer_id, used.meter_id, due.id, due.plan_version_id, used.code,
            due.usage_from, due.next_billing_at,
            CASE WHEN used.events > 0 THEN jsonb_build_array(jsonb_build_object('segment', '', 'group', '[]'::jsonb,
                'quantity', used.quantity::text, 'events', used.events, 'amount', '0.000000000000')) ELSE '[]' END,
-           used.changes, 0, due.now
+           used.changes, '{}', 0, due.now
     FROM used JOIN due ON due.id = used.id
 ),
 taken_off AS (

@@ -13,10 +13,15 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 from moneyed import Money
 
+from billing import clock
+from billing.arrays import array_of
+from billing.ids import uuid7
 from billing.models import Organisation
 from billing.money import exponent, quantize
+from billing.services.copying import copy_rows
 from invoices.drafts import LineInput
 from subscriptions.discounts import FIXED, Item, Offer, Share, discounts
 from subscriptions.lines import PriceBook
@@ -26,6 +31,10 @@ from subscriptions.progressive import is_taken_off
 
 ZERO = Decimal(0)
 KIND = "discount"
+IN_HAND = ("id", "subscription_id", "applied_at", "periods_left", "left_over")
+USE = (
+    "id", "recorded_at", "organisation_id", "applied_id", "invoice_id", "amount", "available", "currency", "used_at", "counted",
+)  # fmt: skip
 TAKE = """
 UPDATE subscriptions_appliedcoupon a
 SET uses = a.uses + u.uses, discounted = a.discounted + u.amount, left_over = u.left_over, periods_left = u.periods_left,
@@ -164,12 +173,15 @@ class CouponBook:
         taken = [(pk, currency, share) for pk, currency in invoices.items() for share in self._taken.pop(pk, ())]
         if not taken:
             return
-        CouponUse.objects.bulk_create(
-            CouponUse(
-                organisation=self.organisation, applied_id=share.offer_id, invoice_id=pk, amount=share.amount,
-                available=share.available, currency=currency, used_at=at, counted=(pk, share.offer_id) not in self._beside,
-            )
-            for pk, currency, share in taken
+        owner, recorded_at = self.organisation.pk, clock.wall_now()
+        copy_rows(
+            CouponUse,
+            USE,
+            (
+                (uuid7(), recorded_at, owner, share.offer_id, pk, share.amount, share.available, currency, at,
+                 (pk, share.offer_id) not in self._beside)
+                for pk, currency, share in taken
+            ),
         )  # fmt: skip
         amounts: dict[uuid.UUID, Decimal] = defaultdict(Decimal)
         uses = Counter(share.offer_id for _, _, share in taken)
@@ -181,47 +193,43 @@ class CouponBook:
                 TAKE,
                 [
                     at,
-                    list(amounts),
-                    list(amounts.values()),
-                    [uses[pk] for pk in amounts],
-                    [one.left_over for one in after],
-                    [one.periods_left for one in after],
-                    [one.is_used_up for one in after],
+                    array_of(amounts),
+                    array_of(amounts.values()),
+                    array_of(uses[pk] for pk in amounts),
+                    array_of(one.left_over for one in after),
+                    array_of(one.periods_left for one in after),
+                    array_of(one.is_used_up for one in after),
                 ],
             )
 
 
-def held_of(rows: Any) -> dict[uuid.UUID, list[Held]]:
+def held_of(rows: QuerySet[AppliedCoupon]) -> dict[uuid.UUID, list[Held]]:
     """Coupons in hand by customer, in the order of their ids, with what they are restricted to."""
-    applied = list(rows.select_related("coupon").order_by("id"))
+    applied = list(rows.order_by("id").values_list("customer_id", "coupon_id", *IN_HAND))
     found: dict[uuid.UUID, list[Held]] = defaultdict(list)
     if not applied:
         return found
-    coupons = Coupon.objects.filter(pk__in={row.coupon_id for row in applied}).prefetch_related("plans", "meters")
-    terms = {coupon.pk: coupon for coupon in coupons}
-    for row in applied:
-        found[row.customer_id].append(_held(row, terms[row.coupon_id]))
+    coupons = Coupon.objects.filter(pk__in={coupon_id for _, coupon_id, *_ in applied})
+    terms = {coupon.pk: _terms(coupon) for coupon in coupons.prefetch_related("plans", "meters")}
+    for customer_id, coupon_id, *own in applied:
+        found[customer_id].append(Held(**terms[coupon_id], **dict(zip(IN_HAND, own, strict=True))))
     return found
 
 
-def _held(row: AppliedCoupon, coupon: Coupon) -> Held:
-    return Held(
-        id=row.pk,
-        code=coupon.code,
-        name=coupon.name,
-        kind=coupon.kind,
-        percent=coupon.percent or ZERO,
-        amount=coupon.amount or ZERO,
-        currency=coupon.currency,
-        carries_over=coupon.carries_over,
-        plans=frozenset(plan.code for plan in coupon.plans.all()),
-        codes=frozenset(coupon.charges),
-        meters=frozenset(str(meter.pk) for meter in coupon.meters.all()),
-        subscription_id=row.subscription_id,
-        applied_at=row.applied_at,
-        periods_left=row.periods_left,
-        left_over=row.left_over,
-    )
+def _terms(coupon: Coupon) -> dict[str, Any]:
+    """What all who hold the coupon share."""
+    return {
+        "code": coupon.code,
+        "name": coupon.name,
+        "kind": coupon.kind,
+        "percent": coupon.percent or ZERO,
+        "amount": coupon.amount or ZERO,
+        "currency": coupon.currency,
+        "carries_over": coupon.carries_over,
+        "plans": frozenset(plan.code for plan in coupon.plans.all()),
+        "codes": frozenset(coupon.charges),
+        "meters": frozenset(str(meter.pk) for meter in coupon.meters.all()),
+    }
 
 
 def taken_off(
