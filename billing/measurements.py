@@ -147,6 +147,14 @@ def _text(event: Mapping[str, Any], field: str, limit: int) -> str:
     return value
 
 
+def measured(event: Mapping[str, Any], meter: MeterSpec) -> tuple[str, str]:
+    """Quantity and counted subject of an event that is only tried: ``quantity`` and ``properties`` count. Raises ``Rejected``."""
+    properties, _ = _properties(event.get("properties"))
+    if meter.declared:
+        _declared(meter, properties)
+    return _measured(event, meter, properties)
+
+
 def _measured(event: Mapping[str, Any], meter: MeterSpec, properties: Mapping[str, Any]) -> tuple[str, str]:
     """Quantity and subject by the meter's rules."""
     if meter.aggregation == "unique":

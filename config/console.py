@@ -62,6 +62,8 @@ GROUPS: dict[str, list[Page]] = {
         Page("Parked usage", "hourglass_empty", model="billing.parkedusage", hint="Events that wait for what they name"),
         Page("Usage files", "upload_file", model="billing.usageimport", hint="CSV files, and how far they are read"),
         Page("Meters", "straighten", model="billing.meter", hint="What usage is counted by"),
+        Page("Usage policy", "policy", url="admin:billing_usage_policy", permission="usage.view",
+             hint="What becomes of usage that is late, unknown or old"),
     ],
     "Subscriptions": [
         Page("Subscriptions", "autorenew", model="subscriptions.subscription", hint="Who is subscribed to what, and until when"),

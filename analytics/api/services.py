@@ -1,6 +1,5 @@
 """What services earn and cost."""
 
-from datetime import date, timedelta
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_serializer
@@ -71,7 +70,7 @@ class ServicesView(FiguresView):
     def get(self, request: Request) -> Response:
         """Revenue, cost and margin of each service by month of issue and currency; the last twelve months if not given."""
         until = day(request, "to") or clock.today(self.organisation)
-        since = day(request, "from") or max(until, date(2, 2, 1)) - timedelta(days=365)
+        since = day(request, "from") or attribution.since_for(until)
         found = attribution.services_by_month(organisation=self.organisation, since=since, until=until)
         currency = self.organisation.currency
         return Response({"cost_currency": currency, "months": [_figure(one, currency) for one in found]})

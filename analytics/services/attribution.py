@@ -1,7 +1,7 @@
 """Reading what services earn and cost, and saying which charge is of which service."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -45,6 +45,11 @@ FROM line LEFT JOIN metered USING (code) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3
 """
 
 
+def since_for(until: date) -> date:
+    """First day that is shown up to ``until`` when none is named: a year before."""
+    return max(until, date(2, 2, 1)) - timedelta(days=365)
+
+
 def services_by_month(*, organisation: Organisation, since: date, until: date) -> list[ServiceFigure]:
     """Revenue and cost of each service by month of issue, [since, until]."""
     with connection.cursor() as cursor:
@@ -66,7 +71,9 @@ def tags_of(organisation: Organisation) -> dict[str, Tag]:
 
 
 @transaction.atomic
-def tag_charges(*, organisation: Organisation, tags: Mapping[str, Any], actor: Actor) -> dict[str, Tag]:
+def tag_charges(
+    *, organisation: Organisation, tags: Mapping[str, Any], actor: Actor, reason: str = ""
+) -> dict[str, Tag]:
     """Say of which service charges are, ``{code: {service, unit_cost}}``; takes the place of what was said before.
 
     Raises ``InvalidInput``.
@@ -84,7 +91,12 @@ def tag_charges(*, organisation: Organisation, tags: Mapping[str, Any], actor: A
     row.save(update_fields=["settings"])
     organisation.settings = row.settings
     audit.record(
-        actor=actor, action="services.tagged", target=row, before={"services": before}, after={"services": kept}
+        actor=actor,
+        action="services.tagged",
+        target=row,
+        before={"services": before},
+        after={"services": kept},
+        reason=reason,
     )
     return checked
 

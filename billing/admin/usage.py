@@ -1,4 +1,4 @@
-"""Console pages of what is counted: meters, measurements and later words on them."""
+"""Console pages of what was counted: measurements and later words on them."""
 
 from decimal import Decimal
 from typing import Any
@@ -29,11 +29,9 @@ from billing.admin.panels import (
 )
 from billing.context import Actor
 from billing.masking import mask_name
-from billing.models import Meter, UsageEvent, UsageRevision, UsageWindow
+from billing.models import UsageEvent, UsageRevision, UsageWindow
 from billing.models.usage import NO_SUBSCRIPTION
 from billing.services import usage_revisions
-
-RECENT = 20
 
 
 class QuantityForm(ReasonForm):
@@ -43,59 +41,6 @@ class QuantityForm(ReasonForm):
         max_digits=30, decimal_places=12, widget=UnfoldAdminDecimalFieldWidget(), label="Quantity that counts"
     )
     field_order = ("quantity", "reason")
-
-
-@admin.register(Meter, site=site)
-class MeterAdmin(RecordAdmin):
-    """What usage is counted by."""
-
-    view_permission = "usage.view"
-    list_display = ("code", "name", "show_aggregation", "unit", "service", "organisation")
-    list_select_related = ("organisation",)
-    search_fields = ("code", "name")
-    ordering = ("-id",)
-    empty_hint = "A meter says how events are added up: POST /api/v1/meters."
-
-    @display(description="counts", ordering="aggregation")
-    def show_aggregation(self, meter: Meter) -> str:
-        return _counts(meter)
-
-    def record(self, request: HttpRequest, row: Meter) -> Record:
-        rounding = f"{row.get_rounding_display()}, {row.rounding_decimals} decimals" if row.rounding else "none"
-        declared = [
-            (one["name"], one.get("kind", "text"), "required" if one.get("required") else "") for one in row.properties
-        ]
-        return Record(
-            facts=(
-                ("Code", row.code),
-                ("Name", row.name),
-                ("Counts", _counts(row)),
-                ("Unit", row.unit or NOTHING),
-                ("Quantity of an event", row.expression or "as it is sent"),
-                ("Unique by", row.unique_property or NOTHING),
-                ("Rounding", rounding),
-                ("Service it earns for", row.service or NOTHING),
-                ("Cost of a unit", _cost(row)),
-            ),
-            panels=[
-                Panel(title="Declared properties", headers=("Name", "Kind", ""), rows=declared,
-                      empty="None: an event may have any."),
-                self._recent(request, row),
-                *timeline_panel(request, self, row, [row.pk]),
-            ],
-        )  # fmt: skip
-
-    def _recent(self, request: HttpRequest, meter: Meter) -> Panel:
-        events = UsageEvent.objects.of(meter.organisation_id).filter(meter=meter).select_related("customer")
-        rows = [
-            (moment(one.occurred_at, meter.organisation), link(request, one), link(request, one.customer), number(one.quantity),
-             properties_text(one.properties))
-            for one in events.order_by("-id")[:RECENT]
-        ]  # fmt: skip
-        return Panel(
-            title="Taken in last", headers=("When", "Event", "Customer", "Quantity", "Properties"), rows=rows,
-            numbers=frozenset({3}), empty="Nothing was measured yet.",
-        )  # fmt: skip
 
 
 @admin.register(UsageEvent, site=site)
@@ -169,14 +114,6 @@ class UsageEventAdmin(RecordAdmin):
                 *timeline_panel(request, self, row, [one.pk for one in revisions]),
             ],
         )
-
-
-def _counts(meter: Meter) -> str:
-    return f"{meter.get_aggregation_display()}{', carried on' if meter.recurring else ''}"
-
-
-def _cost(meter: Meter) -> str:
-    return NOTHING if meter.unit_cost is None else f"{number(meter.unit_cost)} {meter.organisation.currency}"
 
 
 def _state(current: UsageRevision | None) -> SafeString:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +11,11 @@ from django.db import IntegrityError, transaction
 from billing import expressions, parties
 from billing.context import Actor
 from billing.errors import Conflict, InvalidInput, NotFound
+from billing.measurements import Rejected, measured
+from billing.metering import MeterRule, rounded
 from billing.models import Meter, Organisation
 from billing.services import audit, outbox
+from billing.services.usage import spec_of
 
 MAX_PROPERTIES = 30
 PROPERTY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,59}")
@@ -26,14 +30,21 @@ class MeterExists(Conflict):
     message = "There is a meter '{meter}' already."
 
 
-@transaction.atomic
-def create_meter(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a meter makes of one event: its quantity, the same as a bill would round it, and the value a unique count counts."""
+
+    quantity: Decimal
+    rounded: Decimal
+    subject: str = ""
+
+
+def draft_meter(
     *,
     organisation: Organisation,
     code: str,
     name: str,
     aggregation: str,
-    actor: Actor,
     unit: str = "",
     recurring: bool = False,
     expression: str = "",
@@ -44,7 +55,7 @@ def create_meter(
     service: str = "",
     unit_cost: Decimal | None = None,
 ) -> Meter:
-    """Begin to count something. Raises ``InvalidInput`` (``InvalidExpression``) naming the field, ``MeterExists``."""
+    """A meter that is checked and not saved. Raises ``InvalidInput`` (``InvalidExpression``) naming the field."""
     meter = Meter(
         organisation=organisation,
         code=code,
@@ -61,6 +72,15 @@ def create_meter(
         unit_cost=unit_cost,
     )
     _check(meter)
+    return meter
+
+
+@transaction.atomic
+def create_meter(
+    *, organisation: Organisation, code: str, name: str, aggregation: str, actor: Actor, **choices: Any
+) -> Meter:
+    """Begin to count something; ``choices`` are those of ``draft_meter``. Raises ``InvalidInput`` naming the field, ``MeterExists``."""
+    meter = draft_meter(organisation=organisation, code=code, name=name, aggregation=aggregation, **choices)
     try:
         with transaction.atomic():
             meter.save(force_insert=True)
@@ -71,8 +91,25 @@ def create_meter(
     return meter
 
 
+def try_event(meter: Meter, *, properties: Mapping[str, Any], quantity: Decimal | None = None) -> Trial:
+    """What ``meter``, saved or not, makes of an event; nothing is taken in.
+
+    Raises ``InvalidInput`` naming ``event`` with the reason for which such an event would be refused.
+    """
+    event: dict[str, Any] = {"properties": dict(properties)}
+    if quantity is not None:
+        event["quantity"] = f"{quantity:f}"
+    try:
+        text, subject = measured(event, spec_of(meter))
+    except Rejected as exc:
+        raise InvalidInput(f"Such an event is refused. {exc.field}: {exc.reason}", field="event") from exc
+    found = Decimal(1) if meter.aggregation == Meter.Aggregation.COUNT else Decimal(text)
+    rule = MeterRule(meter.aggregation, meter.recurring, meter.rounding, meter.rounding_decimals)
+    return Trial(quantity=found, rounded=rounded(found, rule), subject=subject)
+
+
 @transaction.atomic
-def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, **changes: Any) -> Meter:
+def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, reason: str = "", **changes: Any) -> Meter:
     """Change what does not alter counted quantities: name, unit, declared properties, service, unit cost.
 
     The way of counting stays: begin a new meter for another one. Raises ``NotFound``, ``InvalidInput``.
@@ -92,9 +129,18 @@ def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, **c
         meter.unit_cost = changes["unit_cost"]
     _check(meter)
     meter.save()
-    audit.record(actor=actor, action="meter.updated", target=meter, before=before, after=_choices(meter))
+    audit.record(actor=actor, action="meter.updated", target=meter, before=before, after=_choices(meter), reason=reason)
     outbox.publish("meter.updated", meter, meter_id=str(meter.pk), code=meter.code)
     return meter
+
+
+def reads(meter: Meter) -> list[str]:
+    """What the meter reads of an event: names of properties, and ``quantity``. Raises ``InvalidExpression``."""
+    if meter.unique_property:
+        return [meter.unique_property]
+    if meter.expression:
+        return sorted(expressions.names(expressions.parse(meter.expression)))
+    return [] if meter.aggregation == Meter.Aggregation.COUNT else ["quantity"]
 
 
 def _check(meter: Meter) -> None:
@@ -121,10 +167,7 @@ def _check_names(meter: Meter) -> None:
     names = [one["name"] for one in meter.properties]
     if len(names) > MAX_PROPERTIES or len(set(names)) != len(names):
         raise InvalidInput(f"Expected at most {MAX_PROPERTIES} different properties.", field="properties")
-    read = {meter.unique_property} if meter.unique_property else set()
-    if meter.expression:
-        read = set(expressions.names(expressions.parse(meter.expression))) - {"quantity"}
-    if names and (missing := sorted(read - set(names))):
+    if names and (missing := [one for one in reads(meter) if one not in names and one != "quantity"]):
         raise InvalidInput(f"Declare the property '{missing[0]}' too: it is what is counted.", field="properties")
 
 

@@ -1,6 +1,6 @@
 """What an organisation does with usage that is unknown, late or old: read from its settings, changed with an audit record."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from billing.models import Organisation
 from billing.services import audit
 
 REFUSE, PARK = "refuse", "park"
+MAX_LATE_DAYS = 366
 MAX_MONTHS = 240
 
 
@@ -53,17 +54,25 @@ def policy_of(organisation: Organisation) -> UsagePolicy:
     return policy
 
 
+def drafted(organisation: Organisation, **changes: Any) -> UsagePolicy:
+    """The policy as it would be with ``changes``. Raises ``InvalidInput`` naming the field."""
+    policy = replace(policy_of(organisation), **changes)
+    _check(policy)
+    return policy
+
+
 @transaction.atomic
-def change_policy(*, organisation: Organisation, actor: Actor, **changes: Any) -> UsagePolicy:
+def change_policy(*, organisation: Organisation, actor: Actor, reason: str = "", **changes: Any) -> UsagePolicy:
     """Set some of the choices. Raises ``InvalidInput`` naming the field."""
     row = Organisation.objects.select_for_update().get(pk=organisation.pk)
     before = asdict(policy_of(row))
-    policy = UsagePolicy(**{**before, **changes})
-    _check(policy)
+    policy = drafted(row, **changes)
     row.settings = {**row.settings, "usage": asdict(policy)}
     row.save(update_fields=["settings"])
     organisation.settings = row.settings
-    audit.record(actor=actor, action="usage_policy.changed", target=row, before=before, after=asdict(policy))
+    audit.record(
+        actor=actor, action="usage_policy.changed", target=row, before=before, after=asdict(policy), reason=reason
+    )
     return policy
 
 
@@ -71,7 +80,7 @@ def _check(policy: UsagePolicy) -> None:
     for name in ("unknown", "too_late"):
         if getattr(policy, name) not in (REFUSE, PARK):
             raise InvalidInput("Expected refuse or park.", field=name)
-    for name, most in (("late_days", 366), ("retention_months", MAX_MONTHS)):
+    for name, most in (("late_days", MAX_LATE_DAYS), ("retention_months", MAX_MONTHS)):
         value = getattr(policy, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
             raise InvalidInput(f"Expected a whole number from 0 to {most}.", field=name)

@@ -161,7 +161,13 @@ def test_the_navigation_lists_just_the_pages_of_the_role(world, role):
 
 @pytest.mark.parametrize(
     "address",
-    ["analytics_dashboard", "payments_today", "billing_ledgeraccount_trial_balance", "subscriptions_dunning_board"],
+    [
+        "analytics_dashboard",
+        "payments_today",
+        "billing_ledgeraccount_trial_balance",
+        "subscriptions_dunning_board",
+        "billing_usage_policy",
+    ],
 )
 def test_pages_with_an_address_of_their_own(world, other, address):
     assert signed_in(world, Role.AUDITOR).get(reverse(f"admin:{address}")).status_code == 200
