@@ -5,7 +5,7 @@ Section 34 of the CGST Act: the credit bears the rate of its invoice; the last c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
 
 from invoices.drafts import PricedInvoice
 from invoices.errors import CreditExceedsInvoice, NothingToCredit
@@ -82,7 +82,16 @@ class Standing:
 
     def price(self, asked: Mapping[int, Decimal] | None) -> PricedCredit:
         """What a credit note over ``asked`` net amounts would say. Raises what ``price_credit`` raises."""
-        priced = price_credit(
+        priced = self._priced(asked)
+        if priced.total > self.left_total:
+            left = f"{self.left_total.normalize():f}"
+            raise CreditExceedsInvoice(left=left, what="the invoice", asked=f"{priced.total:f}")
+        if priced.total <= 0:
+            raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
+        return priced
+
+    def _priced(self, asked: Mapping[int, Decimal] | None) -> PricedCredit:
+        return price_credit(
             lines=self.lines,
             taxes=self.taxes,
             asked=asked,
@@ -90,12 +99,20 @@ class Standing:
             quantum=self.quantum,
             by_line=any(row.component in BY_LINE for row in self.taxes),
         )
-        if priced.total > self.left_total:
-            left = f"{self.left_total.normalize():f}"
-            raise CreditExceedsInvoice(left=left, what="the invoice", asked=f"{priced.total:f}")
-        if priced.total <= 0:
-            raise NothingToCredit("The credited lines come to nothing; choose lines of a positive sum.")
-        return priced
+
+    def within(self, asked: Mapping[int, Decimal]) -> dict[int, Decimal]:
+        """``asked`` net amounts, the last ones cut until a note over them is not more than is left of the invoice, tax included.
+
+        Where an invoice has lines below zero at another rate, its lines can bear more than it claims in all.
+        """
+        found = {position: amount for position, amount in asked.items() if amount > 0}
+        rates = {line.position: line.rate for line in self.lines}
+        while found and (over := self._priced(found).total - self.left_total) > 0:
+            last = max(found)
+            found[last] -= (over * HUNDRED / (HUNDRED + rates[last])).quantize(self.quantum, rounding=ROUND_UP)
+            if found[last] <= 0:
+                del found[last]
+        return found
 
     def after(self, priced: PricedCredit) -> "Standing":
         """What is left after that note."""

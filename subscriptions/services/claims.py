@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from django.db.models import Q, QuerySet
@@ -96,20 +96,28 @@ def claims_of(subscription: Subscription, from_on: date, *, drafts: bool = False
     found = (
         _counting(subscription, from_on, statuses).prefetch_related("lines", "taxes", "credit_notes").order_by("-id")
     )
-    return [_claimed(subscription, invoice) for invoice in found]
+    return [_claimed(subscription.pk, invoice) for invoice in found]
+
+
+def interim_claims(*, subscription_id: uuid.UUID, usage_from: datetime) -> list[Claimed]:
+    """The interim invoices of a usage window that can be credited, newest first."""
+    found = Invoice.objects.filter(
+        interim__subscription=subscription_id, interim__usage_from=usage_from, status__in=credit_notes.CREDITABLE
+    ).prefetch_related("lines", "taxes", "credit_notes").order_by("-interim__number")  # fmt: skip
+    return [_claimed(subscription_id, invoice) for invoice in found]
 
 
 def _counting(subscription: Subscription, from_on: date, statuses: Sequence[str]) -> QuerySet[Invoice]:
     return invoices_billing(subscription).filter(status__in=statuses, period_end__gte=from_on)
 
 
-def _claimed(subscription: Subscription, invoice: Invoice) -> Claimed:
+def _claimed(subscription_id: uuid.UUID, invoice: Invoice) -> Claimed:
     lines = [
         ClaimedLine(
             row.position, row.code, row.given.amount, row.period_start, row.period_end, discount_in(row.details)
         )
         for row in invoice.lines.all()
-        if (row.subscription_ref or invoice.subscription_ref) == subscription.pk
+        if (row.subscription_ref or invoice.subscription_ref) == subscription_id
     ]
     taken = [
         (row["position"], Decimal(row["amount"]), _day(row.get("unused_from")))
@@ -194,22 +202,25 @@ def spread(claims: Sequence[Claimed], wanted: dict[str, Money]) -> tuple[tuple[C
 
 
 def _take(claim: Claimed, left: dict[str, Money]) -> dict[int, Money]:
-    """Take from one invoice what it can still bear; lowers ``left`` by it."""
+    """Take from one invoice what it can still bear, line by line and in all; lowers ``left`` by it."""
     room = sum((line.left for line in claim.standing.lines), _NOTHING)
-    amounts: dict[int, Money] = {}
+    rest = {code: wanted.amount for code, wanted in left.items()}
+    asked: dict[int, tuple[ClaimedLine, Decimal, Decimal]] = {}
+    nets: dict[int, Decimal] = {}
     for line in claim.lines:
-        wanted = left.get(line.code)
-        if wanted is None or line.given <= 0:
-            continue
-        given = min(wanted.amount, claim.left(line))
+        given = min(rest.get(line.code, _NOTHING), claim.left(line)) if line.given > 0 else _NOTHING
         if given <= 0 or room <= 0:
             continue
         whole = claim.net_of(line, given)
-        net = min(whole, room)
+        asked[line.position], nets[line.position] = (line, given, whole), min(whole, room)
+        rest[line.code] -= given
+        room -= nets[line.position]
+    amounts: dict[int, Money] = {}
+    for position, net in claim.standing.within(nets).items():
+        line, given, whole = asked[position]
         if net < whole:
             given = money.quantize(given * net / whole, claim.currency)
-        if net > 0:
-            amounts[line.position] = Money(money.quantize(net, claim.currency), wanted.currency)
-            left[line.code] = wanted - Money(given, wanted.currency)
-            room -= net
+        currency = left[line.code].currency
+        amounts[position] = Money(money.quantize(net, claim.currency), currency)
+        left[line.code] -= Money(given, currency)
     return amounts

@@ -6,10 +6,12 @@ measured now, and a first invoice that is waited for counts as paid; everything 
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+
+from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
@@ -24,11 +26,13 @@ from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.selectors import subscriptions_of
 from subscriptions.services import (
     activation,
+    add_ons,
     agreements,
     changes,
     changing,
     coupon_uses,
     ending,
+    excess_credits,
     interim,
     late_usage,
     lifecycle,
@@ -36,7 +40,8 @@ from subscriptions.services import (
     rows,
 )
 from subscriptions.services.agreements import Agreement
-from subscriptions.services.claims import Claimed, claim_of, claims_of
+from subscriptions.services.billing_run_cycles import Cycle
+from subscriptions.services.claims import Claimed, claim_of, claims_of, interim_claims
 from subscriptions.services.coupon_book import CouponBook, Held
 from subscriptions.services.desk import Desk, require_priced
 from subscriptions.services.documents import Documents, Issued
@@ -100,6 +105,7 @@ class Sketch(Desk):
         self._planned: list[PlannedChange] | None = None
         self._known: dict[uuid.UUID, Claimed] = {}
         self._new: list[Claimed] = []
+        self._interim: dict[datetime, list[Claimed]] = {}
 
     def planned(self, subscription: Subscription) -> list[PlannedChange]:
         if self._planned is None:
@@ -139,13 +145,35 @@ class Sketch(Desk):
         if planned.draft is not None:
             priced = price_draft(organisation=self.organisation, draft=planned.draft, at=self.now)
             self.note_invoice(planned.draft, priced)
-        for claimed, amounts in planned.credits:
+        self.note_credits(planned.credits, planned.unused_from)
+        return Issued()
+
+    def note_credits(self, credits: Iterable[tuple[Claimed, dict[int, Money]]], unused_from: date | None) -> None:
+        """Keep credit notes that would be issued."""
+        for claimed, amounts in credits:
             credit = claimed.standing.price({position: amount.amount for position, amount in amounts.items()})
-            claimed.credit(credit, planned.unused_from)
+            claimed.credit(credit, unused_from)
             self.credits.append(
                 PreviewedCredit(at=self.now, invoice=claimed.invoice, priced=credit, currency=claimed.currency)
             )
-        return Issued()
+
+    def note_cycle(self, cycle: Cycle) -> None:
+        """Keep what a billing moment issues: its invoice, and credits where interim invoices charged more than is due."""
+        if cycle.invoice is not None:
+            self.coupons.note_period(cycle.invoice.id, cycle.moment.end)
+            self.note_invoice(cycle.invoice.draft, cycle.invoice.figures.priced)
+        since = cycle.row.usage_from
+        if cycle.excess and since is not None:
+            known = interim_claims(subscription_id=cycle.row.id, usage_from=since)
+            claims = [*self._interim.get(since, ()), *(self._known.setdefault(claim.id, claim) for claim in known)]
+            self.note_credits(
+                excess_credits.planned(claims, excess=cycle.excess, currency=cycle.row.currency), unused_from=None
+            )
+
+    def note_interim(self, since: datetime, draft: InvoiceDraft) -> None:
+        """Keep an invoice of the usage window from ``since`` that would be issued before its end."""
+        self.note_invoice(draft, price_draft(organisation=self.organisation, draft=draft, at=self.now))
+        self._interim[since] = [self._new[-1]]
 
     def note_invoice(self, draft: InvoiceDraft, priced: PricedInvoice) -> None:
         """Keep an invoice that would be issued."""
@@ -210,6 +238,7 @@ def preview_new(*, organisation: Organisation, agreement: Agreement, count: int 
 
 ACTIONS: Mapping[str, Any] = {
     "change": changing.change_row,
+    "add_ons": add_ons.set_add_ons_row,
     "cancel_change": changing.cancel_planned_row,
     "pause": lifecycle.pause_row,
     "resume": lifecycle.resume_row,
@@ -281,9 +310,9 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
 def _foresee(subscription: Subscription, sketch: Sketch) -> None:
     """Usage so far that is about to be invoiced before the period's end: charged in advance, or past a threshold."""
     found = interim.foreseen(subscription, at=sketch.now, coupons=sketch.coupons)
-    if found is not None:
+    if found is not None and subscription.usage_from is not None:
         draft, lines = found
-        sketch.note_invoice(draft, price_draft(organisation=sketch.organisation, draft=draft, at=sketch.now))
+        sketch.note_interim(subscription.usage_from, draft)
         foresee(subscription, lines)
 
 
@@ -301,8 +330,6 @@ def _bill(subscription: Subscription, sketch: Sketch) -> None:
     renews = subscription.period_start is not None
     at = cycle.moment.at
     moments.move_past(subscription, cycle)
-    if cycle.invoice is not None:
-        sketch.coupons.note_period(cycle.invoice.id, cycle.moment.end)
-        sketch.note_invoice(cycle.invoice.draft, cycle.invoice.figures.priced)
+    sketch.note_cycle(cycle)
     if renews:
         sketch.tell("renewed", subscription, at=at)
