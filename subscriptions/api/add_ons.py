@@ -12,17 +12,11 @@ from rest_framework.views import APIView
 
 from billing.api.base import AmountSerializerField, StrictSerializer, TenantViewMixin
 from billing.api.idempotency import idempotent
-from subscriptions.api.price_shapes import AddOnsField
+from subscriptions.api.life_shapes import AddOnsInput
 from subscriptions.api.serializers import IssuedOutput
 from subscriptions.models import Subscription
 from subscriptions.selectors import subscriptions_of
 from subscriptions.services import add_ons
-
-
-class AddOnsInput(StrictSerializer):
-    add_ons = AddOnsField(help_text="Quantities by component; 0: none of it any more; what is not named stays.")
-    prorate = serializers.BooleanField(default=True, help_text="False: the price counts from the next period on.")
-    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
 class OfferOutput(serializers.Serializer):

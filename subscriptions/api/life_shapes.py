@@ -8,6 +8,15 @@ from subscriptions.models import Credit, Interval, Proration
 from subscriptions.services import changing
 
 
+ADD_ON_QUANTITY = 1_000_000
+
+
+class AddOnsField(serializers.DictField):
+    """Quantities of add-ons by component."""
+
+    child = serializers.IntegerField(min_value=0, max_value=ADD_ON_QUANTITY)
+
+
 class TermShape(StrictSerializer):
     interval = serializers.ChoiceField(choices=Interval.choices)
     count = serializers.IntegerField(min_value=1, max_value=rules.MAX_TERM, default=1)
@@ -56,6 +65,12 @@ class ChangeInput(StrictSerializer):
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
+class AddOnsInput(StrictSerializer):
+    add_ons = AddOnsField(help_text="Quantities by component; 0: none of it any more; what is not named stays.")
+    prorate = serializers.BooleanField(default=True, help_text="False: the price counts from the next period on.")
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
 class CancelChangeInput(StrictSerializer):
     change = serializers.UUIDField(required=False, help_text="One planned change; default: all of them.")
 
@@ -93,6 +108,7 @@ def _about(shape: type[StrictSerializer]) -> type[StrictSerializer]:
 
 PREVIEWED: dict[str, type[StrictSerializer]] = {
     "change": _about(ChangeInput),
+    "add_ons": _about(AddOnsInput),
     "cancel_change": _about(CancelChangeInput),
     "pause": _about(PauseInput),
     "resume": _about(ResumeInput),

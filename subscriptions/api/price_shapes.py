@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer
 from subscriptions import pricing
-from subscriptions.api.life_shapes import RulesShape
+from subscriptions.api.life_shapes import AddOnsField, RulesShape
 from subscriptions.models import Plan, PlanVersion, Price, PriceFilter
 from subscriptions.pricing import selection
 from subscriptions.services import catalog
@@ -18,7 +18,6 @@ UNIT_PRICE = {"max_digits": 27, "decimal_places": 12, "min_value": 0, "required"
 QUANTITY = {"max_digits": 24, "decimal_places": 6, "min_value": 0}
 EXACT = {"max_digits": 80, "decimal_places": 30, "normalize_output": True}
 MAX_EVENTS = 1000
-ADD_ON_QUANTITY = 1_000_000
 
 
 class TierInput(StrictSerializer):
@@ -191,12 +190,6 @@ class UsageInput(EventsInput):
     component = serializers.SlugField(max_length=60)
     quantity = serializers.DecimalField(**QUANTITY)
     properties = PlainJSONField(required=False, help_text="Which filter the usage takes.")
-
-
-class AddOnsField(serializers.DictField):
-    """Quantities of add-ons by component."""
-
-    child = serializers.IntegerField(min_value=0, max_value=ADD_ON_QUANTITY)
 
 
 class QuoteInput(StrictSerializer):

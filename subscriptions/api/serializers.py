@@ -8,8 +8,7 @@ from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer, wire
 from invoices.models import CreditNote, Invoice
-from subscriptions.api.life_shapes import PREVIEWED, TermShape
-from subscriptions.api.price_shapes import AddOnsField
+from subscriptions.api.life_shapes import PREVIEWED, AddOnsField, TermShape
 from subscriptions.models import BilledPeriod, PlannedChange, Proration, Subscription
 from subscriptions.rules import CHOICES, MAX_GATE_DAYS
 from subscriptions.services import catalog, changing
@@ -59,6 +58,7 @@ class PreviewInput(StrictSerializer):
 
     new = SubscriptionInput(required=False)
     change = PREVIEWED["change"](required=False)
+    add_ons = PREVIEWED["add_ons"](required=False)
     cancel_change = PREVIEWED["cancel_change"](required=False)
     pause = PREVIEWED["pause"](required=False)
     resume = PREVIEWED["resume"](required=False)

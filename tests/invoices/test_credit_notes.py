@@ -3,12 +3,12 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from moneyed import Money
 
 from billing.errors import InvalidInput
-from invoices.credits import Creditable, CreditableTax, price_credit
+from invoices.credits import Creditable, CreditableTax, Standing, price_credit
 from invoices.errors import CreditExceedsInvoice, InvoiceNotOpen, NothingToCredit
 from invoices.models import CreditNote
 from invoices.services.credit_notes import issue_credit_note
@@ -166,3 +166,56 @@ def test_any_sequence_of_credits_ends_exactly_at_the_invoice(amounts, steps, by_
     assert left == [0] * len(amounts)
     assert set(left_tax.values()) == {0}
     assert credited == total
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.decimals("-999.99", "9999.99", places=2), st.sampled_from([0, 5, 18])), min_size=1, max_size=5
+    ),
+    st.lists(st.decimals(min_value="0", max_value="1", places=3), min_size=5, max_size=5),
+    st.sampled_from(["IGST", "VAT"]),
+)
+def test_credits_are_cut_to_what_the_invoice_claims_in_all(given_lines, parts, component):
+    """A line below zero at another rate leaves less to credit, tax included, than the other lines could bear."""
+    quantum = D("0.01")
+    taxes = [
+        CreditableTax(component, f"R{rate}", D(rate), base, (base * rate / 100).quantize(quantum, "ROUND_HALF_UP"))
+        for rate in (0, 5, 18)
+        if (base := sum((amount for amount, of in given_lines if of == rate), D(0)))
+    ]
+    total = sum((amount for amount, _ in given_lines), D(0)) + sum((row.left_tax for row in taxes), D(0))
+    assume(total > 0)
+    lines = tuple(
+        Creditable(i, "x", amount, amount, f"R{rate}", D(rate), "revenue")
+        for i, (amount, rate) in enumerate(given_lines)
+    )
+    standing = Standing(lines, tuple(taxes), D(0), total, quantum)
+    asked = {
+        i: (amount * parts[i]).quantize(quantum, "ROUND_DOWN")
+        for i, (amount, _) in enumerate(given_lines)
+        if amount > 0
+    }
+
+    cut = standing.within(asked)
+
+    assert all(0 < cut[i] <= asked[i] for i in cut)
+    if cut:
+        assert 0 < standing.price(cut).total <= total
+    if sum(asked.values()) and price_credit(
+        lines=lines, taxes=taxes, asked=asked, left_rounding=D(0), quantum=quantum, by_line=component == "IGST"
+    ).total <= total:  # fmt: skip
+        assert cut == {i: amount for i, amount in asked.items() if amount}
+    elif sum(asked.values()):
+        assert standing.price(cut).total >= total - D("0.02"), "as much as there is"
+
+
+def test_a_credit_at_no_tax_is_cut_where_a_taxed_line_is_below_zero():
+    lines = (
+        Creditable(1, "x", D("-100"), D("-100"), "S", D(18), "revenue"),
+        Creditable(2, "y", D("300"), D("300"), "Z", D(0), "revenue"),
+    )
+    standing = Standing(lines, (CreditableTax("IGST", "S", D(18), D("-100"), D("-18")),), D(0), D("182"), D("0.01"))
+
+    assert standing.within({2: D("200")}) == {2: D("182")}
+    assert standing.within({2: D("150")}) == {2: D("150")}

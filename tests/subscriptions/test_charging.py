@@ -219,6 +219,11 @@ def test_another_quantity_of_an_add_on_is_charged_by_the_day(tenant):
     subscription = subscribe(make_customer(tenant), plan, add_ons={"storage": 1})
     run(tenant)
     turn(tenant, local("2026-04-16 00:00"))
+    seen = preview.preview_action(
+        organisation=tenant, subscription_id=subscription.pk, action="add_ons", add_ons={"storage": 3}, count=1
+    )
+    assert [one.priced.net for one in seen.invoices] == [30, 190]
+    assert fresh(subscription).add_ons == {"storage": 1}
     add_ons.set_add_ons(organisation=tenant, subscription_id=subscription.pk, add_ons={"storage": 3}, actor=CLERK)
     turn(tenant, local("2026-04-21 00:00"))
     dropped = add_ons.set_add_ons(

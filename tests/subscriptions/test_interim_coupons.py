@@ -16,7 +16,7 @@ from invoices.services import settling
 from subscriptions.lines import Component, PriceBook
 from subscriptions.models import CouponUse
 from subscriptions.progressive import Earlier, take_off
-from subscriptions.services import acting, interim
+from subscriptions.services import acting, interim, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.coupon_book import Held, discount_in, taken_off
 from subscriptions.services.thresholds import add_threshold
@@ -183,10 +183,15 @@ def test_a_coupon_that_came_later_is_for_the_whole_period(tenant):
     give(subscription.customer)
     use(subscription.customer, meter, "10", local("2026-04-06 12:00"))
     assert look(tenant, "2026-04-06 13:00") == 0  # eighty are due, 150 were invoiced
+    seen = preview.preview_action(organisation=tenant, subscription_id=subscription.pk, count=1)
     close_month(tenant)
 
     assert amounts(invoices_of(subscription)) == ["500.00", "150.00", "250.00"]
     assert amounts(credit_notes_of(subscription)) == ["70.00"]
+    assert [f"{one.priced.net:.2f}" for one in seen.invoices] == ["250.00"]
+    [credit] = seen.credits
+    assert credit.invoice == invoices_of(subscription)[1]
+    assert (credit.at, credit.priced.net) == (local("2026-05-01 00:00"), 70)
 
 
 @pytest.mark.django_db

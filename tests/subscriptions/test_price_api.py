@@ -202,7 +202,9 @@ def test_add_ons_are_offered_taken_and_refused(tenant, client):
         format="json",
     ).json()
     path = f"{API}/subscriptions/{made['id']}/add-ons"
+    asked = {"add_ons": {"subscription": made["id"], "add_ons": {"storage": 5}}, "count": 1}
 
+    seen = client.post(f"{API}/subscriptions/preview", asked, format="json").json()
     taken = client.post(path, {"add_ons": {"storage": 5}}, format="json")
 
     assert made["add_ons"] == {"storage": 2}
@@ -210,6 +212,7 @@ def test_add_ons_are_offered_taken_and_refused(tenant, client):
         {"code": "storage", "name": "Storage", "unit": "", "quantity": 5, "amount": {"amount": "100.00", "currency": "INR"}}
     ]  # fmt: skip
     assert taken.json()["documents"]["invoice"]["total"]["amount"] == "60.00"
+    assert seen["invoices"][0]["total"]["amount"] == "60.00"
     assert client.get(path).json()["documents"] is None
     assert client.post(path, {"add_ons": {"none": 5}}, format="json").json()["code"] == "add_on_not_offered"
     assert client.post(path, {"add_ons": {"storage": 5}}, format="json").json()["code"] == "nothing_to_change"
