@@ -56,8 +56,8 @@ FIRST = int(os.environ.get("MUNIM_MIXED_FIRST", "0"))
 STEPS = 4
 DONE: Counter[str] = Counter()  # told when a history fails: what was tried
 BESIDE_ODDS = ("usage",) * 4 + ("pass",) * 3 + ("pay",) * 2 + ("coupon",) * 2 + ("note", "void", "remove")
-FOUND = (59,)
-"""Seeds that once showed a fault."""
+FOUND = (1016,)
+"""Seeds that showed a fault: 1016, a credit for what interim invoices charged too much was not foreseen."""
 ZERO = Decimal(0)
 
 
