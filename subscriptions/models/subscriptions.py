@@ -158,6 +158,10 @@ class Subscription(TenantModel):
     def await_payment(self, *, until: Any) -> None:
         self.activate_by = until
 
+    def wait_longer(self, *, until: Any) -> None:
+        """The first invoice came late: the time to pay it ends later too."""
+        self.activate_by = until
+
     @transition(status, source=[Status.PENDING, Status.TRIALING, Status.INCOMPLETE], target=Status.ACTIVE)
     def activate(self) -> None:
         self.activate_by = None

@@ -77,6 +77,22 @@ def complete(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
     desk.tell("activated", subscription, at=at)
 
 
+def wait_on(subscription: Subscription, desk: Desk) -> bool:
+    """Whether its first invoice was issued so late (it had been set aside, or the run stood still) that days to pay are left.
+
+    Then it has all of them, from the invoice on. The caller saves the row.
+    """
+    asked_at = desk.asked_at(subscription)
+    if asked_at is None or subscription.activate_by is None:
+        return False
+    until = asked_at + timedelta(days=subscription.gate_days or 0)
+    if until <= max(desk.now, subscription.activate_by):
+        return False
+    subscription.wait_longer(until=until)
+    desk.tell("incomplete", subscription, at=desk.now, activate_by=until.isoformat())
+    return True
+
+
 def give_up(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
     """Time to pay the first invoice is over: it is annulled, and the subscription has expired."""
     desk.annul_unpaid(subscription, reason=NOT_PAID)

@@ -161,11 +161,11 @@ def _end_or_renew(subscription: Subscription, desk: Desk, at: datetime) -> None:
 
 
 def _end_waiting(subscription: Subscription, desk: Desk, at: datetime) -> None:
-    """Nobody paid in time; or it was paid and the news is still on its way."""
-    if desk.owes(subscription):
-        activation.give_up(subscription, desk, at=at)
-    else:
+    """Nobody paid in time, or there was less time than agreed; or it was paid and the news is still on its way."""
+    if not desk.owes(subscription):
         activation.complete(subscription, desk, at=at)
+    elif not activation.wait_on(subscription, desk):
+        activation.give_up(subscription, desk, at=at)
 
 
 def _apply_planned(subscription: Subscription, desk: Desk, at: datetime) -> None:

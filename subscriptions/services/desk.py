@@ -8,7 +8,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 
 from billing import clock
 from billing.context import Actor
@@ -103,6 +103,11 @@ class Desk:
         """Whether an invoice of the subscription is unpaid."""
         unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
         return unpaid.exists()
+
+    def asked_at(self, subscription: Subscription) -> datetime | None:
+        """When the first of its unpaid invoices was issued; None when none is unpaid."""
+        unpaid = Invoice.objects.of(self.organisation).filter(subscription_ref=subscription.pk, status__in=UNPAID)
+        return unpaid.order_by().aggregate(first=Min("finalized_at"))["first"]
 
     def keep_standing(self, subscription: Subscription, *, at: datetime) -> None:
         """What is active again is past due at once where an invoice became overdue meanwhile."""

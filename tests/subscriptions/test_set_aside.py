@@ -13,6 +13,7 @@ from subscriptions.models import DraftCycle, FailedCycle
 from subscriptions.services import acting, dunning_measures, lifecycle, preview, standing
 from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.draft_finalizing import finalize_due
+from subscriptions.services.retrying import retry_run
 from subscriptions.services.rows import Status
 from tests.subscriptions.house import (
     CLERK,
@@ -32,6 +33,7 @@ from tests.subscriptions.house import (
     turn,
 )
 from tests.subscriptions.test_console import browser, page
+from tests.subscriptions.test_terms import pay
 
 pytestmark = pytest.mark.django_db
 
@@ -157,6 +159,38 @@ def test_a_first_payment_that_was_never_asked_for_does_not_activate(tenant, cust
 
     found = fresh(subscription)
     assert (found.status, found.failure.partition(":")[0]) == (Status.INCOMPLETE, "missing_tax_rate")
+
+
+@pytest.mark.parametrize("way", ["one", "run"])
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_first_invoice_that_comes_late_may_be_paid_for_all_the_days(tenant, customer, way, pays):
+    rate = rate_until(tenant, None)
+    plan = make_plan(tenant, flat("31.00", tax_category="short"), rules={"payment_gate_days": 3})
+    subscription = subscribe(customer, plan)
+    TaxRate.objects.filter(pk=rate.pk).update(valid_until=date(2026, 3, 20))
+    live(tenant, local("2026-04-20 09:00"))
+    mend(rate)
+
+    if way == "one":
+        acting.take_up_again(**about(subscription))
+    else:
+        failed = FailedCycle.objects.get(subscription=subscription, retried_at=None)
+        retry_run(organisation=tenant, run_id=failed.run_id, actor=CLERK)
+        run(tenant)
+
+    found = fresh(subscription)
+    assert (found.status, found.activate_by) == (Status.INCOMPLETE, local("2026-04-23 09:00"))
+    [invoice] = invoices_of(subscription)
+    assert [news for news, _ in events_of(subscription)] == ["created", "incomplete", "incomplete"]
+    live(tenant, local("2026-04-23 08:00"))
+    assert fresh(subscription).status == Status.INCOMPLETE
+    if pays:
+        pay(subscription, invoice)
+    live(tenant, local("2026-04-24 09:00"))
+
+    invoice.refresh_from_db()
+    expected = (Status.ACTIVE, Invoice.Status.PAID) if pays else (Status.EXPIRED, Invoice.Status.VOID)
+    assert (fresh(subscription).status, invoice.status) == expected
 
 
 def test_a_change_that_was_refused_and_then_worked_leaves_nothing_behind(tenant, customer):
