@@ -13,7 +13,7 @@ from django.db import transaction
 from billing.models import Organisation
 from invoices import selectors
 from invoices.events import reference
-from invoices.models import Invoice
+from invoices.models import Invoice, PaymentAllocation
 from invoices.services import settling
 from payments.models import Payment
 from payments.services import collection
@@ -25,17 +25,25 @@ CLOSED = (Payment.Status.SUCCEEDED, Payment.Status.CANCELLED)
 
 @transaction.atomic
 def collect_invoices(*, organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> int:
-    """After finalisation: the customer's free credit pays first, the rest is asked for once. Safe to repeat."""
+    """After finalisation: what was paid on the draft and the customer's free credit pay first, the rest is asked for once.
+
+    Safe to repeat.
+    """
+    invoices = list(Invoice.objects.of(organisation).filter(pk__in=invoice_ids).order_by("customer_id", "pk"))
+    holders = selectors.customers_with_credit(
+        organisation=organisation, customer_ids={invoice.customer_id for invoice in invoices}
+    )
+    for invoice in invoices:
+        if (invoice.customer_id, invoice.currency) in holders:
+            _apply_what_came_early(invoice)
     fresh = _never_asked_for(organisation, invoice_ids)
     if organisation.settings.get("apply_credit_automatically", True):
-        holders = selectors.customers_with_credit(
-            organisation=organisation, customer_ids={invoice.customer_id for invoice in fresh}
-        )
         for invoice in fresh:
             if (invoice.customer_id, invoice.currency) in holders:
                 settling.apply_customer_credit(invoice_id=invoice.pk, key=f"credit:{invoice.pk}:finalized")
         fresh = _never_asked_for(organisation, invoice_ids) if holders else fresh
-    requests = [_request(invoice, reference(invoice.pk)) for invoice in fresh]
+    taken = _taken(organisation, [invoice.pk for invoice in fresh])
+    requests = [_request(invoice, _name_of(invoice, taken)) for invoice in fresh]
     if requests:
         collection.request_payments(organisation=organisation, requests=requests)
     return len(requests)
@@ -75,15 +83,37 @@ def stop_collection(*, invoice_id: uuid.UUID) -> int:
     return len(payments)
 
 
+def _apply_what_came_early(invoice: Invoice) -> None:
+    """Payments that name the invoice and were captured while it was a draft: what is more than due is free credit then."""
+    named = selectors.payments_of(organisation=invoice.organisation_id, invoice_id=invoice.pk)
+    for payment in named.filter(status=Payment.Status.SUCCEEDED):
+        settling.allocate_payment(payment_id=payment.pk)
+
+
 def _never_asked_for(organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> list[Invoice]:
-    known = set(
-        Payment.objects.of(organisation)
-        .filter(reference__in=[reference(pk) for pk in invoice_ids])
-        .values_list("reference", flat=True)
-    )
+    taken = _taken(organisation, invoice_ids)
     invoices = Invoice.objects.of(organisation).filter(pk__in=invoice_ids, status__in=OPEN)
     in_order = invoices.order_by("customer_id", "pk")  # of locks: two batches take customers the same way round
-    return [invoice for invoice in in_order if reference(invoice.pk) not in known]
+    return [one for one in in_order if reference(one.pk) not in taken or _was_paid_unasked(one)]
+
+
+def _taken(organisation: Organisation, invoice_ids: Sequence[uuid.UUID]) -> set[str]:
+    """First references of invoices that a payment has already."""
+    payments = Payment.objects.of(organisation).filter(reference__in=[reference(pk) for pk in invoice_ids])
+    return set(payments.values_list("reference", flat=True))
+
+
+def _was_paid_unasked(invoice: Invoice) -> bool:
+    """Whether all its payments are money that came (on the draft, over the counter), and none of it went back."""
+    named = selectors.payments_of(organisation=invoice.organisation_id, invoice_id=invoice.pk)
+    if named.exclude(status=Payment.Status.SUCCEEDED).exists():
+        return False
+    return not PaymentAllocation.objects.filter(invoice=invoice, amount__lt=0).exists()
+
+
+def _name_of(invoice: Invoice, taken: set[str]) -> str:
+    first = reference(invoice.pk)
+    return f"{first}:{invoice.version}" if first in taken else first
 
 
 def _open_payments(invoice: Invoice) -> list[Payment]:

@@ -42,7 +42,7 @@ def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> Pa
     """Apply a captured payment to the invoice it names; what is more than due stays the customer's credit.
 
     Safe to repeat: one payment is allocated once, even when nothing was due any more, or when the payer is not the
-    invoice's customer, whose credit it would not be (an allocation of zero).
+    invoice's customer, whose credit it would not be (an allocation of zero). Money for a draft waits for its finalisation.
     """
     payment = Payment.objects.get(pk=payment_id)
     invoice_id = selectors.invoice_id_of(payment.reference)
@@ -51,7 +51,7 @@ def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> Pa
         return None
     invoice, key = lock_invoice(found.pk), f"payment:{payment.pk}"
     known = PaymentAllocation.objects.of(invoice.organisation_id).filter(key=key).first()
-    if known is not None:
+    if known is not None or invoice.status == Status.DRAFT:
         return known
     amount = zero(invoice.currency)
     ours = payment.customer_id == invoice.customer_id and payment.amount.currency == invoice.due.currency

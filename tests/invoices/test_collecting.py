@@ -4,12 +4,16 @@ import pytest
 from moneyed import Money
 
 from billing.services import outbox
+from invoices.drafts import InvoiceDraft
 from invoices.models import Invoice
+from invoices.selectors import free_credit
 from invoices.services.credit_notes import issue_credit_note
+from invoices.services.drafting import delete_draft, write_draft
+from invoices.services.finalizing import finalize_invoice
 from invoices.services.settling import allocate_payment, void_invoice
 from payments.models import Payment
 
-from .conftest import CLERK, capture, issue, line
+from .conftest import CLERK, NOW, capture, issue, line
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +77,49 @@ def test_nothing_is_asked_for_an_invoice_that_credit_pays_whole(school, family):
 
     invoice.refresh_from_db()
     assert (invoice.status, asked(invoice)) == ("paid", [])
+
+
+@pytest.mark.parametrize("suffix", ["", ":offline"])
+@pytest.mark.parametrize("heard", ["while it is a draft", "after it was finalised"])
+def test_what_was_paid_on_a_draft_pays_it_once_it_is_final_and_the_rest_is_asked_for(school, family, suffix, heard):
+    draft = write_draft(
+        organisation=school, draft=InvoiceDraft(customer_id=family.pk, currency="INR", lines=[line()]), at=NOW
+    )
+    payment = capture(family, "180.00", reference=f"invoice:{draft.pk}{suffix}")
+    capture(family, "300.00")
+    if heard == "while it is a draft":
+        assert allocate_payment(payment_id=payment.pk) is None
+    assert free_credit(organisation=school, customer_id=family.pk, currency="INR") == Money("300.00", "INR")
+
+    finalize_invoice(invoice_id=draft.pk)
+    if heard == "after it was finalised":
+        allocate_payment(payment_id=payment.pk)
+    drain(school)
+    outbox.publish("invoice.finalized", draft)
+    drain(school)
+
+    draft.refresh_from_db()
+    assert (draft.status, draft.paid, draft.due) == (
+        "partially_paid", Money("480.00", "INR"), Money("700.00", "INR"),
+    )  # fmt: skip
+    rest = f":{draft.version}" if not suffix else ""
+    assert sorted(asked(draft)) == sorted([(suffix, 180, "succeeded"), (rest, 700, "pending")])
+    assert free_credit(organisation=school, customer_id=family.pk, currency="INR") == Money(0, "INR")
+
+
+def test_what_was_paid_on_a_draft_beyond_its_total_is_credit_and_of_a_deleted_one_all(school, family):
+    lines = [line("100.00", tax_category="books")]
+    drafts = [write_draft(organisation=school, draft=InvoiceDraft(customer_id=family.pk, currency="INR", lines=lines), at=NOW)
+              for _ in range(2)]  # fmt: skip
+    for draft in drafts:
+        allocate_payment(payment_id=capture(family, "150.00", reference=f"invoice:{draft.pk}").pk)
+    finalize_invoice(invoice_id=drafts[0].pk)
+    drain(school)
+    delete_draft(invoice_id=drafts[1].pk)
+
+    paid = Invoice.objects.get(pk=drafts[0].pk)
+    assert (paid.status, asked(paid)) == ("paid", [("", 150, "succeeded")])
+    assert free_credit(organisation=school, customer_id=family.pk, currency="INR") == Money("200.00", "INR")
 
 
 def test_a_credit_note_makes_the_open_payment_smaller(school, family):
