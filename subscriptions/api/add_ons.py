@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing.api.base import AmountSerializerField, StrictSerializer, TenantViewMixin
+from billing.api.base import AmountSerializerField, TenantViewMixin
 from billing.api.idempotency import idempotent
 from subscriptions.api.life_shapes import AddOnsInput
 from subscriptions.api.serializers import IssuedOutput

@@ -7,7 +7,6 @@ from subscriptions import rules
 from subscriptions.models import Credit, Interval, Proration
 from subscriptions.services import changing
 
-
 ADD_ON_QUANTITY = 1_000_000
 
 

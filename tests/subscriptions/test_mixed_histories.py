@@ -26,7 +26,7 @@ from invoices.models import Invoice
 from invoices.services import credit_notes, settling
 from payments.services import offline
 from subscriptions.models import AppliedCoupon, BilledPeriod, CouponUse
-from subscriptions.services import acting, add_ons, coupons, interim, preview
+from subscriptions.services import add_ons, coupons, interim, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.catalog import PriceInput
 from subscriptions.services.rows import Status

@@ -417,7 +417,8 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(tenant, customer, wh
 
 @pytest.mark.parametrize(
     "rules",
-    [{"proration": "hour"}, {"colour": "red"}, {"payment_gate_days": 0}, {"payment_gate_days": True}, {"seats_meter": 3}, {"usage_in_advance_hours": 745},
+    [{"proration": "hour"}, {"colour": "red"}, {"payment_gate_days": 0}, {"payment_gate_days": True}, {"seats_meter": 3},
+     {"usage_in_advance_hours": 745},
      {"trial_prices": {"INR": "-1"}}, {"trial_prices": {"XXX": "1"}}, {"term": {"interval": "hour"}},
      {"term": {"interval": "month", "count": 0}}, {"term": {"interval": "month", "length": 3}}, {"term": 7}],
 )  # fmt: skip
