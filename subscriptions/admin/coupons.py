@@ -132,8 +132,7 @@ class CouponAdmin(RecordAdmin):
 
     def record(self, request: HttpRequest, row: Coupon) -> Record:
         applied = AppliedCoupon.objects.filter(coupon=row)
-        sums = applied.values("currency").annotate(total=Sum("discounted")).order_by("currency")
-        taken_off = ", ".join(money(Money(one["total"], one["currency"])) for one in sums if one["total"])
+        taken_off = _taken_off(CouponUse.objects.filter(applied__coupon=row))
         codes = [
             (link(request, code), day(code.expires_at.date()) if code.expires_at else NOTHING,
              code.max_redemptions or "any number", "archived" if code.archived_at else "")
@@ -245,6 +244,12 @@ class PromotionCodeAdmin(RecordAdmin):
         )
 
 
+def _taken_off(uses: QuerySet[CouponUse]) -> str:
+    """What uses of coupons took off, by currency."""
+    sums = uses.order_by("currency").values("currency").annotate(total=Sum("amount"))
+    return ", ".join(money(Money(one["total"], one["currency"])) for one in sums if one["total"])
+
+
 @admin.register(AppliedCoupon, site=site)
 class AppliedCouponAdmin(RecordAdmin):
     """A coupon in a customer's hand: what is left of it, and what it took off."""
@@ -287,7 +292,7 @@ class AppliedCouponAdmin(RecordAdmin):
         return Record(
             badges=[badge(row.status)],
             figures=(
-                Figure(name="Taken off", value=money(Money(row.discounted, row.currency)), hint=f"{row.uses} invoices"),
+                Figure(name="Taken off", value=_taken_off(uses) or money(Money(0, row.currency)), hint=f"{row.uses} invoices"),
                 Figure(name="Carried over", value=money(Money(row.left_over, row.currency))),
                 Figure(name="Invoices left", value="for ever" if row.periods_left is None else row.periods_left),
             ),

@@ -1,6 +1,7 @@
 """Coupons, promotion codes, and coupons in customers' hands."""
 
 import uuid
+from decimal import Decimal
 from typing import Any
 
 from django_filters import rest_framework as filters
@@ -123,14 +124,15 @@ class AppliedCouponOutput(serializers.ModelSerializer):
     coupon = serializers.CharField(source="coupon.code")
     promotion_code = serializers.CharField(source="promotion_code.code", allow_null=True, default=None)
     left_over = serializers.SerializerMethodField()
-    discounted = serializers.SerializerMethodField()
+    discounted = serializers.SerializerMethodField(help_text="In the customer's currency.")
+    discounted_by_currency = serializers.SerializerMethodField(help_text="Where the customer is billed in several.")
     used = UseOutput(many=True)
 
     class Meta:
         model = AppliedCoupon
         fields = [
             "id", "coupon", "promotion_code", "customer", "subscription", "status", "periods_left", "left_over", "uses",
-            "discounted", "applied_at", "ended_at", "used",
+            "discounted", "discounted_by_currency", "applied_at", "ended_at", "used",
         ]  # fmt: skip
 
     @extend_schema_field(AmountSerializerField)
@@ -140,6 +142,13 @@ class AppliedCouponOutput(serializers.ModelSerializer):
     @extend_schema_field(AmountSerializerField)
     def get_discounted(self, row: AppliedCoupon) -> dict[str, str]:
         return wire(Money(row.discounted, row.currency))
+
+    @extend_schema_field(serializers.ListField(child=AmountSerializerField()))
+    def get_discounted_by_currency(self, row: AppliedCoupon) -> list[dict[str, str]]:
+        sums: dict[str, Decimal] = {}
+        for use in row.used.all():
+            sums[use.currency] = sums.get(use.currency, Decimal(0)) + use.amount
+        return [wire(Money(amount, currency)) for currency, amount in sorted(sums.items())]
 
 
 class CouponFilter(filters.FilterSet):

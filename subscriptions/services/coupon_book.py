@@ -65,6 +65,8 @@ class Held:
     applied_at: datetime
     periods_left: int | None
     left_over: Decimal
+    counted_in: str = ""
+    """The customer's currency: what is taken off in others does not count in ``discounted``."""
 
     @property
     def available(self) -> Decimal:
@@ -185,8 +187,8 @@ class CouponBook:
         )  # fmt: skip
         amounts: dict[uuid.UUID, Decimal] = defaultdict(Decimal)
         uses = Counter(share.offer_id for _, _, share in taken)
-        for _, _, share in taken:
-            amounts[share.offer_id] += share.amount
+        for _, currency, share in taken:  # amounts of different currencies never meet
+            amounts[share.offer_id] += share.amount if currency == self._after[share.offer_id].counted_in else ZERO
         after = [self._after[pk] for pk in amounts]
         with connection.cursor() as cursor:
             cursor.execute(
@@ -205,14 +207,15 @@ class CouponBook:
 
 def held_of(rows: QuerySet[AppliedCoupon]) -> dict[uuid.UUID, list[Held]]:
     """Coupons in hand by customer, in the order of their ids, with what they are restricted to."""
-    applied = list(rows.order_by("id").values_list("customer_id", "coupon_id", *IN_HAND))
+    applied = list(rows.order_by("id").values_list("customer_id", "coupon_id", "currency", *IN_HAND))
     found: dict[uuid.UUID, list[Held]] = defaultdict(list)
     if not applied:
         return found
     coupons = Coupon.objects.filter(pk__in={coupon_id for _, coupon_id, *_ in applied})
     terms = {coupon.pk: _terms(coupon) for coupon in coupons.prefetch_related("plans", "meters")}
-    for customer_id, coupon_id, *own in applied:
-        found[customer_id].append(Held(**terms[coupon_id], **dict(zip(IN_HAND, own, strict=True))))
+    for customer_id, coupon_id, currency, *own in applied:
+        own_terms = dict(zip(IN_HAND, own, strict=True))
+        found[customer_id].append(Held(**terms[coupon_id], counted_in=currency, **own_terms))
     return found
 
 

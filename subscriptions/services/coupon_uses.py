@@ -44,7 +44,7 @@ def write_again(invoice_id: uuid.UUID, shares: Iterable[Share]) -> None:
             continue
         CouponUse.objects.filter(pk=use.pk).update(amount=F("amount") + more)
         applied = AppliedCoupon.objects.select_for_update().select_related("coupon").get(pk=use.applied_id)
-        applied.discounted += more
+        applied.discounted += more if use.currency == applied.currency else ZERO
         if applied.coupon.carries_over and applied.coupon.kind == Coupon.Kind.FIXED:
             applied.left_over = max(applied.left_over - more, ZERO)
         _save(applied)
@@ -58,7 +58,7 @@ def give_back(*, invoice_id: uuid.UUID) -> int:
         applied = AppliedCoupon.objects.select_for_update().select_related("coupon").get(pk=use.applied_id)
         coupon = applied.coupon
         applied.uses -= 1
-        applied.discounted -= use.amount
+        applied.discounted -= use.amount if use.currency == applied.currency else ZERO
         _give_back(applied, coupon, use)
         _save(applied)
         outbox.publish(
@@ -124,7 +124,9 @@ def note_beside(*, organisation: Organisation, invoice: Invoice, lines: Iterable
             organisation=organisation, applied_id=applied_id, invoice=invoice, amount=amount, currency=invoice.currency,
             used_at=at, counted=False,
         )  # fmt: skip
-        AppliedCoupon.objects.filter(pk=applied_id).update(uses=F("uses") + 1, discounted=F("discounted") + amount)
+        applied = AppliedCoupon.objects.filter(pk=applied_id)
+        applied.update(uses=F("uses") + 1)
+        applied.filter(currency=invoice.currency).update(discounted=F("discounted") + amount)
 
 
 def percents(held: Iterable[Held]) -> list[tuple[Held, Any]]:

@@ -3,12 +3,17 @@
 from datetime import UTC, datetime
 
 import pytest
+from moneyed import Money
 
 from billing import permissions
-from billing.models import TestClock
+from billing.admin.base import path_to
+from billing.admin.panels import money
+from billing.models import Role, TestClock
 from billing.services import organisations, outbox
 from invoices.rendering.view import invoice_document
+from subscriptions.models import AppliedCoupon
 from subscriptions.services.billing_run import run_billing
+from subscriptions.services.coupon_uses import give_back
 from subscriptions.services.dunning import run_dunning
 from tests.subscriptions.house import (
     flat,
@@ -20,6 +25,7 @@ from tests.subscriptions.house import (
     run,
     subscribe,
 )
+from tests.subscriptions.test_console import browser
 from tests.subscriptions.test_dunning import case_of, invoice_of, live, nth, pay, works  # noqa: F401
 
 from rest_framework.test import APIClient  # isort: skip
@@ -111,6 +117,34 @@ def test_dunning_is_paused_run_and_weighed_over_the_api(works):  # noqa: F811
     assert [(row["stage"], row["reached"], row["cases"], row["rate"]) for row in figures["by_stage"]] == [
         (0, 2, 0, "0.0000"), (1, 2, 0, "0.0000"), (2, 1, 1, "1.0000"),
     ]  # fmt: skip
+
+
+def test_amounts_of_different_currencies_never_meet():
+    tenant = make_organisation(local("2026-04-01 09:00"))
+    customer, api = make_customer(tenant), client_of(tenant)
+    plan = make_plan(tenant, flat("1000"), flat("50", currency="EUR"))
+    body = {"code": "ten", "name": "Ten", "kind": "percent", "percent": "10", "duration": "forever"}
+    assert api.post("/api/v1/coupons", body).status_code == 201
+    applied = api.post("/api/v1/applied-coupons", {"customer": str(customer.pk), "coupon": "ten"}).json()["id"]
+    subscribe(customer, plan)
+    euros = subscribe(customer, plan, currency="EUR")
+    run(tenant)
+
+    def shown():
+        found = api.get(f"/api/v1/applied-coupons/{applied}").json()
+        return (
+            found["uses"],
+            found["discounted"]["amount"],
+            [tuple(one.values()) for one in found["discounted_by_currency"]],
+        )
+
+    assert shown() == (2, "100.00", [("5.00", "EUR"), ("100.00", "INR")])
+    row = AppliedCoupon.objects.get(pk=applied)
+    text = browser(tenant, Role.MANAGER).get(path_to(row)).content.decode()
+    assert f"{money(Money(5, 'EUR'))}, {money(Money(100, 'INR'))}" in text
+    give_back(invoice_id=invoices_of(euros)[0].pk)
+    assert shown() == (1, "100.00", [("100.00", "INR")])
+    assert AppliedCoupon.objects.get(pk=applied).discounted == 100
 
 
 def test_a_discounted_debt_is_chased_for_what_is_left_of_it(works):  # noqa: F811
