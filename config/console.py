@@ -50,6 +50,8 @@ GROUPS: dict[str, list[Page]] = {
     "Overview": [
         Page("Dashboard", "monitoring", url="admin:analytics_dashboard", permission="analytics.view",
              hint="Recurring revenue, collection and success rates"),
+        Page("Services", "donut_small", url="admin:analytics_services", permission="analytics.view",
+             hint="Revenue, cost and margin by service"),
         Page("Today", "today", url="admin:payments_today", permission="reconciliation.view",
              hint="What is open between gateway, books and bank"),
         Page("MRR movements", "trending_up", model="analytics.mrrmovement", hint="Every change of recurring revenue"),

@@ -13,8 +13,9 @@ from django.views.generic import TemplateView
 from unfold.views import UnfoldModelAdminViewMixin
 
 from analytics import charts, mrr, selectors
+from analytics.admin.services import ServicePages
 from analytics.models import MrrMovement
-from billing.admin.base import TenantAdmin
+from billing.admin.panels import Record, RecordAdmin, link, moment, money
 from billing.models import Organisation
 
 INK = {
@@ -159,8 +160,8 @@ def _percent(value: Decimal | None) -> str:
 
 
 @admin.register(MrrMovement)
-class MrrMovementAdmin(TenantAdmin):
-    """The movements themselves, and the dashboard made from them."""
+class MrrMovementAdmin(RecordAdmin):
+    """The movements themselves, the dashboard made from them, and what services earn."""
 
     view_permission = "analytics.view"
     empty_hint = "Movements come with the first subscription that is charged again and again."
@@ -169,7 +170,25 @@ class MrrMovementAdmin(TenantAdmin):
     ordering = ("-occurred_at",)
 
     def get_urls(self) -> list[Any]:
-        return [self.custom_url("dashboard", DashboardView), *super().get_urls()]
+        pages = ServicePages(self)
+        shown, tag = self.admin_site.admin_view(pages.shown), self.admin_site.admin_view(pages.tag)
+        return [
+            self.custom_url("dashboard", DashboardView),
+            path("services/", shown, name="analytics_services"),
+            path("services/<uuid:organisation_id>/", tag, name="analytics_service_tags"),
+            *super().get_urls(),
+        ]
+
+    def record(self, request: HttpRequest, row: MrrMovement) -> Record:
+        return Record(
+            facts=(
+                ("Customer", link(request, row.customer)),
+                ("Kind", row.get_kind_display()),
+                ("Change of MRR", money(row.amount)),
+                ("Occurred", moment(row.occurred_at, row.organisation)),
+                ("Counts for", f"{row.month:%b %Y}"),
+            )
+        )
 
     def custom_url(self, name: str, view: Any) -> Any:
         return path(f"{name}/", self.admin_site.admin_view(view.as_view(model_admin=self)), name=f"analytics_{name}")

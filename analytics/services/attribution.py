@@ -52,10 +52,19 @@ def since_for(until: date) -> date:
 
 def services_by_month(*, organisation: Organisation, since: date, until: date) -> list[ServiceFigure]:
     """Revenue and cost of each service by month of issue, [since, until]."""
+    return by_service(_lines(organisation, since, until), tags_of(organisation))
+
+
+def charges_to_tag(*, organisation: Organisation, since: date, until: date) -> list[str]:
+    """Codes of charges issued in [since, until] whose meter names no service, and those that were tagged before."""
+    lines = _lines(organisation, since, until)
+    return sorted({line.code for line in lines if not line.service and line.code} | set(tags_of(organisation)))
+
+
+def _lines(organisation: Organisation, since: date, until: date) -> list[ServiceLine]:
     with connection.cursor() as cursor:
         cursor.execute(LINES, {"organisation": organisation.pk, "since": since, "until": until})
-        lines = [ServiceLine(*row) for row in cursor.fetchall()]
-    return by_service(lines, tags_of(organisation))
+        return [ServiceLine(*row) for row in cursor.fetchall()]
 
 
 def tags_of(organisation: Organisation) -> dict[str, Tag]:

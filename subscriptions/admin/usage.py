@@ -1,5 +1,6 @@
-"""What a customer's page shows of usage: what is used since the last bill, what it costs, and where the period ends so."""
+"""What a customer's page shows of usage: since the last bill, at the end of the period when it goes on so, and as it was billed."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -22,14 +23,19 @@ def usage_on_customer(request: HttpRequest, page: TenantAdmin, row: Customer) ->
     if not page.actor(request, row).may("usage.view"):
         return []
     try:
-        current = usage_figures.usage_of(organisation=row.organisation, customer=row)
-        projected = usage_figures.usage_of(organisation=row.organisation, customer=row, when=usage_figures.PROJECTED)
+        return [*_open_panel(request, row), *_past_panel(request, row)]
     except DomainError as exc:
         return [Panel(title="Usage", headers=(), rows=[], empty=f"It cannot be priced: {exc}")]
+
+
+def _open_panel(request: HttpRequest, row: Customer) -> list[Panel]:
+    """What is used since the last bill, and at the end of the period."""
+    current = usage_figures.usage_of(organisation=row.organisation, customer=row)
+    projected = usage_figures.usage_of(organisation=row.organisation, customer=row, when=usage_figures.PROJECTED)
     if not current:
         return []
     coming = {_key(figure, part): part for figure in projected for part in figure.parts}
-    named = {one.pk: one for one in Subscription.objects.filter(pk__in=[figure.subscription_id for figure in current])}
+    named = _named(row, current)
     rows = [
         (link(request, named[figure.subscription_id]), moment(figure.starts_at, row.organisation), part.name,
          _quantity(part), money(part.amount), *_ahead(coming.get(_key(figure, part))))
@@ -46,6 +52,35 @@ def usage_on_customer(request: HttpRequest, page: TenantAdmin, row: Customer) ->
             note="Without minimums, discounts and tax. At the end of the period: when it goes on as it went.",
         )
     ]
+
+
+def _past_panel(request: HttpRequest, row: Customer) -> list[Panel]:
+    """The windows that were billed, the newest first, with what changed later."""
+    past = usage_figures.usage_of(organisation=row.organisation, customer=row, when=usage_figures.PAST)
+    if not past:
+        return []
+    named = _named(row, past)
+    rows = [
+        (link(request, named[figure.subscription_id]), moment(figure.starts_at, row.organisation),
+         moment(figure.ends_at, row.organisation), part.name, _quantity(part), money(part.amount))
+        for figure in past
+        for part in figure.parts
+    ]  # fmt: skip
+    return [
+        Panel(
+            title="Usage that was billed",
+            headers=("Subscription", "From", "To", "Charge", "Used", "Cost"),
+            rows=rows,
+            numbers=frozenset({4, 5}),
+            empty="Nothing was used in the periods that were billed.",
+            note="As it is billed by now, late usage and corrections included; without minimums, discounts and tax.",
+        )
+    ]
+
+
+def _named(row: Customer, figures: Iterable[UsageFigure]) -> dict[Any, Subscription]:
+    ids = {figure.subscription_id for figure in figures}
+    return {one.pk: one for one in Subscription.objects.of(row.organisation_id).filter(pk__in=ids)}
 
 
 def _key(figure: UsageFigure, part: UsedPart) -> Key:

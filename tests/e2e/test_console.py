@@ -167,6 +167,7 @@ def test_the_navigation_lists_just_the_pages_of_the_role(world, role):
         "billing_ledgeraccount_trial_balance",
         "subscriptions_dunning_board",
         "billing_usage_policy",
+        "analytics_services",
     ],
 )
 def test_pages_with_an_address_of_their_own(world, other, address):
