@@ -81,11 +81,7 @@ def plan(
         if not at_price_paid:
             lines = as_paid(lines, paid_shares(claimed, credit_from or first_on))
         lines = capped(lines, left_by_component(claimed, credit_from or first_on))
-    if any(line.amount.amount > 0 for line in lines):
-        found = taken_off(
-            lines, percents(held()), currency=subscription.currency, books={subscription.pk: tuple(books)}
-        )
-        lines = list(found.lines)
+    lines = _discounted(lines, subscription=subscription, held=held, books=books)
     if not lines:
         return Documents()
     organisation = subscription.organisation
@@ -116,6 +112,22 @@ def plan(
         credits=spread(claimed, netted.credit),
         unused_from=min(unused, default=None),
     )
+
+
+def _discounted(
+    lines: Sequence[LineInput],
+    *,
+    subscription: Subscription,
+    held: Callable[[], Sequence[Held]],
+    books: Sequence[PriceBook],
+) -> list[LineInput]:
+    """``lines`` with what ``held`` takes off the charges among them, whatever the credits beside them give back."""
+    charges = [line for line in lines if line.amount.amount > 0]
+    if not charges:
+        return list(lines)
+    found = taken_off(charges, percents(held()), currency=subscription.currency, books={subscription.pk: tuple(books)})
+    discounted = iter(found.lines)
+    return [next(discounted) if line.amount.amount > 0 else line for line in lines]
 
 
 def write(*, subscription: Subscription, documents: Documents, at: datetime, actor: Actor, reason: str) -> Issued:

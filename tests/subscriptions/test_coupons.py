@@ -300,6 +300,23 @@ class TestWithinAPeriod:
         live(tenant, local("2026-05-02 09:00"), step=timedelta(days=15))
         assert amounts(invoices_of(subscription))[-1] == "2000.00"
 
+    def test_a_cheaper_plan_is_discounted_too_where_more_goes_back_than_is_charged(self, tenant, customer):
+        """3,000 at 50 % off; after half of the month 1,000 instead: 750 back, 250 for the rest."""
+        coupon(tenant, percent="50", duration="forever")
+        give(customer)
+        subscription = subscribe(customer, make_plan(tenant, flat("3000")))
+        cheaper = make_plan(tenant, flat("1000"))
+        run(tenant)
+        turn(tenant, local("2026-04-16 00:00"))
+
+        version = changing.version_for(organisation=tenant, plan_id=cheaper.pk)
+        seen = preview.preview_change(organisation=tenant, subscription_id=subscription.pk, version=version, count=0)
+        changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, version=version)
+
+        assert amounts(invoices_of(subscription)) == ["1500.00"]
+        assert amounts(credit_notes_of(subscription)) == ["500.00"]
+        assert [one.priced.net for one in seen.credits] == [500]
+
     def test_credits_never_exceed_what_was_paid_whatever_happens(self, tenant, customer):
         coupon(tenant, percent="100")
         give(customer)

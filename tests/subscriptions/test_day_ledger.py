@@ -2,7 +2,8 @@
 
 Prices here come to whole cents a day. What happened to a subscription is read from its events, and every day on which it was
 served is priced by itself; the lines of invoices less those of credit notes must come to the same sum. Everything is given
-back when it ends, so that nothing else is paid. Histories mix changes, pauses, ends and new beginnings, now and planned,
+back when it ends, so that nothing else is paid. Half of the customers have a coupon of 50 % for ever, and pay the half of
+each day. Histories mix changes, pauses, ends and new beginnings, now and planned,
 two subscriptions on one invoice, drafts that wait, and runs that come late.
 """
 
@@ -38,6 +39,7 @@ from tests.subscriptions.house import (
     subscribe,
     turn,
 )
+from tests.subscriptions.test_coupons import coupon, give
 
 pytestmark = pytest.mark.django_db
 HISTORIES = int(os.environ.get("MUNIM_DAY_HISTORIES", "40"))
@@ -145,6 +147,10 @@ def one_history(seed, tenant, plans, costs):
     customer = make_customer(tenant)
     set_terms(organisation=tenant, customer_id=customer.pk, actor=CLERK, consolidate=dice.random() < 0.5,
               grace_days=dice.choice([0, 0, 3]))  # fmt: skip
+    share = Decimal(1)
+    if seed % 2:
+        give(customer, "half")
+        share = Decimal("0.5")
     pair = [subscribe(customer, dice.choice(plans), quantity=dice.randint(1, 9)) for _ in range(2)]
     run(tenant)
     for _ in range(STEPS):
@@ -165,13 +171,14 @@ def one_history(seed, tenant, plans, costs):
     turn(tenant, clock.now(tenant) + timedelta(days=4))
     finalize_due(organisation=tenant)
     for one in pair:
-        assert charged(one) == served(one, costs), (one.external_id, told, DONE)
+        assert charged(one) == served(one, costs) * share, (one.external_id, told, DONE)
 
 
 @pytest.mark.parametrize("batch", range(HISTORIES // 20))
 def test_every_day_of_service_is_charged_once(batch):
     tenant = make_organisation(local("2027-01-01 00:00"))
     plans, costs = plans_of(tenant)
+    coupon(tenant, "half", percent="50", duration="forever")
     for seed in range(batch * 20, batch * 20 + 20):
         one_history(seed, tenant, plans, costs)
     owed = sum(invoice.due.amount for invoice in Invoice.objects.of(tenant))
