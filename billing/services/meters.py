@@ -167,7 +167,8 @@ def _check_names(meter: Meter) -> None:
     names = [one["name"] for one in meter.properties]
     if len(names) > MAX_PROPERTIES or len(set(names)) != len(names):
         raise InvalidInput(f"Expected at most {MAX_PROPERTIES} different properties.", field="properties")
-    if names and (missing := [one for one in reads(meter) if one not in names and one != "quantity"]):
+    read = reads(meter)  # what cannot be read is refused, declared or not
+    if names and (missing := [one for one in read if one not in names and one != "quantity"]):
         raise InvalidInput(f"Declare the property '{missing[0]}' too: it is what is counted.", field="properties")
 
 

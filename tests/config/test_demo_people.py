@@ -115,7 +115,8 @@ def test_what_is_refunded_is_credited_first() -> None:
 
     house.give_back({"id": "7", "reference": "invoice:42"}, share=Decimal("0.5"), reason="Not eaten")
 
+    amounts = [{"position": 1, "amount": money("50.00")}, {"position": 2, "amount": money("-2.50")}]
     assert asked == [
-        ("/invoices/42/credit-notes", {"amounts": [{"position": 1, "amount": money("50.00")}], "reason": "Not eaten"}),
+        ("/invoices/42/credit-notes", {"amounts": amounts, "reason": "Not eaten"}),
         ("/payments/7/refunds", {"amount": money("59.50"), "reason": "Not eaten"}),
     ]
