@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from hypothesis import settings
 from pytest_django import DjangoDbBlocker
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("MUNIM_VAR_DIR", ROOT / "var"))
+
+if not os.environ.get("CI"):  # there Hypothesis has a profile of its own, without a deadline too
+    settings.register_profile(
+        "house", deadline=None
+    )  # how long a case takes on a busy machine says nothing about the rule
+    settings.load_profile("house")
 
 
 def schema_fingerprint() -> str:
