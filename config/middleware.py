@@ -45,7 +45,7 @@ class ContentPolicyMiddleware:
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """The log lines of a request, with the caller's address as throttles take it (``NUM_PROXIES``)."""
+    """The log lines of a request, with the caller's address as throttles take it (``config.proxies``)."""
 
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from config import environment
+from config import environment, proxies
 from config.console import UNFOLD  # noqa: F401 - the theme reads it
 from config.environment import BASE_DIR, env
 from config.logs import logging_config
@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "analytics",
 ]
 MIDDLEWARE = [
+    "config.proxies.CallerMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "billing.middleware.CorrelationMiddleware",
@@ -165,6 +166,7 @@ SMS_URL = env.str("SMS_URL", "")  # twilio://sid:token@api.twilio.com?from=+1500
 
 # --- Transport security ----------------------------------------------------------------------------
 _HTTPS = IS_PRODUCTION and PUBLIC_URL.startswith("https://")
+TRUSTED_PROXIES = proxies.networks(env.list("TRUSTED_PROXIES", default=[]))
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
 SECURE_SSL_REDIRECT = _HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
@@ -200,7 +202,7 @@ REST_FRAMEWORK = {
         "public": env.str("THROTTLE_PUBLIC", "120/min"),
     },
     "URL_FORMAT_OVERRIDE": None,
-    "NUM_PROXIES": env.int("NUM_PROXIES", 0),
+    "NUM_PROXIES": 0,  # config.proxies has put the caller's address into REMOTE_ADDR
     "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
