@@ -25,8 +25,9 @@ from billing.services import audit
 from subscriptions.models import BillingRun, Subscription
 from subscriptions.services import changes
 from subscriptions.services.billing_run_claims import whole_customers
-from subscriptions.services.billing_run_cycles import Cycles, Due, Refusal, due_subscriptions
+from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_records import fail, finish, run_row
+from subscriptions.services.billing_run_rows import Due, Refusal, due_subscriptions
 from subscriptions.services.billing_run_worker import Progress, ProgressCallback, Worker, all_due, progress_of
 from subscriptions.services.billing_run_writing import Tally
 

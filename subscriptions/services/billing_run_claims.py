@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from billing.models import Organisation
 from subscriptions.models import Subscription
-from subscriptions.services.billing_run_cycles import Due, due_subscriptions
+from subscriptions.services.billing_run_rows import Due, due_subscriptions
 from subscriptions.services.billing_terms import TermsBook
 
 

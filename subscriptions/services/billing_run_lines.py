@@ -7,30 +7,27 @@ included, is taken off. So interim and last invoice together cost what a single 
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from invoices.drafts import LineInput
 from subscriptions import late_usage
 from subscriptions.lines import PriceBook
 from subscriptions.progressive import take_off
-
-if TYPE_CHECKING:
-    from subscriptions.services.billing_run_cycles import Cycle
+from subscriptions.services.billing_run_rows import Cycle
 
 
-def shown_lines(cycles: "Sequence[Cycle]") -> Sequence[LineInput]:
+def shown_lines(cycles: Sequence[Cycle]) -> Sequence[LineInput]:
     """The cycles' lines as their invoice shows them: where there are several, each line names its subscription."""
     if len(cycles) == 1:
         return cycles[0].lines
     return [line for cycle in cycles for line in _named(cycle, cycle.lines)]
 
 
-def books_of(cycles: "Iterable[Cycle]") -> dict[uuid.UUID, tuple[PriceBook, PriceBook]]:
+def books_of(cycles: Iterable[Cycle]) -> dict[uuid.UUID, tuple[PriceBook, PriceBook]]:
     """The price books behind the cycles' lines, by subscription: the present one first."""
     return {cycle.row.id: (cycle.book, cycle.usage_book) for cycle in cycles}
 
 
-def settled(cycles: "Sequence[Cycle]", lines: Sequence[LineInput]) -> list[LineInput]:
+def settled(cycles: Sequence[Cycle], lines: Sequence[LineInput]) -> list[LineInput]:
     """``lines`` (those of ``shown_lines``, after edits and coupons) as they are invoiced: less what interim invoices charged, and
     with credits for earlier windows as far as there is room. What finds none is noted on each cycle."""
     alone, found = len(cycles) == 1, list(lines)
@@ -44,7 +41,7 @@ def settled(cycles: "Sequence[Cycle]", lines: Sequence[LineInput]) -> list[LineI
     return found
 
 
-def _named(cycle: "Cycle", lines: Iterable[LineInput]) -> list[LineInput]:
+def _named(cycle: Cycle, lines: Iterable[LineInput]) -> list[LineInput]:
     return [
         replace(line, description=f"{cycle.row.external_id}: {line.description}"[:300], subscription_ref=cycle.row.id)
         for line in lines

@@ -12,8 +12,9 @@ from django.db.models import QuerySet
 from billing.models import Organisation
 from subscriptions.models import BillingRun, Subscription
 from subscriptions.services.billing_run_claims import claim
-from subscriptions.services.billing_run_cycles import Cycles, Due, due_subscriptions, refusal
+from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_records import record
+from subscriptions.services.billing_run_rows import Due, due_subscriptions, refusal
 from subscriptions.services.billing_run_writing import Tally, bill_chunk, set_aside
 
 TRIES_ON_DEADLOCK = 4

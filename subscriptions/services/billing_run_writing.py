@@ -20,7 +20,8 @@ from subscriptions.events import subscription_payload
 from subscriptions.models import BilledPeriod, BillingRun, FailedCycle
 from subscriptions.services import draft_cycles, excess_credits, late_usage
 from subscriptions.services.billing_run_claims import claim
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due, Refusal, mrr_of
+from subscriptions.services.billing_run_cycles import Cycles
+from subscriptions.services.billing_run_rows import Cycle, Due, Refusal, mrr_of
 
 AGGREGATE_TYPE = "subscriptions.subscription"
 PERIOD = (

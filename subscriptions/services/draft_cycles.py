@@ -16,7 +16,7 @@ from billing.models import Organisation
 from billing.services.copying import copy_rows
 from subscriptions.models import DraftCycle
 from subscriptions.periods import start_of_day
-from subscriptions.services.billing_run_cycles import Cycle, Due
+from subscriptions.services.billing_run_rows import Cycle, Due
 
 COLUMNS = ("id", "recorded_at", "organisation_id", "period_id", "invoice_id", "terms", "finalize_at", "failure")
 _TIMES = frozenset({"period_start", "period_end", "next_billing_at", "next_change_at", "usage_from", "ends_at"})

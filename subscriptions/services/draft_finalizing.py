@@ -21,8 +21,9 @@ from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
 from subscriptions.services import coupon_uses, excess_credits, late_usage
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Refusal, refusal
+from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_lines import books_of, settled, shown_lines
+from subscriptions.services.billing_run_rows import Cycle, Refusal, refusal
 from subscriptions.services.coupon_book import Discounted
 from subscriptions.services.draft_cycles import read_terms
 

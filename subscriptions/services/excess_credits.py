@@ -10,7 +10,7 @@ from moneyed import Money
 from billing.context import Actor
 from billing.models import Customer
 from invoices.services import credit_notes
-from subscriptions.services.billing_run_cycles import Due
+from subscriptions.services.billing_run_rows import Due
 from subscriptions.services.claims import Claimed, interim_claims, spread
 
 ACTOR = Actor.system("subscriptions")

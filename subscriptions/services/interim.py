@@ -26,8 +26,9 @@ from subscriptions.models import InterimInvoice, Price, Subscription, UsageThres
 from subscriptions.periods import local_date
 from subscriptions.progressive import Threshold, passed, take_off
 from subscriptions.rules import rules_of
-from subscriptions.services.billing_run_cycles import BILLED_STATUSES, Cycle, Cycles, Due
+from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_lines import books_of
+from subscriptions.services.billing_run_rows import BILLED_STATUSES, Cycle, Due
 from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.interim_lines import lines_to_take_off
 

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from billing.errors import Conflict
 from subscriptions.models import Subscription
-from subscriptions.services.billing_run_cycles import Cycle, Cycles, Due
+from subscriptions.services.billing_run_cycles import Cycles
+from subscriptions.services.billing_run_rows import Cycle, Due
 from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.interim_lines import interim_foreseen
 from subscriptions.services.late_usage import foresee, foreseen

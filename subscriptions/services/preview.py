@@ -40,7 +40,7 @@ from subscriptions.services import (
     rows,
 )
 from subscriptions.services.agreements import Agreement
-from subscriptions.services.billing_run_cycles import Cycle
+from subscriptions.services.billing_run_rows import Cycle
 from subscriptions.services.claims import Claimed, claim_of, claims_of, interim_claims
 from subscriptions.services.coupon_book import CouponBook, Held
 from subscriptions.services.desk import Desk, require_priced
