@@ -1,10 +1,10 @@
 """What was used: many windows of customer, meter and time, in one statement."""
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -24,14 +24,18 @@ _ZERO = Decimal(0)
 OF_THE_WINDOW = """(w.subscription_ref IS NULL OR row.subscription_ref = w.subscription_ref
               OR (row.subscription_ref = '00000000-0000-0000-0000-000000000000'
                   AND coalesce(naming.first_ref, w.subscription_ref) = w.subscription_ref))"""
-ASKED = """unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
-     AS w (n, customer_id, meter_id, subscription_ref, starts_at, since, until)
+
+
+def _asked(given: str = "", names: str = "") -> str:
+    return f"""unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[]{given})
+     AS w (n, customer_id, meter_id, subscription_ref, starts_at, since, until{names})
 LEFT JOIN billing_usagenaming naming ON naming.customer_id = w.customer_id AND naming.meter_id = w.meter_id"""
+
 
 # Whole hours, added up when their events came in.
 HOURS = f"""
 SELECT w.n, u.*
-FROM {ASKED}
+FROM {_asked()}
 CROSS JOIN LATERAL (
     SELECT '{{}}'::text[] AS split, '' AS subject, row.hour < w.starts_at AS earlier, sum(row.events)::bigint AS events,
            sum(row.total) AS total, max(row.greatest) AS greatest, NULL::numeric AS last, max(row.hour) AS last_at,
@@ -43,42 +47,60 @@ CROSS JOIN LATERAL (
 ) u
 """  # noqa: S608 - words of this module
 
-# The events themselves, each read once: added up by what splits them, or one by one where times or values are asked for.
-EVENTS = f"""
-SELECT w.n, u.*
-FROM {ASKED}
-JOIN unnest(%s::int[], %s::text[], %s::text[], %s::boolean[]) AS way (n, aggregation, split_by, one_by_one) USING (n)
-CROSS JOIN LATERAL (
-    SELECT e.split, e.subject, e.earlier, count(*) AS events, sum(e.quantity) AS total, max(e.quantity) AS greatest,
-           (array_agg(e.quantity ORDER BY e.occurred_at DESC, e.id DESC)
-            FILTER (WHERE way.aggregation IN ('unique', 'latest')))[1] AS last,
-           max(e.occurred_at) AS last_at,
-           (array_agg(e.id ORDER BY e.occurred_at DESC, e.id DESC)
-            FILTER (WHERE way.aggregation IN ('unique', 'latest') OR e.single IS NOT NULL))[1] AS last_id,
-           coalesce(sum(e.amount), 0) AS amount
-    FROM (
-        SELECT row.id, row.occurred_at, row.amount, coalesce(r.quantity, row.quantity) AS quantity,
-               row.occurred_at < w.starts_at AS earlier,
-               CASE WHEN way.split_by = '[]' THEN '{{}}'
-                    ELSE ARRAY(SELECT coalesce(row.properties ->> name, '')
-                               FROM jsonb_array_elements_text(way.split_by::jsonb) AS name) END AS split,
-               CASE WHEN way.aggregation = 'unique' THEN row.subject ELSE '' END AS subject,
-               CASE WHEN way.one_by_one AND row.occurred_at >= w.starts_at THEN row.id END AS single
+# The events of a window as they stand, each read once. What was said about some of them later is looked up once for the window,
+# by id: the new quantity, or null for what does not count.
+STANDING = f"""(
+        SELECT jsonb_object_agg(r.event_ref, CASE WHEN r.kind <> 'void' THEN r.quantity END) AS later
+        FROM billing_usagerevision r
+        WHERE r.customer_id = w.customer_id AND r.meter_id = w.meter_id
+          AND r.occurred_at >= w.since AND r.occurred_at < w.until AND r.is_current
+    ) said
+    CROSS JOIN LATERAL (
+        SELECT row.id, row.occurred_at, row.amount, row.subject, row.properties,
+               CASE WHEN said.later IS NULL THEN row.quantity
+                    ELSE coalesce((said.later ->> row.id::text)::numeric, row.quantity) END AS quantity
         FROM billing_usageevent row
-        LEFT JOIN billing_usagerevision r ON r.event_ref = row.id AND r.is_current
         WHERE row.customer_id = w.customer_id AND row.meter_id = w.meter_id
           AND row.occurred_at >= w.since AND row.occurred_at < w.until
           AND row.occurred_at >= %s AND row.occurred_at < %s
-          AND r.kind IS DISTINCT FROM 'void' AND {OF_THE_WINDOW}
-    ) e
-    GROUP BY e.split, e.subject, e.earlier, e.single
+          AND (said.later IS NULL OR said.later -> row.id::text IS DISTINCT FROM 'null') AND {OF_THE_WINDOW}
+    ) e"""  # noqa: S608 - words of this module
+
+# Added up by what splits them. The names of properties are columns: an event costs no look into a list.
+SUMS = f"""
+SELECT w.n, u.*
+FROM {_asked("{given}", "{names}")}
+CROSS JOIN LATERAL (
+    SELECT {{split}} AS split, '' AS subject, e.occurred_at < w.starts_at AS earlier, count(*) AS events,
+           sum(e.quantity) AS total, max(e.quantity) AS greatest, NULL::numeric AS last, max(e.occurred_at) AS last_at,
+           NULL::bigint AS last_id, coalesce(sum(e.amount), 0) AS amount
+    FROM {STANDING}
+    GROUP BY {{keys}}e.occurred_at < w.starts_at
+) u
+"""  # noqa: S608 - words of this module
+
+# The last word on each subject, or one by one where times or values are asked for.
+WORDS = f"""
+SELECT w.n, u.*
+FROM {_asked(", %s::boolean[], %s::boolean[]{given}", ", by_subject, one_by_one{names}")}
+CROSS JOIN LATERAL (
+    SELECT s.split, s.subject, s.earlier, count(*) AS events, sum(s.quantity) AS total, max(s.quantity) AS greatest,
+           (array_agg(s.quantity ORDER BY s.occurred_at DESC, s.id DESC))[1] AS last, max(s.occurred_at) AS last_at,
+           (array_agg(s.id ORDER BY s.occurred_at DESC, s.id DESC))[1] AS last_id, coalesce(sum(s.amount), 0) AS amount
+    FROM (
+        SELECT e.id, e.occurred_at, e.quantity, e.amount, {{split}} AS split, e.occurred_at < w.starts_at AS earlier,
+               CASE WHEN w.by_subject THEN e.subject ELSE '' END AS subject,
+               CASE WHEN w.one_by_one AND e.occurred_at >= w.starts_at THEN e.id END AS single
+        FROM {STANDING}
+    ) s
+    GROUP BY s.split, s.subject, s.earlier, s.single
 ) u
 """  # noqa: S608 - words of this module
 
 # How often anything in the window changed: hours count their own changes, edges are counted by row.
 CHANGES = f"""
 SELECT w.n, coalesce(sum(u.changes), 0)
-FROM {ASKED}
+FROM {_asked()}
 CROSS JOIN LATERAL (
     SELECT sum(row.changes) AS changes FROM billing_usagehour row
     WHERE row.customer_id = w.customer_id AND row.meter_id = w.meter_id AND row.hour >= w.since AND row.hour < w.until
@@ -155,7 +177,7 @@ def _readings(asked: Sequence[Window]) -> dict[Window, tuple[MeterRule, list[Rea
     found: dict[Window, tuple[MeterRule, list[Reading]]] = {}
     for n, *values in _read(hours, events, rules):
         window = asked[n]
-        found.setdefault(window, (rules[window.meter_id], []))[1].append(_reading(values))
+        found.setdefault(window, (rules[window.meter_id], []))[1].append(_reading(values, len(window.split_by)))
     return found
 
 
@@ -174,29 +196,48 @@ def _by_hours(n: int, window: Window, rule: MeterRule, hours: list[Span], events
 
 
 def _read(hours: Sequence[Span], events: Sequence[Span], rules: Mapping[uuid.UUID, MeterRule]) -> list[Any]:
+    words = [span for span in events if _by_word(span.window, rules[span.window.meter_id])]
+    sums = [span for span in events if not _by_word(span.window, rules[span.window.meter_id])]
     statements, values = [], []
     if hours:
         statements.append(HOURS)
         values += _columns(hours)
-    if events:
-        statements.append(EVENTS)
-        ways = {span.n: span.window for span in events}
-        values += _columns(events)
-        values += [
-            list(ways),
-            [rules[window.meter_id].aggregation for window in ways.values()],
-            [json.dumps(window.split_by) for window in ways.values()],
-            [_one_by_one(window, rules[window.meter_id]) for window in ways.values()],
-            min(
-                span.since for span in events
-            ),  # said once more as constants, so that other partitions are not planned for
-            max(span.until for span in events),
-        ]
+    if sums:
+        _of_events(SUMS, sums, [], statements, values)
+    if words:
+        asked = [(span.window, rules[span.window.meter_id]) for span in words]
+        ways = [[rule.aggregation == "unique" for _, rule in asked], [_one_by_one(*one) for one in asked]]
+        _of_events(WORDS, words, ways, statements, values)
     if not statements:
         return []
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(statements), values)
         return cursor.fetchall()
+
+
+def _of_events(
+    statement: str, spans: Sequence[Span], ways: Sequence[list[bool]], statements: list[str], values: list[Any]
+) -> None:
+    """Add a statement over events with its values. Windows that are split by fewer properties than others leave the rest empty."""
+    columns = [list(column) for column in zip_longest(*(span.window.split_by for span in spans))]
+    names = [f"p{n}" for n in range(len(columns))]
+    keys = [f"""coalesce(e.properties ->> w.{name}, '') COLLATE "C" """ for name in names]
+    statements.append(
+        statement.format(
+            split=f"ARRAY[{', '.join(keys)}]::text[]",
+            keys="".join(f"{key}, " for key in keys),
+            names="".join(f", {name}" for name in names),
+            given=", %s::text[]" * len(names),
+        )
+    )
+    # The bounds are said once more as constants, so that other partitions are not planned for.
+    bounds = [min(span.since for span in spans), max(span.until for span in spans)]
+    values += [*_columns(spans), *ways, *columns, *bounds]
+
+
+def _by_word(window: Window, rule: MeterRule) -> bool:
+    """Whether single events decide, by their order or each for itself; others are only added up."""
+    return rule.aggregation in ("unique", "latest") or _one_by_one(window, rule)
 
 
 def _one_by_one(window: Window, rule: MeterRule) -> bool:
@@ -220,10 +261,12 @@ def _columns(spans: Sequence[Span]) -> list[Any]:
     ]
 
 
-def _reading(values: Sequence[Any]) -> Reading:
+def _reading(values: Sequence[Any], properties: int) -> Reading:
     split, subject, earlier, events, total, greatest, last, last_at, last_id, amount = values
     last = total if last is None else last
-    return Reading(tuple(split), subject, earlier, events, total, greatest, last, last_at, last_id or 0, amount)
+    return Reading(
+        tuple(split[:properties]), subject, earlier, events, total, greatest, last, last_at, last_id or 0, amount
+    )
 
 
 def _floor(moment: datetime) -> datetime:

@@ -143,6 +143,45 @@ def _hours_are_right(meter: Meter) -> None:
     assert found == {hour: (len(rows), sum(rows, D(0)), max(rows, default=D(0))) for hour, rows in expected.items()}
 
 
+def test_a_split_month_is_the_raw_sum_of_each_part(organisation: Organisation, customer: Customer) -> None:
+    """Late events, repeats, voids and corrections; windows split by two properties, one and none, in one statement."""
+    meter = make_meter(organisation)
+    kinds = [("eu", "a"), ("eu", "b"), ("us", "a"), (None, None)]
+    events = [
+        sent(f"e-{n}", n * 0.75, str(n), properties={} if region is None else {"region": region, "kind \"'{": kind})
+        for n in range(40)
+        for region, kind in [kinds[n % 4]]
+    ]
+    take(organisation, *events[20:])
+    take(organisation, *events[:25], sent("e-30", 1, "999"))  # late ones, and repeats with another quantity
+    about: dict[str, Any] = {"organisation": organisation, "reason": "Because", "actor": SYSTEM}
+    for n in (4, 5, 30):
+        usage_revisions.void_event(event_id=f"e-{n}", **about)
+    for n, quantity in ((8, "100.5"), (30, "7"), (31, "0")):
+        usage_revisions.replace_quantity(event_id=f"e-{n}", quantity=quantity, **about)
+    stands = {n: D(n) for n in range(40) if n not in (4, 5)} | {8: D("100.5"), 30: D(7), 31: D(0)}
+    both = window(customer, meter, group_by=("region", "kind \"'{"))
+    region = window(customer, meter, group_by=("region",))
+    whole = window(customer, meter, 0.5, 20.25)
+    absent = window(customer, meter, group_by=("absent",))
+
+    found = aggregate_parts([both, region, whole, absent])
+
+    def raw(*remainders: int) -> tuple[Decimal, int]:
+        of_them = [quantity for n, quantity in stands.items() if n % 4 in remainders]
+        return sum(of_them, D(0)), len(of_them)
+
+    def got(asked: Window) -> dict[tuple[str, ...], tuple[Decimal, int]]:
+        return {one.group: (one.quantity, one.events) for one in found[asked]}
+
+    assert got(both) == {("", ""): raw(3), ("eu", "a"): raw(0), ("eu", "b"): raw(1), ("us", "a"): raw(2)}
+    assert got(region) == {("",): raw(3), ("eu",): raw(0, 1), ("us",): raw(2)}
+    assert got(absent) == {("",): raw(0, 1, 2, 3)}
+    inside = [quantity for n, quantity in stands.items() if 0.5 <= n * 0.75 < 20.25]
+    assert got(whole) == {(): (sum(inside, D(0)), len(inside))}
+    assert {asked: aggregate_parts([asked])[asked] for asked in found} == found
+
+
 @pytest.mark.parametrize(
     "rule", RULES, ids=lambda rule: f"{rule['aggregation']}{' recurring' * rule.get('recurring', False)}"
 )
