@@ -154,7 +154,6 @@ class RefundRequest:
     amount: Money
     reason: str = ""
     gateway_refund_ref: str = ""
-    correlation_id: str = ""
 
 
 class RefundOutcome(StrEnum):

@@ -252,8 +252,7 @@ class RazorpayGateway:
     def refund(self, request: RefundRequest) -> RefundResult:
         """Refund under ``X-Refund-Idempotency``: the same key is the same refund."""
         body = {"amount": to_minor_units(request.amount), "speed": "normal", "receipt": request.key[:40],
-                "notes": {"refund": str(request.refund_id), "reason": request.reason[:200],
-                          "correlation_id": request.correlation_id}}  # fmt: skip
+                "notes": {"refund": str(request.refund_id), "reason": request.reason[:200]}}  # fmt: skip
         try:
             refund = self._client.payment.refund(
                 request.gateway_ref, body, headers={"X-Refund-Idempotency": request.key}

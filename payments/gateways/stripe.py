@@ -231,8 +231,7 @@ class StripeGateway:
     def refund(self, request: RefundRequest) -> RefundResult:
         """Refund a charge under our key."""
         params = {"charge": request.gateway_ref, "amount": to_minor_units(request.amount),
-                  "metadata": {"refund": str(request.refund_id), "reason": request.reason[:200],
-                               "correlation_id": request.correlation_id}}  # fmt: skip
+                  "metadata": {"refund": str(request.refund_id), "reason": request.reason[:200]}}  # fmt: skip
         try:
             with wire.writing():
                 made = self._api.refunds.create(params=params, options={"idempotency_key": request.key})

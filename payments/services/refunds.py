@@ -21,10 +21,12 @@ from billing.services import audit, ledger, outbox
 from payments import postings
 from payments.errors import NotRefundable, RefundExceedsCaptured
 from payments.gateways.base import (
+    Gateway,
     GatewayOutcomeUnknown,
     GatewayRejected,
     GatewayUnavailable,
     RefundOutcome,
+    RefundRequest,
     RefundResult,
 )
 from payments.gateways.registry import gateway_for
@@ -57,6 +59,12 @@ def request_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, 
 @transaction.atomic(durable=True)
 def open_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, actor: Actor, key: str = "") -> Refund:
     """Reserve the amount and commit the row that the call will be made for."""
+    return reserve_refund(payment_id=payment_id, amount=amount, reason=reason, actor=actor, key=key)
+
+
+@transaction.atomic
+def reserve_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, actor: Actor, key: str = "") -> Refund:
+    """``open_refund`` within the caller's transaction, who calls :func:`send` once that is committed; else the schedule does."""
     payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
     refund_id = uuid7()
     mark = _mark(payment_id, key) if key else f"ref_{refund_id.hex}"
@@ -89,6 +97,11 @@ def open_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, act
     return refund
 
 
+def refund_by_key(*, payment_id: uuid.UUID, key: str) -> Refund | None:
+    """The refund of a payment that was asked for under the caller's ``key``, whatever became of it."""
+    return Refund.objects.filter(payment_id=payment_id, idempotency_key=_mark(payment_id, key)).first()
+
+
 def _mark(payment_id: uuid.UUID, key: str) -> str:
     """The caller's key as the key of one refund of one payment."""
     return f"ref_{hashlib.sha256(f'{payment_id}:{key}'.encode()).hexdigest()[:60]}"
@@ -100,17 +113,35 @@ def send(refund_id: uuid.UUID) -> Refund:
     if refund.status not in (Refund.Status.REQUESTED, Refund.Status.UNKNOWN):
         return refund
     attempt = captured_attempt(refund.payment)
+    gateway, wanted = gateway_for(attempt.gateway_account), requests.refund_request(refund, attempt=attempt)
     try:
-        result = gateway_for(attempt.gateway_account).refund(requests.refund_request(refund, attempt=attempt))
+        result = _ask_for(gateway, wanted)
     except GatewayUnavailable:
         return refund  # it was not sent; the schedule sends it
     except GatewayOutcomeUnknown:
         waking.send(RESOLVE_TASK, str(refund_id))
         return _lose_answer(refund_id)
-    except GatewayRejected as exc:
-        logger.error("The gateway refused refund %s: %s", refund_id, exc)
-        result = RefundResult(outcome=RefundOutcome.FAILED, error=str(exc))
     return settle_refund(refund_id=refund_id, result=result)
+
+
+def _ask_for(gateway: Gateway, wanted: RefundRequest) -> RefundResult:
+    """Make the call. A refusal is believed only when the refund is not there: it may be that it was made before.
+
+    Raises ``GatewayUnavailable`` where nothing was sent, ``GatewayOutcomeUnknown``.
+    """
+    try:
+        result = gateway.refund(wanted)
+    except GatewayRejected as exc:
+        logger.error("The gateway refused refund %s: %s", wanted.refund_id, exc)
+        result = RefundResult(outcome=RefundOutcome.FAILED, error=str(exc))
+    if result.outcome is not RefundOutcome.FAILED:
+        return result
+    try:
+        return gateway.find_refund(wanted) or result
+    except GatewayRejected:  # it speaks to nobody with these keys, so it made no refund either
+        return result
+    except GatewayUnavailable as exc:
+        raise GatewayOutcomeUnknown from exc
 
 
 def captured_attempt(payment: Payment) -> PaymentAttempt:

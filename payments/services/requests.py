@@ -56,7 +56,7 @@ def charge_request(attempt: PaymentAttempt) -> ChargeRequest:
 
 
 def refund_request(refund: Refund, *, attempt: PaymentAttempt) -> RefundRequest:
-    """What is asked for ``refund`` of the money that ``attempt`` captured."""
+    """What is asked for ``refund`` of the money that ``attempt`` captured: the same whoever asks, so that its key is one refund."""
     return RefundRequest(
         refund_id=refund.pk,
         key=refund.idempotency_key,
@@ -65,5 +65,4 @@ def refund_request(refund: Refund, *, attempt: PaymentAttempt) -> RefundRequest:
         amount=refund.amount,
         reason=refund.reason,
         gateway_refund_ref=refund.gateway_ref,
-        correlation_id=correlation_id(),
     )

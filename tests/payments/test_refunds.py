@@ -9,10 +9,12 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from moneyed import Money
 
+from billing.context import correlated
 from billing.errors import InvalidAmount
 from payments.errors import NotRefundable, RefundExceedsCaptured
+from payments.gateways.registry import gateway_for
 from payments.models import Dispute, Payment, Refund
-from payments.services import collection, disputes, offline, refunds
+from payments.services import collection, disputes, offline, refunds, requests
 from tests.payments.conftest import NOON, SYSTEM, again
 
 pytestmark = pytest.mark.django_db
@@ -102,6 +104,33 @@ def test_a_lost_answer_is_asked_for_and_refunded_once(account, paid, kind, simul
     assert Refund.objects.get().status == "succeeded"
     assert published("refund.") == ["refund.succeeded"]
     assert balance_of("customer_credit") == "-400.00"
+
+
+def test_sent_again_by_another_request_it_is_the_same_refund_there(account, paid, simulator, balance_of):
+    """The first sender died with the answer in hand; another worker, with another correlation id, sends it again."""
+    refund = refunds.open_refund(payment_id=paid.pk, amount=None, reason="Meals not taken", actor=SYSTEM)
+    attempt = refunds.captured_attempt(paid)
+    with correlated("first"):
+        gateway_for(account).refund(requests.refund_request(refund, attempt=attempt))
+
+    with correlated("second"):
+        assert refunds.send(refund.pk).status == "succeeded"
+
+    assert refunded_at_gateway(simulator, account) == 49900
+    assert (balance_of("customer_credit"), str(again(paid).refunded.amount)) == ("0.00", "499.0000")
+
+
+def test_a_refusal_of_what_was_made_before_is_not_believed(account, paid, simulator, balance_of):
+    """The gateway forgot the key meanwhile and says that nothing is left: our refund is there, so it succeeded."""
+    refund = refunds.open_refund(payment_id=paid.pk, amount=None, reason="Meals not taken", actor=SYSTEM)
+    attempt = refunds.captured_attempt(paid)
+    gateway_for(account).refund(requests.refund_request(refund, attempt=attempt))
+    Refund.objects.filter(pk=refund.pk).update(idempotency_key="ref_forgotten")
+
+    assert refunds.send(refund.pk).status == "succeeded"
+
+    assert refunded_at_gateway(simulator, account) == 49900
+    assert balance_of("customer_credit") == "0.00"
 
 
 def test_a_refund_that_was_never_sent_is_sent_by_the_schedule(account, paid, simulator, settings, balance_of):
