@@ -43,6 +43,11 @@ class NothingToCredit(Conflict):
     message = "The invoice is fully credited already."
 
 
+class NothingToRefund(Conflict):
+    code = "nothing_to_refund"
+    message = "The credit note would refund nothing: {why}. Issue it without a refund."
+
+
 class NumberTooLong(Conflict):
     code = "number_too_long"
     message = "'{number}' has more than 16 characters; shorten the code of the number series."

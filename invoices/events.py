@@ -35,7 +35,7 @@ def invoice_payload(invoice: Invoice) -> dict[str, Any]:
 
 
 def credit_note_payload(note: CreditNote, invoice: Invoice) -> dict[str, Any]:
-    """Payload of ``credit_note.issued``."""
+    """Payload of ``credit_note.issued`` and ``credit_note.refund_due``."""
     return {
         "credit_note_id": str(note.pk),
         "invoice_id": str(invoice.pk),

@@ -4,13 +4,16 @@ import uuid
 from collections.abc import Sequence
 
 from billing import clock
+from billing.context import Actor
 from billing.models import Event, Organisation
 from billing.services import clock_jobs
 from billing.services.outbox import handles
 from invoices import choices as _choices  # noqa: F401 - registers them
 from invoices import selectors
 from invoices.models import CreditNote
-from invoices.services import collecting, installments, mailing, overdue, recognition, settling
+from invoices.services import collecting, installments, mailing, overdue, recognition, refunding, settling
+
+ACTOR = Actor.system("invoices")
 
 
 @clock_jobs.register(name="invoices.installments", order=15)
@@ -85,6 +88,12 @@ def follow_cancelled(event: Event) -> None:
 def stop_collecting(event: Event) -> None:
     """Nobody is debited for an invoice that is settled otherwise."""
     collecting.stop_collection(invoice_id=event.aggregate_id)
+
+
+@handles("credit_note.refund_due", consumer="invoices.refund", atomic=False)
+def refund(event: Event) -> None:
+    """A credit note was issued with the money back: what became credit goes back where it came from."""
+    refunding.refund_credit(organisation_id=event.organisation_id, credit_note_id=event.aggregate_id, actor=ACTOR)
 
 
 # --- Letters ------------------------------------------------------------------------------------------------------

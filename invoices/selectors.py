@@ -17,6 +17,8 @@ from invoices.models import Installment, Invoice, PaymentAllocation, Recognition
 from invoices.tax.rates import Rate, RateTable
 from payments.models import Payment, Refund
 
+UNDER_WAY = (Refund.Status.REQUESTED, Refund.Status.PROCESSING, Refund.Status.UNKNOWN)
+
 
 def rate_table(organisation: Organisation) -> RateTable:
     """All tax rates of the organisation, in one query."""
@@ -127,6 +129,24 @@ def free_credit(*, organisation: Organisation | uuid.UUID, customer_id: uuid.UUI
         "sum"
     ]
     return -balance - _money(coming, currency) + _money(gone, currency)
+
+
+def spendable_credit(*, organisation: Organisation | uuid.UUID, customer_id: uuid.UUID, currency: str) -> Money:
+    """Free credit that no refund on its way is about to take: what may be spent now, on an invoice or on another refund.
+
+    The refunds are read before the ledger: one that succeeds in between counts twice, never not at all.
+    """
+    mine = Refund.objects.of(organisation).filter(payment__customer_id=customer_id, payment__currency=currency)
+    under_way = mine.filter(status__in=UNDER_WAY).aggregate(sum=Sum("amount"))["sum"]
+    free = free_credit(organisation=organisation, customer_id=customer_id, currency=currency)
+    return max(free - _money(under_way, currency), zero(currency))
+
+
+def bearers(invoice: Invoice) -> QuerySet[Payment]:
+    """Captured payments of an invoice that its customer made in its currency, newest first: they can bear a refund of it."""
+    paid = payments_of(organisation=invoice.organisation_id, invoice_id=invoice.pk)
+    mine = paid.filter(status=Payment.Status.SUCCEEDED, customer_id=invoice.customer_id, currency=invoice.currency)
+    return mine.order_by("-pk")
 
 
 def _about_to_be_used(

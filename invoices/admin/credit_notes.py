@@ -13,14 +13,17 @@ from billing.admin.panels import (
     Record,
     RecordAdmin,
     amount_column,
+    badge,
     day,
     journal_panel,
     link,
+    moment,
     money,
     page_action,
     timeline_panel,
 )
 from invoices.models import CreditNote
+from invoices.services import refunding
 
 
 @admin.register(CreditNote)
@@ -75,6 +78,7 @@ class CreditNoteAdmin(RecordAdmin):
             panels=[
                 _lines(row),
                 _taxes(row),
+                _refunds(request, row),
                 *journal_panel(request, self, row, [row.pk]),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
@@ -92,6 +96,21 @@ def _lines(row: CreditNote) -> Panel:
         rows=rows,
         numbers=frozenset({2, 3, 4}),
         empty="The credit note has no lines.",
+    )
+
+
+def _refunds(request: HttpRequest, row: CreditNote) -> Panel:
+    rows = [
+        (link(request, one.payment, one.payment.description or one.payment.reference), money(one.amount),
+         badge(one.status), moment(one.created_at, row.organisation), one.error)
+        for one in refunding.refunds_of(row)
+    ]  # fmt: skip
+    return Panel(
+        title="Refunds",
+        headers=("Payment", "Amount", "Status", "Asked for", "Error"),
+        rows=rows,
+        numbers=frozenset({1}),
+        empty="Nothing went back for this credit note.",
     )
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from django import forms
 from moneyed import Money
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminRadioSelectWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminRadioSelectWidget, UnfoldBooleanWidget
 
 from billing.admin.base import ReasonForm
 from billing.admin.panels import money
 from billing.money import exponent
 from invoices.models import Invoice
-from invoices.services import credit_notes
+from invoices.services import credit_notes, refunding
 
 WHOLE, LINES = "whole", "lines"
 
@@ -29,6 +29,14 @@ class CreditForm(ReasonForm):
         widget=UnfoldAdminRadioSelectWidget(),
     )
 
+    refund = forms.BooleanField(
+        required=False,
+        label="Give the money back",
+        widget=UnfoldBooleanWidget(),
+        help_text="What had been paid of it is refunded on the invoice's payments, the newest first; what was not paid yet "
+        "only lowers what is due. Without it, that part becomes the customer's credit.",
+    )
+
     def amounts(self) -> dict[int, Money] | None:
         """Net amounts by line, or None for all that is left."""
         if self.cleaned_data["extent"] == WHOLE:
@@ -43,10 +51,15 @@ class CreditForm(ReasonForm):
         return values
 
 
-def credit_by_line(invoice: Invoice) -> type[CreditForm]:
-    """The form of a credit note for ``invoice``: one amount per line, at most what is left of it."""
+def credit_by_line(invoice: Invoice, *, may_refund: bool) -> type[CreditForm]:
+    """The form of a credit note for ``invoice``: one amount per line, at most what is left of it.
+
+    The money back is offered to who ``may_refund``, where a payment of the invoice can bear it.
+    """
     lines = credit_notes.creditable_lines(invoice)
     fields: dict[str, Any] = {"currency": invoice.currency, "positions": [line.position for line in lines]}
+    if not may_refund or not refunding.can_refund(invoice):
+        fields["refund"] = None  # takes the field off
     for line in lines:
         left = Money(line.left, invoice.currency)
         fields[f"line_{line.position}"] = forms.DecimalField(

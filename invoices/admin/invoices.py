@@ -133,7 +133,8 @@ class InvoiceAdmin(RecordAdmin):
 
     @page_action(description="Credit note", permission="credit_note.issue", icon="remove_circle")
     def credit(self, request: HttpRequest, row: Invoice) -> HttpResponse:
-        form = credit_by_line(row)(request.POST or None)
+        actor = self.actor(request, row)
+        form = credit_by_line(row, may_refund=actor.may(credit_notes.REFUND))(request.POST or None)
         if not form.is_valid():
             return self.ask(request, title=f"Credit note for {row}", form=form, back_to=path_to(row))
         issue = self.attempt(
@@ -142,7 +143,8 @@ class InvoiceAdmin(RecordAdmin):
                 invoice_id=row.pk,
                 amounts=form.amounts(),
                 reason=form.cleaned_data["reason"],
-                actor=self.actor(request, row),
+                refund=form.cleaned_data.get("refund", False),
+                actor=actor,
             ),
         )
         return HttpResponseRedirect(path_to(issue or row))

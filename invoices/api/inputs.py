@@ -92,6 +92,12 @@ class CreditNoteInput(StrictSerializer):
 
     reason = serializers.CharField(min_length=3, max_length=300)
     amounts = CreditLine(many=True, required=False, allow_null=True, allow_empty=False, max_length=MAX_LINES)  # type: ignore[call-arg]
+    refund = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Also refund what had been paid of it, on the invoice's payments, the newest first. Needs the permission "
+        "`refund.issue` as well. What was not paid yet only lowers what is due.",
+    )
 
     def validate_amounts(self, lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         if lines and len({line["position"] for line in lines}) != len(lines):

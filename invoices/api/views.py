@@ -43,6 +43,9 @@ CREDIT = OpenApiExample(
     value={"reason": "Late bus", "amounts": [{"position": 1, "amount": {"amount": "400.00", "currency": "INR"}}]},
     request_only=True,
 )
+CREDIT_AND_REFUND = OpenApiExample(
+    "Everything, and the money back", value={"reason": "Left the school", "refund": True}, request_only=True
+)
 FROM_CREDIT = OpenApiExample("A part", value={"amount": {"amount": "500.00", "currency": "INR"}}, request_only=True)
 REASON = OpenApiExample("Why", value={"reason": "Written for the wrong customer"}, request_only=True)
 PLAN = OpenApiExample(
@@ -177,17 +180,25 @@ class InvoiceViewSet(TenantViewSet):
         mail = resending.send_again(invoice_id=self.get_object().pk, actor=self.actor)
         return Response(outputs.MailSerializer(mail).data, status=status.HTTP_202_ACCEPTED)
 
-    @extend_schema(request=inputs.CreditNoteInput, responses={201: outputs.CreditNoteSerializer}, examples=[CREDIT])
+    @extend_schema(
+        request=inputs.CreditNoteInput,
+        responses={201: outputs.CreditNoteSerializer},
+        examples=[CREDIT, CREDIT_AND_REFUND],
+    )
     @action(detail=True, methods=["post"], url_path="credit-notes")
     @idempotent(atomic=True)
     def credit_notes(self, request: Request, pk: uuid.UUID | None = None) -> Response:
-        """Take back the invoice, or parts of its lines. First what is due shrinks; the rest is the customer's credit."""
+        """Take back the invoice, or parts of its lines. First what is due shrinks; the rest is the customer's credit.
+
+        With `refund` that rest goes back to the payments it came from; their refunds follow in a moment (`refund.succeeded`).
+        """
         given = self.valid(inputs.CreditNoteInput)
         lines = given.get("amounts")
         note = credit_notes.issue_credit_note(
             invoice_id=self.get_object().pk,
             amounts=None if lines is None else {line["position"]: line["amount"] for line in lines},
             reason=given["reason"],
+            refund=given["refund"],
             actor=self.actor,
         )
         return Response(outputs.CreditNoteSerializer(note).data, status=status.HTTP_201_CREATED)

@@ -11,7 +11,7 @@ from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
-from billing.errors import InvalidInput
+from billing.errors import InvalidInput, PermissionRefused
 from billing.money import exponent, quantize, same_currency
 from billing.services import audit, ledger, outbox
 from invoices import postings
@@ -19,10 +19,11 @@ from invoices.credits import Creditable, CreditableTax, CreditedTax, PricedCredi
 from invoices.errors import InvoiceNotOpen
 from invoices.events import credit_note_payload
 from invoices.models import CreditNote, Invoice, NumberSeries
-from invoices.services import recognition, settling
+from invoices.services import recognition, refunding, settling
 from invoices.services.numbering import take_numbers
 
 CREDITABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID, Invoice.Status.PAID)
+REFUND = "refund.issue"
 ZERO = Decimal(0)
 
 
@@ -35,13 +36,18 @@ def issue_credit_note(
     actor: Actor,
     at: datetime | None = None,
     unused_from: date | None = None,
+    refund: bool = False,
 ) -> CreditNote:
     """Credit an invoice: all that is left, or net ``amounts`` by line position; tax follows the invoice's rates.
 
     First it reduces what is due; the rest becomes the customer's credit, to be refunded or applied to other invoices.
     ``unused_from``: it pays the days from then on back (proration); otherwise it is meant for the whole of each line.
-    Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``.
+    ``refund``: what becomes credit goes back where it came from, once this is committed (``credit_note.refund_due``).
+    Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``; with ``refund`` also ``PermissionRefused``
+    (it needs ``refund.issue``) and ``NothingToRefund``.
     """
+    if refund and not actor.may(REFUND):
+        raise PermissionRefused(permission=REFUND)
     invoice = settling.lock_invoice(invoice_id)
     if invoice.status not in CREDITABLE:
         raise InvoiceNotOpen(status=invoice.status, operation="a credit note", expected="open or paid")
@@ -59,9 +65,12 @@ def issue_credit_note(
         action="credit_note.issued",
         target=note,
         reason=reason,
-        after={"invoice": invoice.number, "total": str(note.total)},
+        after={"invoice": invoice.number, "total": str(note.total)} | ({"refund": True} if refund else {}),
     )
     outbox.publish("credit_note.issued", note, at=at, **credit_note_payload(note, invoice))
+    if refund:
+        refunding.require_refundable(note)
+        outbox.publish("credit_note.refund_due", note, at=at, **credit_note_payload(note, invoice))
     return note
 
 

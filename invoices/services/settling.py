@@ -94,8 +94,8 @@ def apply_customer_credit(
 
 
 def _usable_credit(invoice: Invoice) -> Money:
-    """How much of the customer's free credit the invoice can take. The customer is locked."""
-    free = selectors.free_credit(
+    """How much of the customer's credit the invoice can take. The customer is locked."""
+    free = selectors.spendable_credit(
         organisation=invoice.organisation_id, customer_id=invoice.customer_id, currency=invoice.currency
     )
     return round_money(min(free, invoice.due))

@@ -54,7 +54,7 @@ class RefundForm(ReasonForm):
         decimal_places=4,
         widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the payment's currency. Empty: all that is left. An invoice that it paid is due again by as much, unless a "
-        "credit note gave that back before.",
+        "credit note gave that back before: to credit and refund in one step, issue the credit note on the invoice's page.",
     )
     field_order = ("amount", "reason")
 

@@ -103,7 +103,7 @@ class PaymentViewSet(TenantViewSet):
         """Give money back, all or part. The sum of refunds never exceeds what was captured.
 
         What a credit note gave back before is taken from there; without one the paid invoice is due again by as much, and
-        its customer is reminded of it.
+        its customer is reminded of it: `POST /invoices/{id}/credit-notes` with `refund` does both.
         """
         given = self.valid(shapes.RefundInput)
         refund = refunds.request_refund(

@@ -17,13 +17,16 @@ from pytest_django import DjangoDbBlocker
 
 from billing import permissions
 from billing.admin.base import TenantAdmin, path_to, site
+from billing.context import Actor
 from billing.models import AuditRecord, Role, User
 from config import urls  # noqa: F401 - whoever serves the addresses registers the pages
 from config.beat import MunimScheduler
 from config.celery import app as celery_app
 from config.console import GROUPS
+from invoices.admin.forms import credit_by_line
 from invoices.models import CreditNote, Invoice, Mail
-from payments.models import GatewayAccount
+from invoices.services import refunding
+from payments.models import GatewayAccount, Refund
 from tests.e2e.console_world import PASSWORD, World, build, draft, list_of, page_of, signed_in, view_permission, watcher
 
 LISTS = sorted(
@@ -296,6 +299,25 @@ def test_a_credit_note_over_all_that_is_left(world):
     row = world.invoices[2]
     act(signed_in(world, Role.MANAGER), row, "credit", reason="Cancelled", extent="whole")
     assert (str(again(row).due.amount), again(row).status) == ("0.0000", "paid")
+
+
+def test_the_money_back_is_offered_where_there_is_some_to_who_may_refund(world):
+    offered = "Give the money back"
+    unpaid, paid = world.invoices[2], world.invoices[1]
+    manager = signed_in(world, Role.MANAGER)
+    assert offered not in act(manager, unpaid, "credit").content.decode()
+    assert offered in act(manager, paid, "credit").content.decode()
+    form = credit_by_line(paid, may_refund=False)
+    assert "refund" not in form().fields
+
+    answer = act(manager, paid, "credit", reason="Left", extent="whole", refund="on")
+    note = CreditNote.objects.get(invoice=paid)
+    assert (answer["Location"], again(paid).status) == (path_to(note), "paid")
+    refunding.refund_credit(organisation_id=paid.organisation_id, credit_note_id=note.pk, actor=Actor.system("test"))
+
+    page = manager.get(path_to(note)).content.decode()
+    assert "Nothing went back for this credit note" not in page
+    assert Refund.objects.get(reason=f"Credit note {note.number}").amount == note.to_credit
 
 
 def test_support_sends_an_invoice_again(world):

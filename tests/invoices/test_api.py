@@ -10,12 +10,13 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from billing import permissions
-from billing.models import Membership, Role, User
+from billing.models import Event, Membership, Role, User
 from billing.services import organisations
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.installments import issue_due
 from invoices.services.mailing import queue_mail
+from invoices.services.settling import allocate_payment
 
 from .conftest import CLERK, capture, issue, line, make_customer, make_organisation
 
@@ -321,6 +322,36 @@ def test_another_tenants_documents_do_not_exist(school, family, api):
     assert stranger.get(f"{API}/invoices/{invoice.pk}/pdf").status_code == 404
     assert post(stranger, "invoices", draft_for(family)).status_code == 404
     assert post(stranger, "installment-plans", plan).status_code == 404
+
+
+def test_a_credit_note_with_the_money_back(api, school, family):
+    invoice = issue(family)
+    allocate_payment(payment_id=capture(family, "1180.00", invoice=invoice).pk)
+
+    note = post(api, f"invoices/{invoice.pk}/credit-notes", {"reason": "Left the school", "refund": True})
+
+    assert (note.status_code, note.data["to_credit"]) == (201, amount("1180.00"))
+    told = Event.objects.get(type="credit_note.refund_due")
+    assert (told.aggregate_id, told.payload["to_credit"]) == (uuid.UUID(note.data["id"]), "1180.00")
+
+
+@pytest.mark.parametrize(
+    ("held", "body", "code", "named"),
+    [
+        (["credit_note.issue"], {"reason": "because", "refund": True}, 403, "refund.issue"),
+        (["credit_note.issue", "refund.issue"], {"reason": "because", "refund": True}, 409, "only lowers what is due"),
+        (["credit_note.issue", "refund.issue"], {"reason": "because", "refund": "maybe"}, 422, "refund"),
+        (["credit_note.issue"], {"reason": "because", "refund": False}, 201, ""),
+    ],
+)
+def test_a_refund_with_it_is_asked_for_by_who_may_and_where_there_is_one(school, family, held, body, code, named):
+    invoice = issue(family)
+
+    answer = post(client_of(school, *held), f"invoices/{invoice.pk}/credit-notes", body)
+
+    assert (answer.status_code, named in str(answer.data)) == (code, True)
+    assert CreditNote.objects.count() == (code == 201)
+    assert not Event.objects.filter(type="credit_note.refund_due").exists()
 
 
 @pytest.mark.parametrize(
