@@ -64,8 +64,8 @@ CONTENT = {
     ),
     "billing_usagewindow": (
         (
-            "s.external_id, w.component, w.starts_at, w.ends_at, w.parts, w.changes, w.least, w.owed, w.billed_at, w.closed_at,"
-            " w.price_ref = s.plan_version_id, w.customer_id = s.customer_id"
+            "s.external_id, w.component, w.starts_at, w.ends_at, w.parts, w.changes, w.least, w.owed, w.owed_minimum,"
+            " w.billed_at, w.closed_at, w.price_ref = s.plan_version_id, w.customer_id = s.customer_id"
         ),
         "billing_usagewindow w JOIN subscriptions_subscription s ON s.id = w.subscription_ref",
         "w",

@@ -17,6 +17,7 @@ from moneyed import Money
 from billing import money
 from billing.metering import Used
 from invoices.drafts import LineInput
+from subscriptions.arrears import MINIMUM
 from subscriptions.lines import Component
 
 KIND = "usage_correction"
@@ -34,9 +35,13 @@ class Correction:
     before: list[dict[str, Any]]
     after: list[dict[str, Any]]
     owed: Decimal = _ZERO
+    owed_minimum: Decimal = _ZERO
+    """How much of it is of the version's minimum, which is taxed as it was charged."""
     lines: list[LineInput] = field(default_factory=list)
     credit: LineInput | None = None
     """The line that later gives back what is owed; its amount is nothing yet."""
+    minimum_credit: LineInput | None = None
+    """The same for what is owed of the version's minimum."""
     asked: tuple[LineInput, ...] = ()
     """Its lines before credits were cut."""
 
@@ -47,10 +52,22 @@ class Correction:
 
     def carried(self) -> "Correction | None":
         """What the next look at the window would find once this was billed, for those who only foresee it."""
-        if not self.owed or self.credit is None:
+        lines = self.credits_of(self.owed, self.owed_minimum)
+        if not lines:
             return None
-        line = replace(self.credit, amount=Money(-self.owed, self.credit.amount.currency))
-        return replace(self, before=self.after, owed=_ZERO, lines=[line], asked=())
+        return replace(self, before=self.after, owed=_ZERO, owed_minimum=_ZERO, lines=lines, asked=())
+
+    def credits_of(self, owed: Decimal, owed_minimum: Decimal) -> list[LineInput]:
+        """The lines that give back what the window owes."""
+        shares = ((self.credit, owed - owed_minimum), (self.minimum_credit, owed_minimum))
+        return [
+            replace(line, amount=Money(-share, line.amount.currency)) for line, share in shares if line and share > 0
+        ]
+
+    def owe(self, lines: Iterable[LineInput], given: Iterable[LineInput]) -> None:
+        """Owe what ``lines`` give back and ``given`` do not."""
+        self.owed = _given_back(lines) - _given_back(given)
+        self.owed_minimum = _given_back(lines, of=MINIMUM) - _given_back(given, of=MINIMUM)
 
 
 def dumped(used: Iterable[Used]) -> list[dict[str, Any]]:
@@ -155,13 +172,15 @@ def minimum_line(
     )
 
 
-def owed_line(*, component: Component, owed: Decimal, first_on: date, last_on: date, window_id: uuid.UUID) -> LineInput:
-    """A credit that found no room before."""
+def owed_line(
+    *, said: str, code: str, tax_category: str, currency: str, first_on: date, last_on: date, window_id: uuid.UUID
+) -> LineInput:
+    """A credit that found no room before; its amount is nothing yet."""
     return LineInput(
-        description=f"{component.name}: credit for usage of {first_on} to {last_on}"[:300],
-        code=component.code,
-        amount=Money(-owed, component.currency),
-        tax_category=component.tax_category,
+        description=f"{said} of {first_on} to {last_on}"[:300],
+        code=code,
+        amount=money.zero(currency),
+        tax_category=tax_category,
         period_start=first_on,
         period_end=last_on,
         details=({"kind": KIND, "window": str(window_id)},),
@@ -181,24 +200,28 @@ def credits_within(lines: Sequence[LineInput], corrections: Sequence[Correction]
         room[line.tax_category] = room.get(line.tax_category, _ZERO) + line.amount.amount
     for correction in corrections:
         correction.asked = correction.asked or tuple(correction.lines)
-        correction.lines, correction.owed = _fitted(correction.asked, room)
+        correction.lines = _fitted(correction.asked, room)
+        correction.owe(correction.asked, correction.lines)
     return [line for correction in corrections for line in correction.lines if line.amount.amount < 0]
 
 
-def _fitted(lines: Sequence[LineInput], room: dict[str, Decimal]) -> tuple[list[LineInput], Decimal]:
-    fitted, owed = [], _ZERO
+def _given_back(lines: Iterable[LineInput], of: str | None = None) -> Decimal:
+    return -sum((line.amount.amount for line in lines if line.amount.amount < 0 and of in (None, line.code)), _ZERO)
+
+
+def _fitted(lines: Sequence[LineInput], room: dict[str, Decimal]) -> list[LineInput]:
+    fitted = []
     for line in lines:
         amount = line.amount.amount
         if amount < 0:
             given = min(-amount, max(room.get(line.tax_category, _ZERO), _ZERO))
             room[line.tax_category] = room.get(line.tax_category, _ZERO) - given
-            owed += -amount - given
             if not given:
                 continue
             fitted.append(replace(line, amount=Money(-given, line.amount.currency)))
         else:
             fitted.append(line)
-    return fitted, owed
+    return fitted
 
 
 NO_USE = Used("", (), _ZERO, 0, _ZERO)

@@ -188,12 +188,22 @@ class UsageWindow(TenantModel):
     owed = models.DecimalField(
         max_digits=19, decimal_places=4, default=0, help_text="Credit that found no room on an invoice yet."
     )
+    owed_minimum = models.DecimalField(
+        max_digits=19,
+        decimal_places=4,
+        default=0,
+        db_default=0,
+        help_text="How much of it is of the version's minimum.",
+    )
     billed_at = models.DateTimeField(help_text="On the organisation's clock.")
     closed_at = models.DateTimeField(null=True, blank=True, help_text="From then on late usage is refused.")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["subscription_ref", "component", "starts_at"], name="usage_window_once"),
+            models.CheckConstraint(
+                condition=models.Q(owed_minimum__gte=0, owed_minimum__lte=models.F("owed")), name="usage_window_owed"
+            ),
         ]
         indexes = [
             models.Index(fields=["customer", "meter", "ends_at"], name="usage_window_lookup"),

@@ -25,9 +25,11 @@ from billing.metering import Used, Window
 from billing.models import Organisation, UsageAdjustment, UsageWindow
 from billing.selectors.usage import aggregate_parts, changes_of
 from billing.services.usage_policy import policy_of
+from invoices.drafts import LineInput
 from subscriptions import late_usage
+from subscriptions.arrears import MINIMUM, minimum_category
 from subscriptions.late_usage import Correction
-from subscriptions.lines import Component
+from subscriptions.lines import Component, PriceBook
 from subscriptions.metering import windows_of
 from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services import claims, late_minimums
@@ -101,7 +103,8 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
         if row.pk in asked:
             component, window = asked[row.pk]
             with _without(row):
-                one = _correction(row, component, used.get(window, ()), changes.get(plains[row.pk], 0), zone)
+                book = books.get(row.price_ref, component.currency)
+                one = _correction(row, component, book, used.get(window, ()), changes.get(plains[row.pk], 0), zone)
                 priced.append((row, component, one))
                 result.setdefault(row.subscription_ref, []).append(one)
     late_minimums.work_out(priced, books=books, zone=zone)
@@ -152,8 +155,9 @@ def put_off_credits(found: Iterable[Correction]) -> None:
     """Owe what would be given back: it was billed on earlier invoices, so the next one of the run bears it, or after an end
     credit notes do."""
     for one in found:
-        one.owed = -sum((line.amount.amount for line in one.lines if line.amount.amount < 0), Decimal(0))
-        one.lines = [line for line in one.lines if line.amount.amount > 0]
+        kept = [line for line in one.lines if line.amount.amount > 0]
+        one.owe(one.lines, kept)
+        one.lines = kept
 
 
 def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], zone: Any) -> None:
@@ -175,9 +179,8 @@ def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], z
             if discount > 0:
                 shares[code] = charged / (charged + discount)
         one.lines = as_paid(one.lines, shares)
-    for row, component, one in found:
-        if row.owed:
-            one.lines = [*one.lines, late_usage.owed_line(owed=row.owed, **_about(row, component, zone))]
+    for row, _, one in found:
+        one.lines = [*one.lines, *one.credits_of(row.owed, row.owed_minimum)]
 
 
 def _asked(row: UsageWindow, known: Mapping[uuid.UUID, Subject], books: PriceBooks) -> tuple[Component, Window] | None:
@@ -202,19 +205,37 @@ def _without(row: UsageWindow) -> Iterator[None]:
         log.warning("late_usage.not_priced", window=str(row.pk), error=exc.code)
 
 
-def _correction(row: UsageWindow, component: Component, used: Sequence[Used], changes: int, zone: Any) -> Correction:
+def _correction(
+    row: UsageWindow, component: Component, book: PriceBook, used: Sequence[Used], changes: int, zone: Any
+) -> Correction:
     after = late_usage.dumped(used)
     lines = []
     if after != row.parts:
         before = late_usage.loaded(row.parts)
-        lines = late_usage.lines_for(before=before, after=late_usage.loaded(after), **_about(row, component, zone))
-    credit = late_usage.owed_line(owed=Decimal(0), **_about(row, component, zone))
-    return Correction(row.pk, changes, component.currency, row.parts, after, lines=lines, credit=credit)
+        about = _about(row, zone)
+        lines = late_usage.lines_for(component=component, before=before, after=late_usage.loaded(after), **about)
+    usage, minimum = _credits(row, component, book, zone)
+    return Correction(
+        row.pk, changes, component.currency, row.parts, after, lines=lines, credit=usage, minimum_credit=minimum
+    )
 
 
-def _about(row: UsageWindow, component: Component, zone: Any) -> Any:
+def _credits(row: UsageWindow, component: Component, book: PriceBook, zone: Any) -> tuple[LineInput, LineInput]:
+    """The lines that may give back later what finds no room now: for the usage, and for the version's minimum."""
+    usage = late_usage.owed_line(
+        said=f"{component.name}: credit for usage", code=component.code, tax_category=component.tax_category,
+        currency=component.currency, **_about(row, zone),
+    )  # fmt: skip
+    minimum = late_usage.owed_line(
+        said="Plan: credit for the minimum", code=MINIMUM, tax_category=minimum_category(book),
+        currency=component.currency, **_about(row, zone),
+    )  # fmt: skip
+    return usage, minimum
+
+
+def _about(row: UsageWindow, zone: Any) -> Any:
     first_on, last_on = days_of(row, zone)
-    return {"component": component, "first_on": first_on, "last_on": last_on, "window_id": row.pk}
+    return {"first_on": first_on, "last_on": last_on, "window_id": row.pk}
 
 
 def settle(*, organisation: Organisation, readings: Iterable[tuple[Reading, uuid.UUID | None]], at: datetime) -> None:
@@ -267,8 +288,13 @@ def _consume(
         .values_list("pk", "made")
     )
     UsageWindow.objects.bulk_update(
-        [UsageWindow(pk=one.window_id, parts=one.after, changes=one.changes, owed=one.owed) for one in found],
-        ["parts", "changes", "owed"],
+        [
+            UsageWindow(
+                pk=one.window_id, parts=one.after, changes=one.changes, owed=one.owed, owed_minimum=one.owed_minimum
+            )
+            for one in found
+        ],
+        ["parts", "changes", "owed", "owed_minimum"],
     )
     UsageAdjustment.objects.bulk_create(
         UsageAdjustment(

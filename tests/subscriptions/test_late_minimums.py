@@ -1,5 +1,6 @@
 """Minimums of periods whose usage changed after they were billed: worked out anew, to the cent, on the invoice of the change."""
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from billing.metering import Used
 from billing.models import UsageWindow
 from billing.services import usage_policy, usage_revisions
+from invoices.models import TaxRate
 from subscriptions.late_usage import Held, shared_change
 from subscriptions.lines import Component
-from subscriptions.services import acting, ended_usage
+from subscriptions.services import acting, ended_usage, preview
 from subscriptions.services.billing_run import run_billing
 from tests.subscriptions.house import (
     CLERK,
@@ -56,6 +58,11 @@ def billed(tenant, *, own=None, whole=None, used="60"):
     send(tenant, subscription.customer, "first", used, "2026-04-10")
     to(tenant, "2026-05-01 09:00")
     return subscription
+
+
+def taxed_lines(invoice):
+    categories = invoice.lines.order_by("position").values_list("tax_category", flat=True)
+    return [(*line, category) for line, category in zip(lines_of(invoice), categories, strict=True)]
 
 
 def to(tenant, text):
@@ -156,3 +163,48 @@ def test_however_often_usage_changes_it_comes_to_what_one_bill_would(steps, own,
         billed_so_far += usage + sum((one.own_change() for one in held), Decimal(0)) + shared_change(held)
         known = step
         assert billed_so_far == bill(step)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("at_once", [False, True], ids=["month by month", "two months at once"])
+def test_a_minimum_that_finds_no_room_is_given_back_as_it_was_charged(tenant, at_once):
+    """The minimum is taxed with 5 %, the calls with 18 %: 295 of 300 wait for the next minimum, in preview and dry run too."""
+    TaxRate.objects.create(
+        organisation=tenant, category="goods", country="IN", rate="5", code="4901", valid_from=date(2017, 7, 1)
+    )
+    make_meter(tenant)
+    calls = seats("1.00", code="calls", name="Calls", meter="calls", tax_category="saas")
+    plan = make_plan(tenant, flat("5.00", tax_category="goods"), calls, min_commitment={"INR": "600.00"})
+    subscription = subscribe(make_customer(tenant), plan)
+    run_billing(organisation=tenant)
+    turn(tenant, local("2026-04-20 09:00"))
+    send(tenant, subscription.customer, "first", "60", "2026-04-10")
+    to(tenant, "2026-05-01 09:00")
+    turn(tenant, local("2026-05-06 09:00"))
+    send(tenant, subscription.customer, "late", "300", "2026-04-12")
+    send(tenant, subscription.customer, "may", "600", "2026-05-05")
+    seen = preview.preview_change(organisation=tenant, subscription_id=subscription.pk, count=2)
+
+    if at_once:
+        turn(tenant, local("2026-07-01 09:00"))
+        dry = run_billing(organisation=tenant, dry_run=True)
+        assert run_billing(organisation=tenant).totals == dry.totals
+    else:
+        to(tenant, "2026-06-01 09:00")
+        window = UsageWindow.objects.earliest("starts_at")
+        assert (window.owed, window.owed_minimum) == (295, 295)
+        to(tenant, "2026-07-01 09:00")
+
+    june, july = invoices_of(subscription)[2:]
+    assert taxed_lines(june) == [
+        ("Base fee", "5.00", "goods"), ("Calls", "600.00", "saas"), (f"Calls: {LATE}", "300.00", "saas"),
+        (f"Plan: {ANEW}", "-5.00", "goods"),
+    ]  # fmt: skip
+    assert taxed_lines(july) == [
+        ("Base fee", "5.00", "goods"), ("Plan: up to the minimum", "595.00", "goods"),
+        (f"Plan: credit for the minimum of {APRIL}", "-295.00", "goods"),
+    ]  # fmt: skip
+    assert [one.priced.total for one in seen.invoices] == [june.total.amount, july.total.amount] == [
+        Decimal("1062.00"), Decimal("320.26"),
+    ]  # fmt: skip
+    assert not UsageWindow.objects.exclude(owed=0, owed_minimum=0).exists()
