@@ -83,6 +83,7 @@ for _name in _SERIES:
     choices.register(_name, _series)
 choices.register("net_days", choices.whole_number(0, MAX_NET_DAYS))
 choices.register("gst_export", choices.one_of("lut", "igst"))
+choices.register("lost_disputes", choices.one_of("loss", "reopen"))
 choices.register("apply_credit_automatically", choices.yes_or_no)
 choices.register("mail_invoices", choices.yes_or_no)
 choices.register("brand_color", _color)

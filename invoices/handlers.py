@@ -11,7 +11,16 @@ from billing.services.outbox import handles
 from invoices import choices as _choices  # noqa: F401 - registers them
 from invoices import selectors
 from invoices.models import CreditNote
-from invoices.services import collecting, installments, mailing, overdue, recognition, refunding, settling
+from invoices.services import (
+    collecting,
+    installments,
+    mailing,
+    overdue,
+    recognition,
+    refunding,
+    settling,
+    taking_back,
+)
 
 ACTOR = Actor.system("invoices")
 
@@ -43,13 +52,19 @@ def allocate(event: Event) -> None:
 @handles("refund.succeeded", consumer="invoices.take_back")
 def take_back(event: Event) -> None:
     """Refunded money no longer pays the invoice, unless credit covers it."""
-    settling.take_back_refunded(refund_id=event.aggregate_id, at=event.occurred_at)
+    taking_back.take_back_refunded(refund_id=event.aggregate_id, at=event.occurred_at)
 
 
 @handles("refund.failed", consumer="invoices.restore")
 def restore(event: Event) -> None:
     """A refund that came back pays the invoice again."""
-    settling.restore_after_failed_refund(refund_id=event.aggregate_id, at=event.occurred_at)
+    taking_back.restore_after_failed_refund(refund_id=event.aggregate_id, at=event.occurred_at)
+
+
+@handles("dispute.lost", consumer="invoices.lost_dispute")
+def lose_dispute(event: Event) -> None:
+    """What a bank gave back for good no longer pays, as far as the organisation claims it again."""
+    taking_back.follow_lost_dispute(dispute_id=event.aggregate_id, at=event.occurred_at)
 
 
 def _of_installments(events: Sequence[Event]) -> set[int]:

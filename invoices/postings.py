@@ -78,6 +78,17 @@ def credited(
     return _entry("credit_note_issued", CREDIT_NOTE, note.pk, f"credit_note:{note.pk}", lines, at, note.number)
 
 
+def claimed_again_key(dispute_id: uuid.UUID) -> str:
+    """Under which a lost dispute is claimed from its customer once."""
+    return f"dispute_claimed:{dispute_id}"
+
+
+def claimed_again(*, dispute_id: uuid.UUID, customer_id: uuid.UUID, amount: Money, at: datetime) -> Entry:
+    """A bank gave a payment back for good: it no longer is the customer's credit, so that much is no loss."""
+    lines = [debit("customer_credit", amount, customer_id=customer_id), credit("chargeback_loss", amount)]
+    return _entry("dispute_claimed", "payments.dispute", dispute_id, claimed_again_key(dispute_id), lines, at, "")
+
+
 def earned(*, entry_id: uuid.UUID, amount: Money, at: datetime, description: str) -> Entry:
     """Deferred revenue becomes revenue."""
     lines = [debit("deferred_revenue", amount), credit("revenue", amount)]

@@ -55,6 +55,10 @@ ask_for("net_days", Asked(
 ))  # fmt: skip
 ask_for("mail_invoices", yes_or_no("Mail invoices when they are issued", "yes"))
 ask_for("apply_credit_automatically", yes_or_no("Free credit pays new invoices first", "yes"))
+ask_for("lost_disputes", Asked(
+    lambda: forms.ChoiceField(label="A payment lost to a dispute", required=False, widget=UnfoldAdminSelectWidget(), choices=[
+        DEFAULT, ("loss", "is our loss; its invoice stays paid"), ("reopen", "makes its invoice due again")]),
+))  # fmt: skip
 ask_for("gst_export", Asked(
     lambda: forms.ChoiceField(label="Exports from India", required=False, widget=UnfoldAdminSelectWidget(), choices=[
         DEFAULT, ("lut", "without tax, under a letter of undertaking"), ("igst", "with payment of IGST")]),

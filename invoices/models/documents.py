@@ -159,7 +159,7 @@ class Invoice(FSMModelMixin, TenantModel):
     def settle(self, *, at: Any) -> None:
         self.paid_at = at
 
-    @transition(status, source=[Status.PAID, Status.PARTIALLY_PAID], target=Status.OPEN)
+    @transition(status, source=[Status.PAID, Status.PARTIALLY_PAID, Status.UNCOLLECTIBLE], target=Status.OPEN)
     def reopen(self) -> None:
         """A payment was taken back."""
         self.paid_at = None

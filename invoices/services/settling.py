@@ -19,7 +19,7 @@ from invoices import postings, selectors
 from invoices.errors import InvoiceHasPayments, InvoiceNotOpen
 from invoices.events import invoice_payload
 from invoices.models import Invoice, PaymentAllocation
-from payments.models import Payment, Refund
+from payments.models import Payment
 
 Status = Invoice.Status
 COLLECTABLE = (Status.OPEN, Status.PARTIALLY_PAID, Status.UNCOLLECTIBLE)
@@ -77,7 +77,7 @@ def apply_customer_credit(
     known = PaymentAllocation.objects.of(invoice.organisation_id).filter(key=key).first()
     if known is not None:
         return known
-    usable = _usable_credit(invoice)
+    usable = usable_credit(invoice)
     if amount is not None:
         same_currency(invoice.due, amount, field="amount")
         if amount > usable:
@@ -93,50 +93,12 @@ def apply_customer_credit(
     return allocation
 
 
-def _usable_credit(invoice: Invoice) -> Money:
+def usable_credit(invoice: Invoice) -> Money:
     """How much of the customer's credit the invoice can take. The customer is locked."""
     free = selectors.spendable_credit(
         organisation=invoice.organisation_id, customer_id=invoice.customer_id, currency=invoice.currency
     )
     return round_money(min(free, invoice.due))
-
-
-@transaction.atomic
-def take_back_refunded(*, refund_id: uuid.UUID, at: datetime | None = None) -> PaymentAllocation | None:
-    """After a refund, take back from the payment's invoice what no credit of the customer covers; it is due again.
-
-    A refund of overpaid or credited money takes nothing back. Safe to repeat.
-    """
-    refund = Refund.objects.select_related("payment").get(pk=refund_id)
-    payment, key = refund.payment, f"refund:{refund.pk}"
-    lock_customer(payment.customer_id)
-    known = PaymentAllocation.objects.of(refund.organisation_id).filter(key=key).first()
-    if known is not None or refund.status != Refund.Status.SUCCEEDED:
-        return known
-    excess = selectors.allocated(payment) - (payment.amount - selectors.refunded(payment))
-    free = selectors.free_credit(
-        organisation=refund.organisation_id, customer_id=payment.customer_id, currency=payment.amount.currency.code
-    )
-    amount = round_money(min(excess, -free))
-    last = PaymentAllocation.objects.filter(payment=payment, amount__gt=0).order_by("-id").first()
-    if amount.amount <= 0 or last is None:
-        return None
-    invoice = Invoice.objects.select_for_update(no_key=True).get(pk=last.invoice_id)
-    return book(invoice=invoice, amount=-amount, payment=payment, key=key, at=at or clock.now(refund.organisation_id))
-
-
-@transaction.atomic
-def restore_after_failed_refund(*, refund_id: uuid.UUID, at: datetime | None = None) -> PaymentAllocation | None:
-    """A refund came back from the bank: what it had taken off an invoice is applied again, if it is still due."""
-    refund = Refund.objects.get(pk=refund_id)
-    taken = PaymentAllocation.objects.of(refund.organisation_id).filter(key=f"refund:{refund.pk}").first()
-    if taken is None or refund.status != Refund.Status.FAILED:
-        return None
-    invoice = lock_invoice(taken.invoice_id)
-    amount = min(-taken.amount, _usable_credit(invoice))
-    if invoice.status not in COLLECTABLE or amount.amount <= 0:
-        return None
-    return apply_customer_credit(invoice_id=invoice.pk, amount=amount, key=f"refund_failed:{refund.pk}", at=at)
 
 
 @transaction.atomic

@@ -11,11 +11,10 @@ from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import (
     allocate_payment,
     apply_customer_credit,
-    restore_after_failed_refund,
-    take_back_refunded,
     void_invoice,
     write_off_invoice,
 )
+from invoices.services.taking_back import restore_after_failed_refund, take_back_refunded
 from payments.models import Refund
 
 from .conftest import CLERK, NOW, books, capture, events, issue, line, make_customer, refund
@@ -144,7 +143,7 @@ def test_a_refund_that_came_back_after_the_invoice_was_paid_otherwise_is_credit(
     Refund.objects.filter(pk=back.pk).update(status=Refund.Status.FAILED)
     capture(family, "1180.00", reference="refund-returned")
 
-    assert restore_after_failed_refund(refund_id=back.pk) is None
+    assert restore_after_failed_refund(refund_id=back.pk) == []
     assert selectors.free_credit(organisation=school, customer_id=family.pk, currency="INR").amount == 1180
 
 

@@ -380,3 +380,31 @@ def test_heard_by_many_and_spent_at_once_the_credit_goes_one_way(bill, cash, dra
     assert (free(customer), read(note.invoice).status) == ("0.00", "paid")
     assert all(again(payment).refunded <= payment.amount for payment in Payment.objects.all())
     assert Invoice.objects.count() == 2
+
+
+# --- lost disputes, from the gateway to the invoice -----------------------------------------------
+@pytest.mark.parametrize(
+    ("choice", "outcome", "status", "owed"),
+    [("reopen", "lost", "open", "499.00"), ("reopen", "won", "paid", "0.00"), ("loss", "lost", "paid", "0.00")],
+)
+def test_a_dispute_as_it_ends_at_the_gateway(
+    account, collected, organisation, drain, simulator, balance_of, choice, outcome, status, owed
+):
+    Organisation.objects.filter(pk=organisation.pk).update(settings={"lost_disputes": choice})
+    charge = Payment.objects.get().attempts.get().gateway_ref
+    made = simulator.post("disputes", payment=charge, reason="fraudulent")
+    disputes.follow_gateway(account=account, dispute_ref=made["id"])
+    drain()
+    assert read(collected).status == "paid", "nothing is decided yet"
+
+    simulator.post(f"disputes/{made['id']}/close", outcome=outcome)
+    for _ in range(2):  # told twice
+        disputes.follow_gateway(account=account, dispute_ref=made["id"])
+        drain()
+    collection.collect_due(organisation=organisation)
+    drain()
+
+    assert (read(collected).status, f"{read(collected).due.amount:.2f}") == (status, owed)
+    assert (balance_of("receivable"), balance_of("customer_credit")) == (owed, "0.00")
+    assert balance_of("chargeback_loss") == ("499.00" if choice == "loss" else "0.00")
+    assert len(simulator.captured(account)) == 1, "what a bank gave back is never debited again by itself"
