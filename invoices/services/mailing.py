@@ -15,8 +15,7 @@ import structlog
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
-from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 
 from billing import clock
 from billing.errors import NotFound
@@ -121,11 +120,10 @@ def send_due(*, limit: int = 200) -> int:
 def _claim(count: int) -> list[Mail]:
     """Take letters nobody else has. A claim ends by itself, so that what a dead worker held is taken up again."""
     wall = clock.wall_now()
-    here = Coalesce(F("organisation__test_clock__now"), Value(wall))
     mails = list(
         Mail.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("organisation__party", "customer", "invoice", "credit_note")
-        .filter(status__in=[Mail.Status.DUE, Mail.Status.SENDING], send_after__lte=here)
+        .filter(clock.has_come("send_after", wall=wall), status__in=[Mail.Status.DUE, Mail.Status.SENDING])
         .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=wall))
         .order_by("send_after", "pk")[:count]
     )

@@ -12,8 +12,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 
 from billing import clock
 from billing.context import Actor
@@ -130,11 +129,10 @@ def send_due(*, limit: int = 100) -> int:
 def _claim(count: int) -> list[TextMessage]:
     """Take texts nobody else has. What a dead worker held comes back as unknown: the call may have been made."""
     wall = clock.wall_now()
-    here = Coalesce(F("organisation__test_clock__now"), Value(wall))
     found = list(
         TextMessage.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("invoice")
-        .filter(status__in=[Status.DUE, Status.SENDING, Status.UNKNOWN], send_after__lte=here)
+        .filter(clock.has_come("send_after", wall=wall), status__in=[Status.DUE, Status.SENDING, Status.UNKNOWN])
         .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=wall))
         .order_by("send_after", "pk")[:count]
     )

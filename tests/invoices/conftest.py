@@ -26,8 +26,10 @@ SEQUENCE = count(1)
 def make_organisation(
     *, code: str = "", country: str = "IN", region: str = "29", currency: str = "INR", **extra: Any
 ) -> Organisation:
-    """An organisation on a test clock, with a party and tax rates."""
+    """An organisation with a party and tax rates, on a test clock unless ``test_clock=None`` leaves it on real time."""
     code = code or f"sunrise-valley-{next(SEQUENCE)}"
+    if "test_clock" not in extra:
+        extra["test_clock"] = TestClock.objects.create(name=code, now=NOW)
     options = {"time_zone": "Asia/Kolkata" if country == "IN" else "Europe/Berlin", "language": "en"}
     options |= {"financial_year_start": 4 if country == "IN" else 1} | extra
     organisation = Organisation.objects.create(
@@ -36,7 +38,6 @@ def make_organisation(
         currency=currency,
         country=country,
         region=region,
-        test_clock=TestClock.objects.create(name=code, now=NOW),
         **options,
     )
     tax_ids = {"gstin": "29AAACS1234F1Z5"} if country == "IN" else {"vat": "DE136695976"}

@@ -110,6 +110,23 @@ def test_a_letter_waits_for_its_time_on_the_organisations_clock(school, family, 
     assert send_due() == 1
 
 
+def test_organisations_on_real_time_and_on_a_test_clock_each_wait_for_their_own(family, post, monkeypatch):
+    real = make_customer(make_organisation(test_clock=None))
+    queue(real, key="now")
+    queue(real, key="later", send_after=clock.wall_now() + timedelta(minutes=30))
+    queue(family, key="now")
+    queue(family, key="far", send_after=NOW + timedelta(days=1))
+
+    assert (send_due(), send_due()) == (2, 0)
+    later(monkeypatch, 31)
+
+    assert (send_due(), send_due()) == (1, 0)
+    assert list(Mail.objects.filter(status="due").values_list("organisation", "key")) == [
+        (family.organisation_id, "far")
+    ]
+    assert {mail.organisation_id for mail in Mail.objects.filter(status="sent", key="later")} == {real.organisation_id}
+
+
 def test_a_temporary_refusal_is_tried_again_under_the_same_message_id(family, post, monkeypatch):
     post.answer = lambda n, _message: "451 try again later" if n < 3 else None
     queue(family)

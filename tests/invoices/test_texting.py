@@ -279,6 +279,15 @@ def test_rows_of_others_are_not_found(parent):
     assert not TextMessage.objects.exists()
 
 
+def test_an_organisation_on_real_time_sends_by_the_wall_clock(parent, carrier):
+    real = make_customer(make_organisation(test_clock=None), phone="+919845077777")
+    queue(real)
+    queue(parent)
+
+    assert (texting.send_due(), texting.send_due()) == (2, 0)
+    assert sorted(to for to, _ in sent(carrier)) == sorted([PHONE, "+919845077777"])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_send_each_text_once(carrier, monkeypatch):
     school = make_organisation()
