@@ -73,14 +73,15 @@ class Cycles:
                 refusals.append(refusal(row, exc))
         changes = late.changes_before(window for cycle in cycles for window in cycle.windows.values())
         used = self._used(cycles)
-        earlier = lines_to_take_off((cycle.row.id, cycle.row.usage_from) for cycle in cycles)
+        earlier = lines_to_take_off((cycle.row.id, cycle.moment.usage_start) for cycle in cycles)
         corrections = self._corrections(cycles)
         priced = []
         for cycle in cycles:
             try:
                 row, corrected = cycle.row, corrections.get(cycle.row.id, [])
                 cycle.lines = [*self._lines(cycle, used), *late_usage.charges(corrected)]
-                cycle.earlier = [*earlier.get(row.id, ()), *self.interim.get((row.id, row.usage_from), ())]
+                window = row.id, cycle.moment.usage_start  # none when the first invoice is a draft and usage goes on
+                cycle.earlier = [*earlier.get(window, ()), *self.interim.get(window, ())]
                 cycle.reading = late.Reading(
                     late.Subject(row.id, row.customer_id, row.currency), row.usage_version_id or row.plan_version_id,
                     cycle.windows, used, changes, corrected, cycle.least,
@@ -234,19 +235,17 @@ class Cycles:
 
     def _corrections(self, cycles: Iterable[Cycle]) -> Mapping[uuid.UUID, list[late_usage.Correction]]:
         """What changed in windows that were billed before, by subscription."""
-        subjects = [
-            late.Subject(cycle.row.id, cycle.row.customer_id, cycle.row.currency)
-            for cycle in cycles
-            if cycle.row.id not in self.foreseen
-        ]
-        found = late.corrections(organisation=self.organisation, subjects=subjects) if subjects else {}
+        asked = [cycle.row for cycle in cycles if cycle.row.id not in self.foreseen]
+        subjects = [late.Subject(row.id, row.customer_id, row.currency) for row in asked]
+        moments = {row.id: row.next_billing_at for row in asked}
+        found = late.corrections(organisation=self.organisation, subjects=subjects, moments=moments) if asked else {}
         return {**found, **self.foreseen}
 
     def foresee(self, cycles: Iterable[Cycle]) -> None:
         """Go on as if ``cycles`` were billed: what changed in earlier usage is on them and on none that follow."""
         for cycle in cycles:
             if cycle.reading is not None:
-                self.foreseen[cycle.row.id] = late.carried(cycle.reading.corrections)
+                self.foreseen[cycle.row.id] = [] if cycle.waits else late.carried(cycle.reading.corrections)
 
     @staticmethod
     def _used(cycles: Iterable[Cycle]) -> Mapping[Window, Sequence[Used]]:

@@ -186,7 +186,7 @@ def usage_due(
     changes = late_usage.changes_before(windows.values())
     used = aggregate_parts(windows.values())
     lines = arrears_lines(elapsed=past, book=book, used=by_component(windows, used))
-    earlier = [*lines_to_take_off([(subscription.pk, since)])[subscription.pk], *interim_foreseen(subscription)]
+    earlier = [*lines_to_take_off([(subscription.pk, since)])[subscription.pk, since], *interim_foreseen(subscription)]
     lines = take_off_whole(lines, earlier) if earlier else lines
     subject = late_usage.Subject(subscription.pk, subscription.customer_id, subscription.currency)
     corrected: Sequence[Correction] | None = late_usage.foreseen(subscription)

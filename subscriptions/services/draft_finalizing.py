@@ -73,10 +73,34 @@ def _settle(organisation: Organisation, cycles: Cycles, waiting: Any, *, wait: b
     drafts, held = _still_drafts(locked)
     locked = [one for one in locked if one.invoice_id not in held]
     open_ones = [one for one in locked if one.invoice_id is None or one.invoice_id in drafts]
-    _price_and_issue(organisation, cycles, open_ones, drafts)
-    settled = [one.pk for one in locked if not one.failure]
-    DraftCycle.objects.filter(pk__in=settled).update(finalized_at=cycles.at, failure="")
+    for together in _rounds(open_ones):
+        _price_and_issue(organisation, cycles, together, drafts)
+        _note_settled(together, cycles.at)
+    _note_settled(locked, cycles.at)
     return len(locked)
+
+
+def _note_settled(waiting: Iterable[DraftCycle], at: datetime) -> None:
+    settled = [one.pk for one in waiting if not one.failure]
+    DraftCycle.objects.filter(pk__in=settled, finalized_at=None).update(finalized_at=at, failure="")
+
+
+def _rounds(waiting: Sequence[DraftCycle]) -> list[list[DraftCycle]]:
+    """The waiting cycles by turns: those of one invoice together, those of one subscription one after the other.
+
+    What the earlier one bills (usage that came late for a window before) is billed when the later one is priced.
+    """
+    groups: dict[Any, list[DraftCycle]] = defaultdict(list)
+    for one in sorted(waiting, key=lambda one: one.period.starts_at):
+        groups[one.invoice_id or one.pk].append(one)
+    turns: dict[uuid.UUID, int] = defaultdict(int)
+    found: dict[int, list[DraftCycle]] = defaultdict(list)
+    for group in groups.values():
+        turn = max(turns[one.period.subscription_id] for one in group)
+        found[turn] += group
+        for one in group:
+            turns[one.period.subscription_id] = turn + 1
+    return [found[turn] for turn in sorted(found)]
 
 
 def _locked(waiting: Any) -> list[DraftCycle]:

@@ -126,6 +126,14 @@ def foreseen(
     return (_draft(cycles, found[0]), found[0].lines) if found else None
 
 
+def held_until(subscription: Subscription) -> datetime | None:
+    """When usage of the row's present window that is charged in advance may be invoiced again; None: at once. Reads only."""
+    last = _billed([subscription.pk]).get((subscription.pk, subscription.usage_from), Before(ZERO, None)).issued_at
+    if last is None:
+        return None
+    return last + _pause_between(subscription.organisation, subscription.plan_version.plan.rules)
+
+
 def _versions_in_advance(organisation: Organisation) -> list[uuid.UUID]:
     """Plan versions that charge usage in advance."""
     prices = Price.objects.of(organisation).filter(meter__isnull=False, pay_in_advance=True)
@@ -166,7 +174,7 @@ def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> 
         discounted = cycles.coupons.take_off(
             meant, customer_id=row.customer_id, currency=row.currency, books=books_of([cycle])
         )
-        left = take_off(discounted.lines, earlier.get(row.id, ())).lines
+        left = take_off(discounted.lines, earlier.get((row.id, row.usage_from), ())).lines
         if sum((line.amount.amount for line in left), ZERO) > 0:
             found.append(Reached(cycle, threshold or ZERO, used, left))
     return found
@@ -174,8 +182,11 @@ def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> 
 
 def _is_time(cycles: Cycles, asked: Asked, last: datetime | None) -> bool:
     """Whether usage in advance may be invoiced again: not more often than the plan or the organisation chose."""
-    hours = rules_of(cycles.organisation.settings, asked.plan_rules).usage_in_advance_hours
-    return last is None or cycles.at - last >= timedelta(hours=hours)
+    return last is None or cycles.at - last >= _pause_between(cycles.organisation, asked.plan_rules)
+
+
+def _pause_between(organisation: Organisation, plan_rules: Mapping[str, Any]) -> timedelta:
+    return timedelta(hours=rules_of(organisation.settings, plan_rules).usage_in_advance_hours)
 
 
 def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], Before]:

@@ -15,8 +15,10 @@ from subscriptions.progressive import Earlier
 from subscriptions.services.coupon_book import discount_in
 
 NOBODY = uuid.UUID(int=0)
+WindowKey = tuple[uuid.UUID, datetime | None]
+"""A usage window: the subscription and ``usage_from``."""
 OPEN = """
-SELECT i.subscription_id, l.code, l.description, l.tax_category, l.given, l.invoice_id, l.currency, l.details::text
+SELECT i.subscription_id, i.usage_from, l.code, l.description, l.tax_category, l.given, l.invoice_id, l.currency, l.details::text
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS w (subscription_id, usage_from)
 JOIN subscriptions_interiminvoice i ON i.subscription_id = w.subscription_id AND i.usage_from = w.usage_from
 JOIN invoices_invoice v ON v.id = i.invoice_id AND v.status <> 'void'
@@ -24,7 +26,7 @@ JOIN invoices_invoiceline l ON l.invoice_id = i.invoice_id
 WHERE NOT EXISTS (
     SELECT FROM invoices_creditnote n WHERE n.invoice_id = v.id GROUP BY n.invoice_id HAVING sum(n.total) >= v.total
 )
-ORDER BY i.subscription_id, i.number, l.position
+ORDER BY i.subscription_id, i.usage_from, i.number, l.position
 """
 
 
@@ -45,15 +47,17 @@ def interim_foreseen(subscription: Subscription) -> Sequence[Earlier]:
     return lines if since == subscription.usage_from else ()
 
 
-def lines_to_take_off(windows: Iterable[tuple[uuid.UUID, datetime | None]]) -> dict[uuid.UUID, list[Earlier]]:
-    """Lines of the interim invoices of the windows (subscription, usage_from); what was annulled does not count."""
+def lines_to_take_off(windows: Iterable[WindowKey]) -> dict[WindowKey, list[Earlier]]:
+    """Lines of the interim invoices of each window; what was annulled does not count."""
     asked = [window for window in windows if window[1] is not None]
-    found: dict[uuid.UUID, list[Earlier]] = defaultdict(list)
+    found: dict[WindowKey, list[Earlier]] = defaultdict(list)
     if not asked:
         return found
     with connection.cursor() as cursor:
         cursor.execute(OPEN, [array_of(pk for pk, _ in asked), array_of_times(since for _, since in asked)])
-        for subscription_id, code, description, tax_category, given, invoice_id, currency, details in cursor.fetchall():
+        for subscription_id, since, code, description, tax_category, given, invoice_id, currency, details in cursor:
             off = discount_in(json.loads(details))
-            found[subscription_id].append(Earlier(code, description, tax_category, given, invoice_id, currency, off))
+            found[subscription_id, since].append(
+                Earlier(code, description, tax_category, given, invoice_id, currency, off)
+            )
     return found

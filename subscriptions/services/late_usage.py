@@ -31,6 +31,7 @@ from subscriptions.arrears import MINIMUM, minimum_category
 from subscriptions.late_usage import Correction
 from subscriptions.lines import Component, PriceBook
 from subscriptions.metering import windows_of
+from subscriptions.models import DraftCycle
 from subscriptions.selectors import PriceBooks, price_books
 from subscriptions.services import claims, late_minimums
 from subscriptions.services.late_minimums import days_of
@@ -82,15 +83,21 @@ def changes_before(windows: Iterable[Window]) -> dict[Window, int]:
     return changes_of({plain(window) for window in windows})
 
 
-def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> dict[uuid.UUID, list[Correction]]:
-    """What changed in the open billed windows of the subscriptions, priced by the prices of their time. Reads only."""
+def corrections(
+    *, organisation: Organisation, subjects: Sequence[Subject], moments: Mapping[uuid.UUID, datetime] | None = None
+) -> dict[uuid.UUID, list[Correction]]:
+    """What changed in the open billed windows of the subscriptions, priced by the prices of their time. Reads only.
+
+    It is borne once, by the earliest invoice to come: where a draft of the subscription waits, of a billing moment before its
+    one in ``moments``, by that.
+    """
     known = {subject.subscription_id: subject for subject in subjects}
     rows = list(UsageWindow.objects.filter(subscription_ref__in=known, closed_at=None).order_by("ends_at", "id"))
     if not rows:
         return {}
     plains = {row.pk: _window_of(row) for row in rows}
     changes = changes_of(plains.values())
-    changed = [row for row in rows if _has_changed(row, changes)]
+    changed = _without_waiting([row for row in rows if _has_changed(row, changes)], moments or {})
     if not changed:
         return {}
     books = price_books(organisation, {row.price_ref for row in changed})
@@ -110,6 +117,17 @@ def corrections(*, organisation: Organisation, subjects: Sequence[Subject]) -> d
     late_minimums.work_out(priced, books=books, zone=zone)
     _at_price_paid(priced, zone)
     return result
+
+
+def _without_waiting(rows: list[UsageWindow], moments: Mapping[uuid.UUID, datetime]) -> list[UsageWindow]:
+    """Without the windows of subscriptions of which an earlier billing moment waits for the end of its grace."""
+    if not rows:
+        return []
+    waiting = DraftCycle.objects.filter(
+        period__subscription__in={row.subscription_ref for row in rows}, finalized_at=None
+    ).values_list("period__subscription", "period__starts_at")
+    held = {pk for pk, starts_at in waiting if pk not in moments or starts_at < moments[pk]}
+    return [row for row in rows if row.subscription_ref not in held]
 
 
 def with_work(*, organisation: Organisation, subscription_ids: Any, at: datetime) -> list[uuid.UUID]:
