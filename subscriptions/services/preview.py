@@ -106,6 +106,8 @@ class Sketch(Desk):
         self._known: dict[uuid.UUID, Claimed] = {}
         self._new: list[Claimed] = []
         self._interim: dict[datetime, list[Claimed]] = {}
+        self.held_back: tuple[datetime, datetime] | None = None
+        """When usage in advance may be invoiced again: (start of its window, when)."""
 
     def planned(self, subscription: Subscription) -> list[PlannedChange]:
         if self._planned is None:
@@ -299,8 +301,12 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
         at = _next_at(subscription, sketch)
         if at is None or (at > now and len(sketch.invoices) >= count) or len(sketch.invoices) >= MAX_DOCUMENTS:
             break
-        sketch.now = max(at, now)
-        if changes.is_due(subscription, at):
+        held = _held_at(subscription, sketch)
+        sketch.now = max(at if held is None else min(at, held), now)
+        if held is not None and held < at:
+            sketch.held_back = None
+            _foresee(subscription, sketch)
+        elif changes.is_due(subscription, at):
             changes.apply_next(subscription, sketch)
         else:
             _bill(subscription, sketch)
@@ -308,12 +314,26 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
 
 
 def _foresee(subscription: Subscription, sketch: Sketch) -> None:
-    """Usage so far that is about to be invoiced before the period's end: charged in advance, or past a threshold."""
+    """Usage so far that is about to be invoiced before the period's end: charged in advance, or past a threshold.
+
+    What is charged in advance may have to wait, because some of it was invoiced not long ago.
+    """
+    since = subscription.usage_from
+    if since is None:
+        return
     found = interim.foreseen(subscription, at=sketch.now, coupons=sketch.coupons)
-    if found is not None and subscription.usage_from is not None:
+    if found is not None:
         draft, lines = found
-        sketch.note_interim(subscription.usage_from, draft)
+        sketch.note_interim(since, draft)
         foresee(subscription, lines)
+    elif (until := interim.held_until(subscription)) is not None and until > sketch.now:
+        sketch.held_back = since, until
+
+
+def _held_at(subscription: Subscription, sketch: Sketch) -> datetime | None:
+    """When usage that is held back may be invoiced, as long as its window is the present one."""
+    since, until = sketch.held_back or (None, None)
+    return until if since == subscription.usage_from else None
 
 
 def _next_at(subscription: Subscription, sketch: Sketch) -> datetime | None:

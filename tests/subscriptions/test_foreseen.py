@@ -3,7 +3,7 @@
 import pytest
 
 from billing.services import usage, usage_revisions
-from subscriptions.services import acting, changing, preview
+from subscriptions.services import acting, changing, interim, preview
 from subscriptions.services.billing_run import run_billing
 from tests.subscriptions.house import (
     CLERK,
@@ -20,6 +20,7 @@ from tests.subscriptions.house import (
     seats,
     subscribe,
     turn,
+    use,
 )
 
 pytestmark = pytest.mark.django_db
@@ -109,3 +110,75 @@ def test_a_change_of_plan_bears_it_once(tenant, billed, corrected):
     live(tenant, local("2026-05-21 09:00"))
 
     assert nets(found) == amounts(invoices_of(billed)[2:6])
+
+
+@pytest.fixture
+def ahead(tenant):
+    """10 calls at 1.00, charged in advance, were invoiced on 3 April at 13:00; 5 more came a minute later."""
+    customer, meter = make_customer(tenant), make_meter(tenant)
+    plan = make_plan(
+        tenant, flat("30.00"), seats("1.00", code="calls", name="Calls", meter="calls", pay_in_advance=True)
+    )
+    subscription = subscribe(customer, plan)
+    run(tenant)
+    turn(tenant, local("2026-04-03 13:00"))
+    use(customer, meter, "10", local("2026-04-03 12:00"))
+    assert interim.invoice_passed(organisation=tenant) == 1
+    turn(tenant, local("2026-04-03 13:10"))
+    use(customer, meter, "5", local("2026-04-03 13:01"))
+    assert interim.invoice_passed(organisation=tenant) == 0
+    return subscription
+
+
+def foreseen(subscription, action="", **options):
+    found = preview.preview_action(
+        organisation=subscription.organisation, subscription_id=subscription.pk, action=action, **options
+    )
+    return [(one.at, f"{one.priced.net:.2f}") for one in found.invoices]
+
+
+def test_usage_in_advance_that_is_held_back_is_foreseen_at_its_time(tenant, ahead):
+    assert foreseen(ahead, count=2) == [
+        (local("2026-04-04 13:00"), "5.00"), (local("2026-05-01 00:00"), "30.00"),
+    ]  # fmt: skip
+
+    turn(tenant, local("2026-04-04 12:59"))
+    assert interim.invoice_passed(organisation=tenant) == 0
+    turn(tenant, local("2026-04-04 13:00"))
+    assert interim.invoice_passed(organisation=tenant) == 1
+    turn(tenant, local("2026-05-01 00:00"))
+    run(tenant)
+    assert amounts(invoices_of(ahead)) == ["30.00", "10.00", "5.00", "30.00"]
+
+
+def test_the_periods_end_comes_before_what_is_held_back_longer(tenant, ahead):
+    tenant.settings["subscriptions"] = {"usage_in_advance_hours": 24 * 28}
+    tenant.save()
+
+    assert foreseen(ahead, count=2) == [(local("2026-05-01 00:00"), "35.00"), (local("2026-06-01 00:00"), "30.00")]
+
+
+def test_a_change_that_settles_the_usage_leaves_nothing_to_hold_back(tenant, ahead):
+    plan = make_plan(
+        tenant, flat("60.00"), seats("1.00", code="calls", name="Calls", meter="calls", pay_in_advance=True)
+    )
+    asked = {"version": changing.version_for(organisation=tenant, plan_id=plan.pk)}
+
+    found = foreseen(ahead, "change", count=1, **asked)
+    acting.change(organisation=tenant, subscription_id=ahead.pk, actor=CLERK, **asked)
+    for day in ("2026-04-04 13:00", "2026-05-01 00:00"):
+        turn(tenant, local(day))
+        run(tenant)
+        interim.invoice_passed(organisation=tenant)
+
+    assert found == [
+        (local("2026-04-03 13:10"), "33.00"),
+        (local("2026-05-01 00:00"), "60.00"),
+    ]  # 28 of 30 days, 5 calls
+    assert amounts(invoices_of(ahead)) == ["30.00", "10.00", "33.00", "60.00"]
+
+
+def test_a_pause_before_its_time_leaves_nothing_to_hold_back(ahead):
+    found = foreseen(ahead, "pause", count=1, on=local("2026-04-04 09:00"), credit="none")
+
+    assert found == [(local("2026-04-04 09:00"), "5.00")]
