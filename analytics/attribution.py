@@ -2,8 +2,10 @@
 
 * Revenue: net amounts of the lines of invoices that count (finalised and not annulled), by day of issue, less credit notes.
 * Service: the meter's, for usage; else what the organisation says of the charge's code (``services`` in its settings).
-* Cost: the line's quantity times the unit cost of the meter or charge. A correction of billed usage counts the difference.
-  Credit notes take back revenue, not cost: what was used has cost what it cost.
+* Cost: the line's quantity times the unit cost of the meter or charge on the days that the line is for, up to its day of issue. A
+  cost that changed within them counts for its days; days without one are left out. So a new cost leaves what was used before it
+  as it was. A correction of billed usage counts the difference. Credit notes take back revenue, not cost: what was used has
+  cost what it cost.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,16 +26,35 @@ class ServiceLine(NamedTuple):
     code: str
     service: str
     """Of the meter; empty without one."""
-    unit_cost: Decimal | None
-    quantity: Decimal
+    cost: Decimal | None
+    """None: nothing says what it costs."""
     revenue: Decimal
+
+
+class DatedCost(NamedTuple):
+    """What a unit costs from a day on; None: not known any more."""
+
+    effective_on: date
+    unit_cost: Decimal | None
 
 
 class Tag(NamedTuple):
     """What the organisation says of a charge without a meter."""
 
     service: str
-    unit_cost: Decimal | None = None
+    costs: tuple[DatedCost, ...] = ()
+    """Oldest first."""
+
+    @property
+    def unit_cost(self) -> Decimal | None:
+        """What was said last."""
+        return self.costs[-1].unit_cost if self.costs else None
+
+    def costing(self, unit_cost: Decimal | None, on: date) -> "Tag":
+        """The tag with another cost from ``on`` on; the days before keep theirs."""
+        if unit_cost == self.unit_cost:
+            return self
+        return self._replace(costs=(*(one for one in self.costs if one.effective_on < on), DatedCost(on, unit_cost)))
 
 
 @dataclass(slots=True)
@@ -56,14 +77,12 @@ def by_service(lines: Iterable[ServiceLine], tags: Mapping[str, Tag]) -> list[Se
     """The lines by month, currency and service; what has no service is under the empty name."""
     found: dict[tuple[date, str, str], ServiceFigure] = {}
     for line in lines:
-        tag = tags.get(line.code, Tag(UNTAGGED))
-        service = line.service or tag.service
-        unit_cost = tag.unit_cost if line.unit_cost is None else line.unit_cost
+        service = line.service or tags.get(line.code, Tag(UNTAGGED)).service
         figure = found.setdefault(
             (line.month, line.currency, service), ServiceFigure(line.month, line.currency, service)
         )
         figure.revenue += line.revenue
         figure.charges.add(line.code)
-        if unit_cost is not None:
-            figure.cost = (figure.cost or _ZERO) + line.quantity * unit_cost
+        if line.cost is not None:
+            figure.cost = (figure.cost or _ZERO) + line.cost
     return [found[key] for key in sorted(found)]

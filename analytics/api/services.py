@@ -44,7 +44,10 @@ class ServicesOutput(serializers.Serializer):
 
 class TagInput(StrictSerializer):
     service = serializers.CharField(max_length=60)
-    unit_cost = serializers.DecimalField(max_digits=21, decimal_places=12, min_value=0, required=False, allow_null=True)
+    unit_cost = serializers.DecimalField(
+        max_digits=21, decimal_places=12, min_value=0, required=False, allow_null=True,
+        help_text="Another cost than before counts from today on: earlier days keep theirs.",
+    )  # fmt: skip
 
 
 class TagsInput(StrictSerializer):

@@ -26,7 +26,7 @@ NEW = (
 CHANGE = (
     ("Meter", ("name", "unit")),
     ("What events carry", ("properties",)),
-    ("Service and cost", ("service", "unit_cost")),
+    ("Service and cost", ("service", "unit_cost", "unit_cost_from")),
     ("Why", ("reason",)),
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from unfold.widgets import (
+    UnfoldAdminDateWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -15,10 +16,11 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from billing import expressions
+from billing import clock, expressions
 from billing.admin.base import ReasonForm
 from billing.admin.panels import OrganisationForm
 from billing.models import Meter
+from billing.services import meter_costs
 
 TEXT = UnfoldAdminTextInputWidget
 COUNTS = [
@@ -121,7 +123,7 @@ class MeterWordsForm(forms.Form):
     unit_cost = forms.DecimalField(
         min_value=Decimal(0), max_digits=21, decimal_places=12, required=False, label="Cost of a unit",
         widget=UnfoldAdminDecimalFieldWidget(),
-        help_text="What a unit costs us, in the organisation's currency; counts for all months. Empty: not known.",
+        help_text="What a unit costs us, in the organisation's currency. Empty: not known.",
     )  # fmt: skip
 
     @property
@@ -171,10 +173,20 @@ class MeterForm(EventForm, MeterWordsForm, OrganisationForm):
 class MeterChangeForm(EventForm, MeterWordsForm):
     """A meter as it is to be from now on."""
 
+    unit_cost_from = forms.DateField(
+        required=False, label="Cost counts from", widget=UnfoldAdminDateWidget(attrs={"type": "date"}),
+        help_text="What was used before keeps its cost. Empty: today.",
+    )  # fmt: skip
     reason = ReasonForm.base_fields["reason"]
 
     def __init__(self, data: Any = None, *, meter: Meter) -> None:
-        initial = {name: getattr(meter, name) for name in MeterWordsForm.base_fields}
-        if meter.unit_cost is not None:
-            initial["unit_cost"] = f"{meter.unit_cost.normalize():f}"
+        initial = {name: getattr(meter, name, None) for name in MeterWordsForm.base_fields}
+        cost = meter_costs.cost_on(meter, clock.today(meter.organisation))
+        if cost is not None:
+            initial["unit_cost"] = f"{cost.normalize():f}"
         super().__init__(data, initial=initial)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What ``update_meter`` takes."""
+        return {**super().words, "unit_cost_from": self.cleaned_data["unit_cost_from"]}

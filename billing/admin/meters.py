@@ -1,5 +1,6 @@
 """Console pages of meters: what usage is counted by, and what becomes of usage that is late, unknown or old."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -7,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from unfold.decorators import display
 
+from billing import clock
 from billing.admin.base import site
 from billing.admin.meter_editor import MeterEditor
 from billing.admin.panels import (
@@ -23,6 +25,7 @@ from billing.admin.panels import (
 from billing.admin.usage import properties_text
 from billing.admin.usage_policy import PolicyPages
 from billing.models import Meter, UsageEvent
+from billing.services import meter_costs
 
 RECENT = 20
 
@@ -85,6 +88,7 @@ class MeterAdmin(RecordAdmin):
             panels=[
                 Panel(title="Declared properties", headers=("Name", "Kind", ""), rows=declared,
                       empty="None: an event may have any."),
+                _costs(row),
                 self._recent(request, row),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
@@ -108,4 +112,19 @@ def _counts(meter: Meter) -> str:
 
 
 def _cost(meter: Meter) -> str:
-    return NOTHING if meter.unit_cost is None else f"{number(meter.unit_cost)} {meter.organisation.currency}"
+    return _amount(meter, meter_costs.cost_on(meter, clock.today(meter.organisation)))
+
+
+def _costs(meter: Meter) -> Panel:
+    rows = [
+        ("the beginning" if one.effective_on == meter_costs.BEGINNING else one.effective_on.isoformat(),
+         _amount(meter, one.unit_cost))
+        for one in meter.costs.order_by("-effective_on")
+    ]  # fmt: skip
+    return Panel(
+        title="What a unit costs", headers=("From", "Cost"), rows=rows, numbers=frozenset({1}), empty="Nobody said."
+    )
+
+
+def _amount(meter: Meter, cost: Decimal | None) -> str:
+    return NOTHING if cost is None else f"{number(cost)} {meter.organisation.currency}"

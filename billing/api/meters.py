@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import expressions
+from billing import clock, expressions
 from billing.api.base import StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from billing.models import Meter
-from billing.services import meters
+from billing.services import meter_costs, meters
 
 TAGS = ["usage"]
 
@@ -35,6 +35,10 @@ class MeterChange(StrictSerializer):
         max_digits=21, decimal_places=12, min_value=0, required=False, allow_null=True,
         help_text="What a unit costs us, in the organisation's currency.",
     )  # fmt: skip
+    unit_cost_from = serializers.DateField(
+        required=False,
+        help_text="First day on which the cost counts; usage before keeps its cost. Left out: today, for a new meter all days.",
+    )
 
 
 class MeterInput(MeterChange):
@@ -51,15 +55,35 @@ class MeterInput(MeterChange):
     rounding_decimals = serializers.IntegerField(min_value=-6, max_value=12, required=False)
 
 
+class DatedCost(serializers.Serializer):
+    unit_cost = serializers.CharField(allow_null=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        """``from`` is a word of Python."""
+        return {"from": serializers.DateField(), **super().get_fields()}
+
+
 class MeterOutput(serializers.ModelSerializer):
     properties = serializers.ListField(child=serializers.DictField())
+    unit_cost = serializers.SerializerMethodField(
+        help_text="What a unit costs us today, in the organisation's currency."
+    )
+    unit_costs = serializers.SerializerMethodField(help_text="What a unit cost from which day on.")
 
     class Meta:
         model = Meter
         fields = [
             "id", "code", "name", "aggregation", "unit", "recurring", "expression", "unique_property", "rounding",
-            "rounding_decimals", "properties", "service", "unit_cost", "recorded_at",
+            "rounding_decimals", "properties", "service", "unit_cost", "unit_costs", "recorded_at",
         ]  # fmt: skip
+
+    def get_unit_cost(self, meter: Meter) -> str | None:
+        cost = meter_costs.cost_on(meter, self.context["today"])
+        return None if cost is None else f"{cost:f}"
+
+    @extend_schema_field(DatedCost(many=True))
+    def get_unit_costs(self, meter: Meter) -> list[dict[str, str | None]]:
+        return meter_costs.told(meter)
 
 
 class ExpressionInput(StrictSerializer):
@@ -88,7 +112,9 @@ METERS = [
         request_only=True,
     ),
 ]  # fmt: skip
-CHANGE = OpenApiExample("Cost", value={"service": "storage", "unit_cost": "0.39"}, request_only=True)
+CHANGE = OpenApiExample(
+    "Cost", value={"service": "storage", "unit_cost": "0.39", "unit_cost_from": "2026-06-01"}, request_only=True
+)
 TRY = OpenApiExample(
     "Kilobytes begun",
     value={"expression": 'ceil(bytes / 1024) * if(region = "eu", 2, 1)', "properties": {"bytes": 3000, "region": "eu"}},
@@ -100,19 +126,24 @@ TRY = OpenApiExample(
 class MeterViewSet(TenantViewSet):
     """What is counted, and how."""
 
-    queryset = Meter.objects.all()
+    queryset = Meter.objects.prefetch_related("costs")
     serializer_class = MeterOutput
     required_permissions = {
         "list": "usage.view", "retrieve": "usage.view", "create": "plan.edit", "partial_update": "plan.edit",
         "evaluate": "usage.view",
     }  # fmt: skip
 
+    def get_serializer_context(self) -> dict[str, Any]:
+        if getattr(self, "swagger_fake_view", False):
+            return {**super().get_serializer_context()}
+        return {**super().get_serializer_context(), "today": clock.today(self.organisation)}
+
     @extend_schema(request=MeterInput, responses={201: MeterOutput}, examples=METERS, tags=TAGS)
     @idempotent(atomic=True)
     def create(self, request: Request) -> Response:
         """Begin to count something."""
         meter = meters.create_meter(organisation=self.organisation, actor=self.actor, **self.valid(MeterInput))
-        return Response(MeterOutput(meter).data, status=status.HTTP_201_CREATED)
+        return Response(self.get_serializer(meter).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=MeterChange, responses=MeterOutput, examples=[CHANGE], tags=TAGS)
     def partial_update(self, request: Request, pk: Any = None) -> Response:
@@ -120,7 +151,7 @@ class MeterViewSet(TenantViewSet):
         meter = meters.update_meter(
             organisation=self.organisation, meter_id=self.get_object().pk, actor=self.actor, **self.valid(MeterChange)
         )
-        return Response(MeterOutput(meter).data)
+        return Response(self.get_serializer(meter).data)
 
     @extend_schema(request=ExpressionInput, responses=ExpressionOutput, examples=[TRY], tags=TAGS)
     @action(detail=False, methods=["post"])

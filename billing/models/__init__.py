@@ -11,6 +11,7 @@ from billing.models.ledger import AccountKind, JournalEntry, LedgerAccount, Post
 from billing.models.tenancy import ApiKey, Membership, Organisation, RefreshToken, Role, TestClock, User
 from billing.models.usage import (
     Meter,
+    MeterCost,
     ParkedUsage,
     UsageAdjustment,
     UsageEvent,
@@ -37,6 +38,7 @@ __all__ = [
     "LedgerAccount",
     "Membership",
     "Meter",
+    "MeterCost",
     "Organisation",
     "ParkedUsage",
     "Posting",

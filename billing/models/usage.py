@@ -11,7 +11,7 @@ NO_SUBSCRIPTION = uuid.UUID(int=0)
 
 
 class Meter(TenantModel):
-    """What is counted, how events become a quantity, and what a unit costs the house."""
+    """What is counted, and how events become a quantity. What a unit costs is said with dates (``MeterCost``)."""
 
     class Aggregation(models.TextChoices):
         COUNT = "count", "number of events"
@@ -44,19 +44,29 @@ class Meter(TenantModel):
         default=list, blank=True, help_text="Declared properties: name, required, kind (text or number). Empty: any."
     )
     service = models.CharField(max_length=60, blank=True, help_text="Service or product line that its revenue is of.")
-    unit_cost = models.DecimalField(
-        max_digits=24,
-        decimal_places=12,
-        null=True,
-        blank=True,
-        help_text="What a unit costs us, organisation's currency.",
-    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organisation", "code"], name="meter_code")]
 
     def __str__(self) -> str:
         return self.code
+
+
+class MeterCost(TenantModel):
+    """What a unit of a meter costs the house from a day on, until a later one says otherwise."""
+
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="costs")
+    effective_on = models.DateField(help_text="First day it counts on.")
+    unit_cost = models.DecimalField(
+        max_digits=24,
+        decimal_places=12,
+        null=True,
+        blank=True,
+        help_text="In the organisation's currency; empty: not known from then on.",
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["meter", "effective_on"], name="meter_cost_once")]
 
 
 class UsageEvent(models.Model):

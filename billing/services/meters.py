@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from billing.errors import Conflict, InvalidInput, NotFound
 from billing.measurements import Rejected, measured
 from billing.metering import MeterRule, rounded
 from billing.models import Meter, Organisation
-from billing.services import audit, outbox
+from billing.services import audit, meter_costs, outbox
 from billing.services.usage import spec_of
 
 MAX_PROPERTIES = 30
@@ -22,7 +23,6 @@ PROPERTY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,59}")
 RECURRING = frozenset(
     {Meter.Aggregation.SUM, Meter.Aggregation.UNIQUE, Meter.Aggregation.LATEST, Meter.Aggregation.WEIGHTED}
 )
-MAX_COST = Decimal(10) ** 9
 
 
 class MeterExists(Conflict):
@@ -53,7 +53,6 @@ def draft_meter(
     rounding_decimals: int = 0,
     properties: Sequence[Mapping[str, Any]] = (),
     service: str = "",
-    unit_cost: Decimal | None = None,
 ) -> Meter:
     """A meter that is checked and not saved. Raises ``InvalidInput`` (``InvalidExpression``) naming the field."""
     meter = Meter(
@@ -69,7 +68,6 @@ def draft_meter(
         rounding_decimals=rounding_decimals,
         properties=[_declared(one) for one in properties],
         service=parties.clean_text(service, field="service", limit=60),
-        unit_cost=unit_cost,
     )
     _check(meter)
     return meter
@@ -77,15 +75,29 @@ def draft_meter(
 
 @transaction.atomic
 def create_meter(
-    *, organisation: Organisation, code: str, name: str, aggregation: str, actor: Actor, **choices: Any
+    *,
+    organisation: Organisation,
+    code: str,
+    name: str,
+    aggregation: str,
+    actor: Actor,
+    unit_cost: Decimal | None = None,
+    unit_cost_from: date | None = None,
+    **choices: Any,
 ) -> Meter:
-    """Begin to count something; ``choices`` are those of ``draft_meter``. Raises ``InvalidInput`` naming the field, ``MeterExists``."""
+    """Begin to count something; ``choices`` are those of ``draft_meter``. Raises ``InvalidInput`` naming the field, ``MeterExists``.
+
+    What a unit costs counts from the beginning, unless a day is named.
+    """
+    _check_cost({"unit_cost": unit_cost} if unit_cost is not None else {}, unit_cost_from)
     meter = draft_meter(organisation=organisation, code=code, name=name, aggregation=aggregation, **choices)
     try:
         with transaction.atomic():
             meter.save(force_insert=True)
     except IntegrityError as exc:
         raise MeterExists(meter=code, field="code") from exc
+    if unit_cost is not None:
+        meter_costs.set_cost(meter, unit_cost=unit_cost, effective_on=unit_cost_from or meter_costs.BEGINNING)
     audit.record(actor=actor, action="meter.created", target=meter, after=_choices(meter))
     outbox.publish("meter.created", meter, meter_id=str(meter.pk), code=code)
     return meter
@@ -109,11 +121,21 @@ def try_event(meter: Meter, *, properties: Mapping[str, Any], quantity: Decimal 
 
 
 @transaction.atomic
-def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, reason: str = "", **changes: Any) -> Meter:
+def update_meter(
+    *,
+    organisation: Organisation,
+    meter_id: Any,
+    actor: Actor,
+    reason: str = "",
+    unit_cost_from: date | None = None,
+    **changes: Any,
+) -> Meter:
     """Change what does not alter counted quantities: name, unit, declared properties, service, unit cost.
 
-    The way of counting stays: begin a new meter for another one. Raises ``NotFound``, ``InvalidInput``.
+    A unit cost counts from ``unit_cost_from`` on, today if left out; earlier days keep theirs. The way of counting stays: begin
+    a new meter for another one. Raises ``NotFound``, ``InvalidInput``.
     """
+    _check_cost(changes, unit_cost_from)
     meter = Meter.objects.of(organisation).select_for_update().filter(pk=meter_id).first()
     if meter is None:
         raise NotFound("No such meter in this organisation.", field="id")
@@ -125,10 +147,10 @@ def update_meter(*, organisation: Organisation, meter_id: Any, actor: Actor, rea
             setattr(meter, field, parties.clean_text(changes[field], field=field, limit=limit))
     if "properties" in changes:
         meter.properties = [_declared(one) for one in changes["properties"]]
-    if "unit_cost" in changes:
-        meter.unit_cost = changes["unit_cost"]
     _check(meter)
     meter.save()
+    if "unit_cost" in changes:
+        meter_costs.set_cost(meter, unit_cost=changes["unit_cost"], effective_on=unit_cost_from)
     audit.record(actor=actor, action="meter.updated", target=meter, before=before, after=_choices(meter), reason=reason)
     outbox.publish("meter.updated", meter, meter_id=str(meter.pk), code=meter.code)
     return meter
@@ -154,13 +176,18 @@ def _check(meter: Meter) -> None:
         raise InvalidInput("Expected the name of a property: letters, digits, _ and dots.", field="unique_property")
     if meter.expression and meter.aggregation in (Meter.Aggregation.COUNT, Meter.Aggregation.UNIQUE):
         raise InvalidInput(f"A {meter.aggregation} counts events; it needs no expression.", field="expression")
-    if meter.unit_cost is not None and not 0 <= meter.unit_cost < MAX_COST:
-        raise InvalidInput(f"Expected a cost from 0 to below {MAX_COST}.", field="unit_cost")
     if meter.rounding not in Meter.Rounding.values:
         raise InvalidInput("Expected round, ceil, floor or nothing.", field="rounding")
     if not -6 <= meter.rounding_decimals <= 12:
         raise InvalidInput("Expected -6 to 12 decimals.", field="rounding_decimals")
     _check_names(meter)
+
+
+def _check_cost(given: Mapping[str, Any], effective_on: date | None) -> None:
+    """Before anything is written."""
+    if effective_on is not None and "unit_cost" not in given:
+        raise InvalidInput("Say what a unit costs from then on.", field="unit_cost")
+    meter_costs.checked(given.get("unit_cost"), effective_on)
 
 
 def _check_names(meter: Meter) -> None:
@@ -186,5 +213,4 @@ def _choices(meter: Meter) -> dict[str, Any]:
         "code", "name", "aggregation", "unit", "recurring", "expression", "unique_property", "rounding", "rounding_decimals",
         "properties", "service",
     )  # fmt: skip
-    cost = None if meter.unit_cost is None else f"{meter.unit_cost:f}"
-    return {field: getattr(meter, field) for field in fields} | {"unit_cost": cost}
+    return {field: getattr(meter, field) for field in fields} | {"unit_costs": meter_costs.told(meter)}

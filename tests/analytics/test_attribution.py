@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from moneyed import Money
 
-from analytics.attribution import ServiceLine, Tag, by_service
+from analytics.attribution import DatedCost, ServiceLine, Tag, by_service
 from analytics.services import attribution
 from billing.errors import InvalidInput
 from billing.services import meters
@@ -26,6 +26,7 @@ from tests.subscriptions.house import (
     subscribe,
     use,
 )  # fmt: skip
+from tests.subscriptions.test_api import client_of
 
 pytestmark = pytest.mark.django_db
 D = Decimal
@@ -84,6 +85,73 @@ def test_services_earn_and_cost(tenant, meter, subscription):
     assert figures(tenant, june)["workspace"] == (D(80), D(15), D(65))
 
 
+def test_another_cost_leaves_what_was_used_before_as_it_was(tenant, meter, subscription):
+    """0.10 until 20 May, then 0.40, for 30 calls each month; seats of two at 7.50, from 10 May 9.00."""
+    attribution.tag_charges(
+        organisation=tenant, actor=CLERK, tags={"seats": {"service": "workspace", "unit_cost": "7.50"}}
+    )
+    use(subscription.customer, meter, "30", local("2026-04-10 09:00"))
+    live(tenant, local("2026-05-10 09:00"))
+    april, may, june, july = (date(2026, month, 1) for month in (4, 5, 6, 7))
+    before = figures(tenant, april), figures(tenant, may)
+    assert (before[1]["api"][1], before[1]["workspace"][1]) == (D(3), D(15))
+
+    change = {"organisation": tenant, "meter_id": meter.pk, "actor": CLERK}
+    meters.update_meter(**change, unit_cost=D("0.40"), unit_cost_from=date(2026, 5, 20))
+    meters.update_meter(
+        **change, name="Calls made", unit_cost=D("0.10")
+    )  # as the console sends it: today's cost, unchanged
+    attribution.tag_charges(
+        organisation=tenant, actor=CLERK, tags={"seats": {"service": "workspace", "unit_cost": "9.00"}}
+    )
+    assert (figures(tenant, april), figures(tenant, may)) == before
+
+    use(subscription.customer, meter, "30", local("2026-05-15 09:00"))
+    use(subscription.customer, meter, "62", local("2026-04-15 09:00"))  # late: of April, at April's cost
+    use(subscription.customer, meter, "30", local("2026-06-15 09:00"))
+    live(tenant, local("2026-07-02 09:00"))
+    assert (figures(tenant, april), figures(tenant, may)) == before
+    assert round(figures(tenant, june)["api"][1], 12) == D("12.683870967742")  # 30 * (19 * 0.10 + 12 * 0.40) / 31 + 6.2
+    assert figures(tenant, july)["api"][1] == D(12)
+    assert (figures(tenant, june)["workspace"][1], figures(tenant, july)["workspace"][1]) == (D(18), D(18))
+
+    meters.update_meter(**change, unit_cost=D("0.20"), unit_cost_from=date(2026, 4, 1))  # said of the past on purpose
+    assert figures(tenant, may)["api"][1] == D(6)
+    meters.update_meter(**change, unit_cost=None, unit_cost_from=date(2026, 6, 1))
+    assert figures(tenant, july)["api"] == (D(30), None, None)
+
+
+def test_a_cost_kept_before_costs_had_dates_counts_from_the_beginning(tenant, subscription):
+    tenant.settings = {"services": {"seats": {"service": "workspace", "unit_cost": "7.50"}}}
+    tenant.save()
+    live(tenant, local("2026-04-20 09:00"))
+    assert figures(tenant, date(2026, 4, 1))["workspace"] == (D(40), D(15), D(25))
+    tags = {"seats": {"service": "team", "unit_cost": "8"}}
+    [tag] = attribution.tag_charges(organisation=tenant, actor=CLERK, tags=tags).values()
+    assert tag == Tag("team", (DatedCost(date(1970, 1, 1), D("7.50")), DatedCost(date(2026, 4, 20), D(8))))
+
+
+def test_a_meters_cost_through_the_api(tenant, meter):
+    api = client_of(tenant)
+
+    def told(**change):
+        answer = api.patch(f"/api/v1/meters/{meter.pk}", change, format="json")
+        return answer.status_code, answer.json()
+
+    code, said = told(unit_cost="0.25", unit_cost_from="2026-04-02")
+    costs = [{"from": "1970-01-01", "unit_cost": "0.1"}, {"from": "2026-04-02", "unit_cost": "0.25"}]
+    assert (code, said["unit_cost"], said["unit_costs"]) == (200, "0.100000000000", costs)
+    for change, field in (
+        ({"unit_cost_from": "2026-05-01"}, "unit_cost"), ({"unit_cost": "1", "unit_cost_from": "1969-12-31"}, "unit_cost_from"),
+        ({"unit_cost": "-1"}, "unit_cost"), ({"unit_cost": "1", "unit_cost_from": "May"}, "unit_cost_from"),
+    ):  # fmt: skip
+        code, problem = told(name="Other", **change)
+        assert (code, [one["field"] for one in problem["errors"]]) == (422, [field])
+    assert told(unit_cost="0.3")[1]["unit_costs"][1] == {"from": "2026-04-01", "unit_cost": "0.3"}
+    [listed] = api.get("/api/v1/meters").json()["results"]
+    assert (listed["name"], listed["unit_cost"], len(listed["unit_costs"])) == ("Calls", "0.300000000000", 3)
+
+
 def test_what_is_said_of_charges_is_checked(tenant):
     for wrong in (
         {"a": "x"},
@@ -99,12 +167,12 @@ def test_what_is_said_of_charges_is_checked(tenant):
 def test_other_currencies_have_no_margin():
     day = date(2026, 5, 1)
     lines = [
-        ServiceLine(day, "EUR", "a", "", D("0.5"), D(4), D(10)), ServiceLine(day, "INR", "b", "api", None, D(4), D(10)),
-        ServiceLine(day, "INR", "c", "", None, D(4), D(1)),
+        ServiceLine(day, "EUR", "a", "", D(2), D(10)), ServiceLine(day, "INR", "b", "api", None, D(10)),
+        ServiceLine(day, "INR", "c", "", None, D(1)),
     ]  # fmt: skip
     found = {
         (one.currency, one.service): (one.revenue, one.cost, one.margin("INR"))
-        for one in by_service(lines, {"a": Tag("x", D(9))})
+        for one in by_service(lines, {"a": Tag("x")})
     }
     assert found == {
         ("EUR", "x"): (D(10), D(2), None), ("INR", "api"): (D(10), None, None), ("INR", ""): (D(1), None, None),

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from django.urls import reverse
 
+from analytics.attribution import DatedCost
 from analytics.services import attribution
 from billing.models import AuditRecord, Organisation, Role
 from billing.services import meters
@@ -27,6 +28,7 @@ from tests.subscriptions.test_console import browser
 pytestmark = pytest.mark.django_db
 D = Decimal
 PAGE = "admin:analytics_services"
+FROM_THE_BEGINNING = DatedCost(date(1970, 1, 1), D("7.50"))
 TIERS = [{"up_to": "100", "unit_price": "1.00"}, {"up_to": None, "unit_price": "0.50"}]
 
 
@@ -105,7 +107,8 @@ def test_charges_get_services_with_a_reason(tenant, subscription):
 
     assert (answer.status_code, answer.url) == (302, f"{reverse(PAGE)}?organisation={tenant.pk}")
     assert attribution.tags_of(Organisation.objects.get(pk=tenant.pk)) == {
-        "base": attribution.Tag("workspace"), "seats": attribution.Tag("workspace", D("7.50")), "setup": attribution.Tag("start"),
+        "base": attribution.Tag("workspace"), "seats": attribution.Tag("workspace", (FROM_THE_BEGINNING,)),
+        "setup": attribution.Tag("start"),
     }  # fmt: skip
     assert AuditRecord.objects.get(action="services.tagged").reason == "Costs of 2026"
     assert ("May 2026", "workspace", "₹90.00", "₹15.00", "₹75.00", "83.3 %") in shown(manager)[1]
@@ -113,7 +116,10 @@ def test_charges_get_services_with_a_reason(tenant, subscription):
     assert [code for code, _ in again.context["form"].rows] == ["base", "seats", "setup", ""]
     assert again.context["services"] == ["api", "start", "workspace"]
     manager.post(tags_page(tenant), {"service_1": "workspace", "reason": "Only seats"})
-    assert attribution.tags_of(Organisation.objects.get(pk=tenant.pk)) == {"seats": attribution.Tag("workspace")}
+    today = DatedCost(date(2026, 5, 2), None)
+    assert attribution.tags_of(Organisation.objects.get(pk=tenant.pk)) == {
+        "seats": attribution.Tag("workspace", (FROM_THE_BEGINNING, today))
+    }
 
 
 def test_services_of_others_are_not_there_and_looking_is_not_writing(tenant, subscription):

@@ -1,13 +1,12 @@
 """Console pages of meters and of the usage policy: written by forms that say what is wrong where, tried before they are saved."""
 
-from decimal import Decimal
-
 import pytest
 from django.urls import reverse
 
 from billing.admin.base import path_to
 from billing.models import AuditRecord, Meter, Organisation, Role, UsageEvent
 from billing.services import usage_policy
+from billing.services.meter_costs import told
 from billing.services.meters import create_meter
 from tests.subscriptions.house import CLERK, local, make_organisation
 from tests.subscriptions.test_console import browser
@@ -48,7 +47,7 @@ def test_a_meter_is_begun_in_the_console(tenant, manager):
     assert (answer.status_code, answer.url) == (302, path_to(made))
     assert (made.organisation_id, made.aggregation, made.expression) == (tenant.pk, "sum", EXPRESSION)
     assert (made.recurring, made.rounding, made.rounding_decimals) == (True, "ceil", -2)
-    assert (made.service, made.unit_cost) == ("storage", Decimal("0.42"))
+    assert (made.service, told(made)) == ("storage", [{"from": "1970-01-01", "unit_cost": "0.42"}])
     assert made.properties == [
         {"name": "bytes", "kind": "number", "required": True}, {"name": "region", "kind": "text", "required": False},
     ]  # fmt: skip
@@ -148,15 +147,26 @@ def test_a_meter_is_edited_with_a_reason_and_counts_as_before(tenant, manager):
         }
         assert [name for name, errors in fields.items() if errors] == [field]
     row.refresh_from_db()
-    assert (row.name, row.unit_cost) == ("Calls", None)
+    assert (row.name, told(row)) == ("Calls", [])
     assert manager.post(address, said).status_code == 302
 
     row.refresh_from_db()
-    assert (row.name, row.service, row.unit_cost) == ("Calls made", "api", Decimal("0.0000012"))
+    assert (row.name, row.service, told(row)) == (
+        "Calls made",
+        "api",
+        [{"from": "2026-04-01", "unit_cost": "0.0000012"}],
+    )
     assert row.expression == "bytes / 1024"
     record = AuditRecord.objects.get(action="meter.updated")
-    assert (record.reason, record.before["name"], record.after["unit_cost"]) == ("Costs of May", "Calls", "0.0000012")
+    assert (record.reason, record.before["name"], record.before["unit_costs"]) == ("Costs of May", "Calls", [])
+    assert record.after["unit_costs"] == told(row)
     assert 'value="0.0000012"' in manager.get(address).content.decode()
+
+    assert manager.post(address, said | {"unit_cost": "0.5", "unit_cost_from": "2026-06-01"}).status_code == 302
+    assert told(row) == [{"from": "2026-04-01", "unit_cost": "0.0000012"}, {"from": "2026-06-01", "unit_cost": "0.5"}]
+    assert 'value="0.0000012"' in manager.get(address).content.decode()  # of today
+    panel = next(one for one in manager.get(path_to(row)).context["record"].panels if one.title == "What a unit costs")
+    assert panel.rows == [("2026-06-01", "0.5 INR"), ("2026-04-01", "0.0000012 INR")]
 
 
 def test_meters_of_others_are_not_there_and_looking_is_not_writing(tenant):
