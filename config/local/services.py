@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,15 +9,10 @@ from pathlib import Path
 
 import psycopg
 
-from config.local import broker, places, postgres, pristine
+from config.local import broker, named, places, postgres, pristine
 from config.local.errors import CannotStart
 from config.local.processes import Family
 from config.local.progress import Progress
-
-
-def force_embedded() -> bool:
-    """Tell whether only the servers of the wheels may be used (``MUNIM_FORCE_EMBEDDED=1``)."""
-    return os.environ.get("MUNIM_FORCE_EMBEDDED", "") not in ("", "0")
 
 
 @contextlib.contextmanager
@@ -49,9 +43,12 @@ class Services:
     is_migrated: bool = False  # the private database is a copy of a migrated one
 
     def start(self, *, fresh: bool = False) -> None:
-        """Start what the environment does not name; ``fresh`` throws the private data of this mode away."""
-        self.env["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._start_postgres(fresh=fresh)
-        self.env["REDIS_URL"] = os.environ.get("REDIS_URL") or self._start_broker(fresh=fresh)
+        """Start what the environment does not name; ``fresh`` throws the private data of this mode away.
+
+        Raises ``CannotStart`` when what it names does not fit.
+        """
+        self.env["DATABASE_URL"] = named.database() or self._start_postgres(fresh=fresh)
+        self.env["REDIS_URL"] = named.broker_url() or self._start_broker(fresh=fresh)
 
     def stop(self) -> None:
         """Stop every child, then remove what only served them."""
@@ -70,7 +67,7 @@ class Services:
 
     def _start_postgres(self, *, fresh: bool) -> str:
         run_as = places.database_user()
-        server = postgres.find_server(force_embedded=force_embedded())
+        server = postgres.find_server(force_embedded=named.only_embedded())
         with self.progress.step(f"PostgreSQL {server.major}"):
             server = postgres.reachable(server, run_as)
             data = postgres.data_dir(mode=self.mode, server=server, run_as=run_as)
@@ -100,11 +97,11 @@ class Services:
 
     def keep_pristine(self) -> None:
         """Keep the database that was just migrated for the next clean start; a named one is not ours to copy."""
-        if self.sockets is not None and not os.environ.get("DATABASE_URL") and not self.is_migrated:
+        if self.sockets is not None and not named.address("DATABASE_URL") and not self.is_migrated:
             pristine.keep(self.sockets)
 
     def _start_broker(self, *, fresh: bool) -> str:
-        server = broker.find_server(force_embedded=force_embedded())
+        server = broker.find_server(force_embedded=named.only_embedded())
         data = places.var_dir() / "broker"
         if fresh:
             shutil.rmtree(data, ignore_errors=True)

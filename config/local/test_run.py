@@ -1,6 +1,5 @@
 """How the tests run: most of them on all cores, those that need the machine for themselves afterwards."""
 
-import os
 import re
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from config.local import named
 from config.local.places import ROOT
 from config.local.postgres import DATABASE
 from config.local.processes import die_with_parent
@@ -23,7 +23,7 @@ OUTCOMES = ("failed", "error", "passed", "skipped", "deselected", "xfailed", "xp
 
 def template(services: Services, *, env: dict[str, str]) -> dict[str, str]:
     """Migrate the private database once, so that each test process copies it; a named one is not touched."""
-    if os.environ.get("DATABASE_URL"):
+    if named.address("DATABASE_URL"):
         return {}
     with services.progress.step("migrate"):
         subprocess.run(

@@ -5,13 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from redis import Redis
 
-from config.local import broker, places, postgres
+from config.local import broker, named, places, postgres
 from config.local.errors import CannotStart
 from config.local.places import RunAs
 from config.local.services import only_one
@@ -69,12 +70,77 @@ def test_data_that_a_killed_test_run_left_is_removed_by_the_next(var_dir: Path) 
         assert not left.exists()
 
 
-def test_named_services_are_used_instead_of_private_ones(var_dir: Path) -> None:
-    given = {"DATABASE_URL": "postgres://somebody@db.example/books", "REDIS_URL": "redis://cache.example/1"}
+@pytest.fixture
+def running(var_dir: Path) -> Iterator[dict[str, str]]:
+    """A database and a broker that somebody else started."""
+    folder = var_dir / "somebody-else"
+    folder.mkdir()
+    with supervisor("services", var_dir=folder, ready=READY) as (_, output):
+        yield addresses(output)
 
-    with supervisor("services", var_dir=var_dir, ready=READY, **given) as (process, output):
-        assert addresses(output) == given
+
+@pytest.mark.serial
+def test_named_services_are_used_instead_of_private_ones_unless_the_embedded_ones_are_forced(
+    var_dir: Path, running: dict[str, str]
+) -> None:
+    with supervisor("services", var_dir=var_dir, ready=READY, **running) as (process, output):
+        assert addresses(output) == running
         assert len(family_of(process.pid)) == 1  # the supervisor alone
+
+    forced = running | {"MUNIM_FORCE_EMBEDDED": "1"}
+    with supervisor("services", var_dir=var_dir, ready=READY, **forced) as (_, output):
+        assert set(addresses(output).values()) & set(running.values()) == set()
+        with psycopg.connect(addresses(output)["DATABASE_URL"]) as connection:
+            assert connection.info.server_version // 10_000 == 18
+
+
+@pytest.mark.serial
+def test_named_services_that_do_not_fit_are_refused_with_the_reason(
+    running: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MUNIM_FORCE_EMBEDDED", raising=False)
+    for name, url in running.items():
+        monkeypatch.setenv(name, url)
+    assert (named.database(), named.broker_url()) == (running["DATABASE_URL"], running["REDIS_URL"])
+
+    monkeypatch.setattr(postgres, "OLDEST_MAJOR", 99)
+    with pytest.raises(CannotStart, match=r"DATABASE_URL is PostgreSQL \d\d; 99 or newer is needed"):
+        named.database()
+    monkeypatch.undo()
+    monkeypatch.setenv("DATABASE_URL", running["DATABASE_URL"])
+    monkeypatch.setattr(postgres, "NEEDED_EXTENSIONS", ("btree_gist", "moon_phases"))
+    with pytest.raises(CannotStart, match="has no moon_phases"):
+        named.database()
+    monkeypatch.setenv("REDIS_URL", running["REDIS_URL"])
+    monkeypatch.setattr(broker, "OLDEST_MAJOR", 99)
+    with pytest.raises(CannotStart, match=r"REDIS_URL is Redis \d+\.\d+\.\d+; 99 or newer is needed"):
+        named.broker_url()
+
+
+def test_named_services_that_do_not_answer_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUNIM_FORCE_EMBEDDED", raising=False)
+    monkeypatch.setenv("DATABASE_URL", f"postgres://munim@/munim?host={tmp_path}")
+    with pytest.raises(CannotStart, match="named by DATABASE_URL does not answer"):
+        named.database()
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/none.sock?db=0")
+    with pytest.raises(CannotStart, match="named by REDIS_URL does not answer"):
+        named.broker_url()
+
+
+def test_brokers_that_are_too_old_or_do_not_run_here_are_passed_over(tmp_path: Path) -> None:
+    said = {
+        "Redis server v=5.0.14 sha=0:0": False,
+        "Redis server v=7.0.15 sha=0:0": True,
+        "Valkey server v=8.0.1 x": True,
+    }
+    server = tmp_path / "redis-server"
+    for says, fits in said.items():
+        server.write_text(f"#!/bin/sh\necho '{says}'\n")
+        server.chmod(0o755)
+        assert broker.is_usable(server) is fits
+    server.write_bytes(b"\x7fELF of another machine")
+
+    assert not broker.is_usable(server)
 
 
 def test_a_second_supervisor_of_the_same_kind_is_refused(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +170,8 @@ def test_servers_older_than_fifteen_are_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.11'\n")
         (tmp_path / name).chmod(0o755)
 
+    assert postgres.inspect_server(tmp_path) is None
+    (tmp_path / "postgres").write_bytes(b"\x7fELF of another machine")
     assert postgres.inspect_server(tmp_path) is None
 
 
