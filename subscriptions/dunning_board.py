@@ -42,6 +42,7 @@ class Card:
     pause: DunningPause | None
     waits: bool
     debit_under_way: bool
+    held_because: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,7 @@ def _card(case: Any, today: date, pause: DunningPause | None) -> Card:
         pause=pause,
         waits=case.waits,
         debit_under_way=case.debit_under_way,
+        held_because=case.held_because,
     )
 
 

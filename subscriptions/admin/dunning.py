@@ -263,6 +263,7 @@ class DunningCaseAdmin(RecordAdmin):
                     "; ".join(f"{day(first)} to {day(until)}" for first, until in row.settled_times) or NOTHING,
                 ),
                 ("Next stage", next_words(row)),
+                ("Held back because", (row.status == DunningCase.Status.OPEN and row.held_because) or NOTHING),
                 ("Attempts that count", row.attempts),
                 ("Paused", paused_words(pause)),
                 ("Closed", moment(row.closed_at, row.organisation)),

@@ -135,6 +135,7 @@ def _card(request: HttpRequest, card: Card, *, may_pause: bool) -> dict[str, Any
         "paused": paused_words(card.pause) if card.pause else "",
         "waits": card.waits,
         "debit_under_way": card.debit_under_way,
+        "held_because": card.held_because,
         "action": reverse(f"admin:subscriptions_dunningcase_{action}", args=[case.pk]) if may_pause else "",
         "action_name": "Lift the pause" if card.pause else "Pause",
     }

@@ -96,7 +96,7 @@ class DunningCaseOutput(serializers.ModelSerializer):
         fields = [
             "id", "policy", "customer", "invoice", "invoice_number", "subscription", "status", "stage", "next_stage_on",
             "next_stage_attempts", "attempts", "overdue_since", "claimed", "recovered", "recovered_by_stage",
-            "history", "opened_at", "closed_at",
+            "held_because", "history", "opened_at", "closed_at",
         ]  # fmt: skip
 
 

@@ -75,6 +75,10 @@ class DunningCase(TenantModel):
         null=True, blank=True, help_text="So many attempts reach a stage; empty: attempts do not."
     )
     history = models.JSONField(default=list, help_text="[{stage, on, days_overdue, actions}]")
+    held_because = models.CharField(
+        max_length=300, blank=True,
+        help_text="Why the stage that is reached could not be taken; every run tries it again. Empty: nothing is in the way.",
+    )  # fmt: skip
     overdue_since = models.DateField(help_text="The day the invoice was due.")
     settled = models.JSONField(
         default=list, blank=True,
@@ -109,7 +113,7 @@ class DunningCase(TenantModel):
     @transition(status, source=[Status.RECOVERED, Status.EXHAUSTED], target=Status.OPEN)
     def reopen(self, *, over_on: date, on: date) -> None:
         """It is due again; the stages taken stay taken, and the days in between do not count."""
-        self.closed_at = None
+        self.closed_at, self.held_because = None, ""
         self.settle_between(over_on, on)
 
     def settle_between(self, first: date, until: date) -> None:

@@ -29,6 +29,7 @@ from subscriptions.dunning_selectors import (
     subscriptions_of,
 )
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
+from subscriptions.services import acting
 from subscriptions.services import dunning_cases as cases
 from subscriptions.services import dunning_measures as measures
 from subscriptions.services.dunning_policies import create_policy, policy_for
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 CUTTING_DOWN = frozenset({rules.RESTRICT, rules.SUSPEND, rules.CANCEL})
+ENDING_BILLING = frozenset({rules.SUSPEND, rules.CANCEL})
 
 
 class PaidMeanwhile(Conflict):
@@ -109,7 +111,9 @@ def _lock_pause(customer_id: uuid.UUID) -> None:
 def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> DunningReport:
     """Take every stage that is reached today, each case in its own transaction. A dry run writes nothing.
 
-    A case that is refused (its invoice was paid this moment, say) is reported and tried again by the next run.
+    Before a stage suspends or cancels, what was served until now is billed; where that cannot be done (its tax rate is
+    missing, say), the stage is held back with the reason, for everybody to see. A case that is refused, for this or because
+    its invoice was paid this moment, is reported and tried again by the next run.
     """
     at = clock.now(organisation)
     today = at.astimezone(clock.zone(organisation)).date()
@@ -120,9 +124,13 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
     for case in due:
         try:
             foreseen = step_of(case, on=today, pauses=pauses)
+            if foreseen is not None and not dry_run:
+                _bill_first(case, foreseen)
             step = foreseen if dry_run or foreseen is None else advance_case(case_id=case.pk, at=at, today=today)
         except DomainError as exc:
             log.warning("dunning.refused", case=str(case.pk), code=exc.code)
+            if not isinstance(exc, PaidMeanwhile):
+                cases.hold_back(case_id=case.pk, reason=str(exc))
             failures.append((case.pk, str(exc)))
             continue
         except Exception as exc:  # a deadlock, or what nobody foresaw: the others go on
@@ -132,6 +140,15 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
         if step is not None:
             steps.append(step)
     return DunningReport(on=today, dry_run=dry_run, steps=tuple(steps), failures=tuple(failures))
+
+
+def _bill_first(case: DunningCase, step: Step) -> None:
+    """Nothing is billed while a subscription is suspended, or once it has ended: what is due already would be lost."""
+    if not ENDING_BILLING & {*step.actions}:
+        return
+    for one in subscriptions_of(case):
+        if not one.has_ended:
+            acting.bill_now(organisation=case.organisation, subscription_id=one.pk)
 
 
 @transaction.atomic
@@ -152,7 +169,7 @@ def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | Non
     if step is None:
         return None
     done = _take(case, step)
-    case.stage = step.stage
+    case.stage, case.held_because = step.stage, ""
     cases.look_ahead(case)
     case.history = [*case.history, _noted(step, done, today)]
     told = {"stage": step.stage, "days_overdue": step.days_overdue, "attempts": step.attempts, "actions": done}

@@ -19,6 +19,7 @@ from subscriptions.services import dunning_measures as measures
 Status = DunningCase.Status
 CHANGING = [
     "status", "recovered", "recovered_by_stage", "currency", "settled", "closed_at", "next_stage_on", "next_stage_attempts",
+    "held_because",
 ]  # fmt: skip
 
 
@@ -107,6 +108,11 @@ def locked(invoice_id: uuid.UUID) -> DunningCase | None:
         .filter(invoice_id=invoice_id)
         .first()
     )
+
+
+def hold_back(*, case_id: uuid.UUID, reason: str) -> None:
+    """Note why the stage that an open case has reached was not taken; taking it forgets the reason."""
+    DunningCase.objects.filter(pk=case_id, status=Status.OPEN).update(held_because=reason[:300])
 
 
 def look_ahead(case: DunningCase) -> None:
