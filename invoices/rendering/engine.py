@@ -13,6 +13,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FONTS = HERE / "fonts"
 STYLE = HERE / "document.css"
+DEFAULTS = HERE / "ua.css"
 SCHEME = "munim:"
 
 FACES = "".join(
@@ -52,14 +53,22 @@ def _font_files() -> dict[str, bytes]:
 
 
 @lru_cache(maxsize=1)
-def _shared() -> tuple[Any, Any]:
-    """The process's font configuration and parsed style sheet."""
-    from weasyprint import CSS
+def _shared() -> tuple[Any, Any, Any]:
+    """The process's font configuration, its parsed style sheet, and the kind of page that takes our defaults."""
+    from weasyprint import CSS, HTML
     from weasyprint.text.fonts import FontConfiguration
 
     fonts = FontConfiguration()
     style = CSS(string=FACES + STYLE.read_text(), font_config=fonts, url_fetcher=_fetcher({}))
-    return fonts, style
+    defaults = CSS(string=DEFAULTS.read_text())
+
+    class Page(HTML):
+        """HTML of our own elements only."""
+
+        def _ua_stylesheets(self, forms: bool = False) -> list[Any]:
+            return [defaults]
+
+    return fonts, style, Page
 
 
 atexit.register(_shared.cache_clear)  # while Pango's library is still there
@@ -67,9 +76,7 @@ atexit.register(_shared.cache_clear)  # while Pango's library is still there
 
 def pdf(html: str, assets: Mapping[str, tuple[str, bytes]] | None = None) -> bytes:
     """Draw ``html`` with the house's style. ``assets``: name → (content type, bytes), reachable as ``munim:<name>``."""
-    from weasyprint import HTML
-
     with _drawing:
-        fonts, style = _shared()
-        document = HTML(string=html, url_fetcher=_fetcher(assets or {}), base_url=None)
+        fonts, style, page = _shared()
+        document = page(string=html, url_fetcher=_fetcher(assets or {}), base_url=None)
         return document.write_pdf(stylesheets=[style], font_config=fonts) or b""
