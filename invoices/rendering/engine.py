@@ -65,7 +65,7 @@ def _shared() -> tuple[Any, Any, Any]:
     class Page(HTML):
         """HTML of our own elements only."""
 
-        def _ua_stylesheets(self, forms: bool = False) -> list[Any]:
+        def _ua_stylesheets(self, *_: object, **__: object) -> list[Any]:
             return [defaults]
 
     return fonts, style, Page
