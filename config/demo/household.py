@@ -27,6 +27,7 @@ class House:
     banks: dict[str, str] = field(default_factory=dict)  # currency → bank account
     idle_customers: set[str] = field(default_factory=set)  # who never answer a letter
     today: date = date.min
+    expected_turn: float = 0.0  # seconds that a turn of the clock took lately
 
     def open_gateway(
         self, *, public_url: str, key_id: str, key_secret: str, webhook_secret: str, currency: str
