@@ -6,7 +6,7 @@ else doubles or loses one.
 
 import smtplib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,13 +133,17 @@ def _claim(count: int) -> list[Mail]:
     return mails
 
 
-def _send_batch(batch: Iterable[Mail]) -> None:
+def _send_batch(batch: Sequence[Mail]) -> None:
+    """Letter by letter; who is told of them is woken once, after the last one (a dead worker's are found by the sweeper)."""
     connection = get_connection()
     try:
-        for mail in batch:
-            _send(mail, connection)
+        with outbox.quiet():
+            for mail in batch:
+                _send(mail, connection)
     finally:
         _close(connection)
+        for organisation_id in {mail.organisation_id for mail in batch}:
+            outbox.wake_after_commit(organisation_id)
 
 
 def _send(mail: Mail, connection: BaseEmailBackend) -> None:

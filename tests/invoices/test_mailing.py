@@ -9,6 +9,7 @@ from moneyed import Money
 from billing import clock
 from billing.errors import NotFound
 from billing.services import outbox
+from billing.services.outbox import waking
 from invoices.errors import MailRefused
 from invoices.mail.letters import letter
 from invoices.mail.words import ENGLISH, GERMAN, HINDI, KINDS
@@ -64,6 +65,27 @@ def test_an_invoice_is_sent_with_its_pdf(family, post):
     assert pdf.get_filename() == invoice.number.replace("/", "-") + ".pdf"
     assert "₹1,180.00 is due by 15 Jun 2026." in message.get_body(("plain",)).get_content()
     assert events(family.organisation)[-1] == "mail.sent"
+
+
+def test_who_is_told_of_letters_is_woken_once_for_a_batch(
+    family, post, monkeypatch, django_capture_on_commit_callbacks
+):
+    other = make_customer(make_organisation(code="other", country="IN"))
+    for number, customer in enumerate((family, family, family, other)):
+        queue(customer, key=f"k{number}")
+    woken = []
+
+    def begin_at_once(*_, args, **__):
+        woken.extend(args)
+        outbox.begins(args[0])
+
+    monkeypatch.setattr(waking.current_app, "send_task", begin_at_once)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        assert send_due() == 4
+
+    assert sorted(woken) == sorted([str(family.organisation_id), str(other.organisation_id)])
+    assert len(post.taken) == 4
 
 
 def test_a_letter_is_only_about_documents_of_its_own_organisation(family):

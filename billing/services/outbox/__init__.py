@@ -9,7 +9,7 @@ from billing.services.outbox.consumers import Consumer, consumers_of, handles
 from billing.services.outbox.dispatching import dispatch
 from billing.services.outbox.owing import hurry, replay
 from billing.services.outbox.publishing import Fact, publish, publish_many
-from billing.services.outbox.waking import begins, quiet
+from billing.services.outbox.waking import begins, quiet, wake_after_commit
 
 __all__ = [
     "Consumer",
@@ -23,4 +23,5 @@ __all__ = [
     "publish_many",
     "quiet",
     "replay",
+    "wake_after_commit",
 ]
