@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,13 +25,28 @@ AIMS = {"flat plans": 0.5}
 AIM = 0.3
 
 
+def _customers(scale: float) -> int:
+    return max(int(SMALL * scale), 20)
+
+
+def _kind(kind: str) -> Callable[[float], Iterator[Line]]:
+    return lambda scale: iter([_one_worker(_customers(scale), kind)])
+
+
+PARTS: dict[str, Callable[[float], Iterator[Line]]] = {
+    "billing-flat": _kind("flat plans"),
+    "billing-usage": _kind("usage (50 events each)"),
+    "billing-mixed": _kind("usage, proration, tax and coupons"),
+    "billing-workers": lambda scale: iter([_two_workers(_customers(scale))]),
+    "billing-growth": lambda scale: iter([_growth(max(int(GROWN * min(scale, 1)), _customers(scale)))]),
+}
+"""Each kind of plan by one worker, two workers, and the cost of an invoice as the number of them grows."""
+
+
 def measure(scale: float) -> Iterator[Line]:
-    """Each kind of plan by one worker, then two workers, then the cost of an invoice as the number of them grows."""
-    customers = max(int(SMALL * scale), 20)
-    for kind in KINDS:
-        yield _one_worker(customers, kind)
-    yield _two_workers(customers)
-    yield _growth(max(int(GROWN * min(scale, 1)), customers))
+    """All parts, one after the other."""
+    for part in PARTS.values():
+        yield from part(scale)
 
 
 def _rounds(customers: int) -> int:
