@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from config.local.errors import CannotStart
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_SOCKET_PATH = 100
 SOCKET_NAME_ROOM = len("/.s.PGSQL.5432")
+
+_held: dict[int, socket.socket] = {}  # ports that are this process's until it ends
 
 
 def var_dir() -> Path:
@@ -107,7 +110,11 @@ def socket_folder(run_as: RunAs | None) -> Path:
 
 
 def free_port(*, preferred: int | None = None, host: str = "127.0.0.1", tries: int = 100) -> int:
-    """Return the first port that nobody listens on, from ``preferred`` upwards; any free one without it."""
+    """Return the first port that nobody listens on, from ``preferred`` upwards; any free one without it.
+
+    A port that was preferred is this process's until it ends: another checkout that starts in the same seconds, before
+    anything listens, takes the next one. (Web servers share a port that both of them ask for.)
+    """
     if preferred is None:
         with socket.socket() as probe:
             probe.bind((host, 0))
@@ -117,5 +124,19 @@ def free_port(*, preferred: int | None = None, host: str = "127.0.0.1", tries: i
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((host, port))
+                _hold(port)
                 return port
     raise CannotStart(f"No free port between {preferred} and {preferred + tries - 1}. Set MUNIM_PORT to another.")
+
+
+def _hold(port: int) -> None:
+    """Note for all processes of this machine that ``port`` is spoken for; raises ``OSError`` when it is another one's."""
+    if sys.platform != "linux" or port in _held:
+        return  # names that end with their process are Linux's own
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0munim-port-{port}")
+    except OSError:
+        holder.close()
+        raise
+    _held[port] = holder

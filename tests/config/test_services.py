@@ -159,6 +159,17 @@ def test_a_busy_port_is_passed_over() -> None:
         assert places.free_port(preferred=first) > first
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are held by names that only Linux has")
+def test_another_checkout_that_starts_meanwhile_takes_another_port() -> None:
+    mine = places.free_port(preferred=18200)
+
+    asked = f"from config.local import places; print(places.free_port(preferred={mine}))"
+    theirs = subprocess.run([sys.executable, "-c", asked], cwd=places.ROOT, capture_output=True, text=True, check=True)
+
+    assert int(theirs.stdout) > mine
+    assert places.free_port(preferred=mine) == mine
+
+
 def test_the_embedded_servers_are_found_without_importing_their_packages() -> None:
     assert postgres.find_server(force_embedded=True).major == 18
     assert broker.find_server(force_embedded=True).name == "valkey-server"
