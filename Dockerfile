@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for web, worker, beat and migrations; docker-compose.yml shows the commands.
 
 FROM python:3.11-slim-bookworm AS dependencies
@@ -14,7 +13,7 @@ RUN apt-get update \
     && apt-get install --no-install-recommends --yes \
         libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --create-home munim
+    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin munim
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /srv/munim
 COPY --chown=root:root . .
@@ -24,6 +23,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     MUNIM_ENV=production \
     MUNIM_VAR_DIR=/srv/munim/var \
     MUNIM_READY_DIR=/tmp/ready
+# Nothing is compiled while it runs: without this every process would read all of its source anew at each start.
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
 # Collecting static files needs settings, not secrets: these values exist in this one step only.
 RUN mkdir -p var/media var/static var/simulator && chown -R munim var \
     && SECRET_KEY=$(python -c "import secrets; print(secrets.token_urlsafe(50))") \

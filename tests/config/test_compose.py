@@ -17,6 +17,20 @@ def test_every_lasting_service_has_a_health_check() -> None:
     assert without == ONE_SHOT
 
 
+def test_the_database_counts_as_healthy_only_when_it_answers_over_the_network() -> None:
+    """On a new volume the image first runs a server on the socket alone, which goes away again."""
+    check = COMPOSE["services"]["postgres"]["healthcheck"]["test"]
+
+    assert check[1].startswith("pg_isready -q -h 127.0.0.1 ")
+
+
+def test_hosted_pages_of_the_simulator_have_an_address_that_browsers_find() -> None:
+    simulator = COMPOSE["services"]["simulator"]
+
+    assert "--public-url http://localhost:9200" in simulator["command"]
+    assert simulator["ports"] == ["127.0.0.1:9200:9200"]
+
+
 def test_the_simulator_starts_only_when_asked_for() -> None:
     assert COMPOSE["services"]["simulator"]["profiles"] == ["simulator"]
 
