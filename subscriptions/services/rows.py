@@ -35,14 +35,13 @@ WAITING = (Status.INCOMPLETE, Status.PAUSED, Status.SUSPENDED)
 def locked(subscription_id: uuid.UUID, *, skip_locked: bool = False) -> Subscription | None:
     """The row, locked until the commit; None when another one holds it and ``skip_locked`` is set.
 
-    ``no_key``: rows that only refer to it may be written meanwhile, else they would wait in another order of locks.
+    ``no_key``: rows that only refer to it may be written meanwhile, else they would wait in another order of locks. It is
+    locked before it is read: who waited for a change of plan would be given the row, but joined with the old plan, and so none.
     """
-    return (
-        Subscription.objects.select_for_update(of=("self",), skip_locked=skip_locked, no_key=True)
-        .select_related("organisation", "plan_version__plan")
-        .filter(pk=subscription_id)
-        .first()
-    )
+    wanted = Subscription.objects.filter(pk=subscription_id)
+    if not list(wanted.select_for_update(skip_locked=skip_locked, no_key=True).values_list("pk")):
+        return None
+    return wanted.select_related("organisation", "plan_version__plan").first()
 
 
 def lock(subscription_id: uuid.UUID) -> Subscription:

@@ -210,6 +210,34 @@ def test_two_runs_a_change_and_a_pause_at_the_same_instant_have_one_legal_order(
     assert seen.total() == ROUNDS
 
 
+def test_a_pause_that_waited_for_a_change_of_plan_finds_the_subscription():
+    """The row that it gets is of another plan than the one it began to wait for."""
+    tenant = make_organisation(local("2026-04-01 09:00"))
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, seats("300.00")))
+    other = make_plan(tenant, seats("600.00"))
+    run(tenant)
+    turn(tenant, local("2026-04-11 09:00"))
+    held = threading.Event()
+    about = {"organisation": tenant, "subscription_id": subscription.pk, "actor": CLERK}
+
+    def change():
+        with transaction.atomic():
+            acting.change(**about, version=changing.version_for(organisation=tenant, plan_id=other.pk))
+            held.set()
+            time.sleep(0.5)  # the other one is at the row by now, or comes later: both are right
+
+    def pause():
+        held.wait()
+        return acting.pause(**about, credit="prorated")
+
+    answers = together(change, pause)
+
+    assert not any(isinstance(one, Exception) for one in answers), answers
+    found = fresh(subscription)
+    assert (found.status, found.plan_version.plan_id) == (Status.PAUSED, other.pk)
+    assert f"{billed(subscription):.2f}" == "120.00"  # 10 days of 10.00, the 11th of 20.00
+
+
 def test_a_cancellation_waits_for_the_worker_that_finalises_its_draft():
     """Else it would find nothing to credit, and the draft would be issued in full the moment after."""
     tenant = make_organisation(local("2026-04-01 09:00"))
