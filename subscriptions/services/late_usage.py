@@ -97,7 +97,7 @@ def corrections(
         return {}
     plains = {row.pk: _window_of(row) for row in rows}
     changes = changes_of(plains.values())
-    changed = _without_waiting([row for row in rows if _has_changed(row, changes)], moments or {})
+    changed = _to_bear([row for row in rows if _has_changed(row, changes)], changes, moments or {})
     if not changed:
         return {}
     books = price_books(organisation, {row.price_ref for row in changed})
@@ -119,15 +119,22 @@ def corrections(
     return result
 
 
-def _without_waiting(rows: list[UsageWindow], moments: Mapping[uuid.UUID, datetime]) -> list[UsageWindow]:
-    """Without the windows of subscriptions of which an earlier billing moment waits for the end of its grace."""
+def _to_bear(
+    rows: list[UsageWindow], changes: Mapping[Window, int], moments: Mapping[uuid.UUID, datetime]
+) -> list[UsageWindow]:
+    """Without the windows of subscriptions of which an earlier billing moment waits for the end of its grace.
+
+    Read again after it is known who waits: a draft that is issued at this moment waits, or has billed what changed.
+    """
     if not rows:
         return []
     waiting = DraftCycle.objects.filter(
         period__subscription__in={row.subscription_ref for row in rows}, finalized_at=None
     ).values_list("period__subscription", "period__starts_at")
     held = {pk for pk, starts_at in waiting if pk not in moments or starts_at < moments[pk]}
-    return [row for row in rows if row.subscription_ref not in held]
+    again = UsageWindow.objects.filter(pk__in=[row.pk for row in rows], closed_at=None)
+    again = again.exclude(subscription_ref__in=held).order_by("ends_at", "id")
+    return [row for row in again if _has_changed(row, changes)]
 
 
 def with_work(*, organisation: Organisation, subscription_ids: Any, at: datetime) -> list[uuid.UUID]:

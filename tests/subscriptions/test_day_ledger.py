@@ -61,7 +61,12 @@ def plans_of(tenant):
 
 
 def served(subscription, costs):
-    """What each local day of service costs, by the events of the subscription."""
+    """What the days of service cost."""
+    return sum(costs[plan][0] + costs[plan][1] * quantity for plan, quantity, _ in served_days(subscription).values())
+
+
+def served_days(subscription):
+    """Each local day of service with its terms (plan, quantity, since when), by the events of the subscription."""
     zone, days, last, terms = KOLKATA, {}, None, None
 
     def fill(until):
@@ -84,9 +89,9 @@ def served(subscription, costs):
             is_live = last is not None
             if is_live or news != "changed":
                 last = day
-            terms = (event.payload["plan"], event.payload["quantity"])
+            terms = (event.payload["plan"], event.payload["quantity"], at)
     assert last is None, "every history ends"
-    return sum(costs[plan][0] + costs[plan][1] * quantity for plan, quantity in days.values())
+    return days
 
 
 def charged(subscription):
