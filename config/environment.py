@@ -134,6 +134,8 @@ def database(url: str) -> dict[str, Any]:
     options = settings.setdefault("OPTIONS", {})
     if "host" in options:
         settings["HOST"] = options.pop("host")
+    if env.bool("DATABASE_PREPARED_STATEMENTS", True):  # only where ``billing.prepared`` asks for it
+        options["prepare_threshold"] = 5
     settings["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 600)
     settings["CONN_HEALTH_CHECKS"] = True
     settings["ATOMIC_REQUESTS"] = False

@@ -1,10 +1,14 @@
 """The edge of a request: response headers that differ by page, and what its log lines carry."""
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
+from django_structlog.signals import bind_extra_request_finished_metadata
 from rest_framework.throttling import BaseThrottle
 
 STRICT = {
@@ -23,6 +27,16 @@ RELAXED = STRICT | {
     "worker-src": "'self' blob:",
 }
 RELAXED_PATHS = ("/console/", "/api/docs/")
+
+
+BEGAN = "munim.began"
+
+
+@receiver(bind_extra_request_finished_metadata)
+def tell_more(request: HttpRequest, log_kwargs: dict[str, Any], **_: Any) -> None:
+    """Add to the line of an answered request who asked with what, and the milliseconds that it took."""
+    log_kwargs["user_agent"] = request.headers.get("user-agent")
+    log_kwargs["ms"] = round((time.perf_counter() - request.META[BEGAN]) * 1000, 1)
 
 
 def policy(directives: dict[str, str]) -> str:
@@ -45,7 +59,14 @@ class ContentPolicyMiddleware:
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """The log lines of a request, with the caller's address as throttles take it (``config.proxies``)."""
+    """The log line of a request, with the caller's address as throttles take it (``config.proxies``).
+
+    One line, when it is answered, or has failed: that it began is told at the level of debugging.
+    """
+
+    def prepare(self, request: HttpRequest) -> None:
+        request.META[BEGAN] = time.perf_counter()
+        super().prepare(request)
 
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:

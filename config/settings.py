@@ -1,5 +1,6 @@
 """Django's settings. Everything that differs between machines comes from the environment (``.env.example``)."""
 
+import logging
 from datetime import timedelta
 
 from config import environment, proxies
@@ -279,6 +280,9 @@ CELERY_BEAT_SCHEDULER = "config.beat:MunimScheduler"
 CELERY_BEAT_SCHEDULE = beat_schedule()
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = (
+    logging.DEBUG
+)  # one line for a request: when it was answered, or why it failed
 
 # --- Logs ------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, NotSupportedError, OperationalError, connection
 
 from billing.models import Organisation
+from billing.prepared import prepared_cursor
 
 Found = TypeVar("Found")
 
@@ -51,13 +52,14 @@ def holder_of_key(*, key_hash: str, now: datetime) -> KeyHolder | None:
 def first_read(work: Callable[[], Found]) -> Found:
     """Do the first read of a request, which finds out by itself whether the kept connection is still alive.
 
-    Asking the database for a sign of life before would be one trip more in every request. When the connection is dead,
-    it is made anew and ``work``, which writes nothing, is done once more.
+    Asking the database for a sign of life before would be one trip more in every request. When the connection is dead, or has
+    planned the read for columns that a migration changed since, it is made anew and ``work``, which writes nothing, is done
+    once more.
     """
     connection.health_check_done = True  # type: ignore[attr-defined]  # of the connection behind it
     try:
         return work()
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, NotSupportedError):
         if connection.in_atomic_block:
             raise
         connection.close()
@@ -65,7 +67,7 @@ def first_read(work: Callable[[], Found]) -> Found:
 
 
 def _one(statement: str, values: list[Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         found: tuple[Any, ...] | None = cursor.fetchone()
         return found

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from billing.prepared import prepared_cursor
+
 READ = """
-SELECT customer.id, customer.external_id, customer.currency, clock.now, coalesce(catalogue.version, 0),
+SELECT customer.id, customer.external_id::text, customer.currency::text, clock.now, coalesce(catalogue.version, 0),
        (SELECT json_agg(json_build_array(s.id,
                                          CASE WHEN s.restricted_at IS NULL OR s.status NOT IN ('trialing', 'active', 'past_due')
                                               THEN s.status ELSE 'restricted' END,
@@ -38,6 +40,8 @@ WHERE customer.organisation_id = %(organisation)s AND {named}
 """
 BY_NAME = "customer.external_id = ANY(%(names)s)"
 BY_ID = "customer.id = ANY(%(ids)s)"
+ONE = READ.format(named="customer.external_id = %(name)s::text")
+"""The usual question is about one customer: planned once, as planning takes the database four times as long as reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,11 @@ class Standing:
 def standings(organisation_id: uuid.UUID, names: Iterable[str]) -> dict[str, Standing]:
     """Customers of the organisation by the names asked for: external ids, else ids. One statement; unknown ones are left out."""
     asked = list(dict.fromkeys(names))
+    if len(asked) == 1 and _uuid(asked[0]) is None:
+        with prepared_cursor() as cursor:
+            cursor.execute(ONE, {"organisation": organisation_id, "name": asked[0]})
+            row = cursor.fetchone()
+            return {} if row is None else {asked[0]: _standing(row)}
     ids = {name: pk for name in asked if (pk := _uuid(name)) is not None}
     named = f"({BY_NAME} OR {BY_ID})" if ids else BY_NAME
     values: dict[str, Any] = {"organisation": organisation_id, "names": asked, "ids": list(ids.values())}

@@ -17,8 +17,9 @@ from billing.clock import wall_now
 from billing.counters import CountingLocalCache, CountingRedisCache
 from billing.ids import uuid7
 from billing.models import ApiKey, Customer, Organisation
+from billing.prepared import prepared_cursor
 from billing.secrets import hash_key
-from billing.selectors.callers import holder_of_key
+from billing.selectors.callers import first_read, holder_of_key
 from billing.services import organisations
 
 Clients = Callable[..., APIClient]
@@ -105,6 +106,40 @@ def _address() -> dict[str, Any]:
 
 
 # --- how often -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_look_up_is_planned_once_and_survives_a_migration_under_its_feet() -> None:
+    def read() -> Any:
+        with prepared_cursor() as cursor:
+            cursor.execute("SELECT word FROM prepared_words WHERE word <> %s", ["b"])
+            return cursor.fetchall()
+
+    def plans() -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE '%prepared_words%'"
+            )
+            return cursor.fetchall()
+
+    def change(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    change("CREATE TABLE prepared_words (word varchar(5))")
+    try:
+        change("INSERT INTO prepared_words VALUES ('a'), ('b')")
+        assert [first_read(read) for _ in range(3)] == [[("a",)]] * 3
+        assert plans() == [(3,)]
+        other = psycopg.connect(
+            **connection.get_connection_params() | {"autocommit": True}
+        )  # does not know of the plan
+        other.execute("ALTER TABLE prepared_words ALTER COLUMN word TYPE varchar(9)")
+        other.close()
+        assert first_read(read) == [("a",)]
+        assert plans() == [(1,)]  # of the new connection
+    finally:
+        change("DROP TABLE prepared_words")
 
 
 def test_a_limit_is_counted_in_one_trip_and_forgotten_after_its_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,12 @@ def test_a_database_address_may_name_a_host_or_a_socket(url: str, host: str, nam
     settings = environment.database(url)
 
     assert (settings["HOST"], settings["NAME"], settings["PORT"]) == (host, name, port)
-    assert settings["OPTIONS"] == {}
+    assert settings["OPTIONS"] == {"prepare_threshold": 5}
+
+
+def test_statements_are_not_prepared_where_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PREPARED_STATEMENTS", "0")
+    assert environment.database("postgres://munim@/munim")["OPTIONS"] == {}
 
 
 def test_another_kind_of_database_is_refused() -> None:

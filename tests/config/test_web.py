@@ -1,6 +1,8 @@
 """What every address has in common: health, headers, the API's description."""
 
 import json
+import logging
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -72,3 +74,22 @@ def test_the_api_describes_itself_as_openapi_3_1(client: Client) -> None:
     assert schema["openapi"] == "3.1.0"
     assert schema["info"]["title"] == "Munim"
     assert all(path.startswith("/api/v1/") for path in schema["paths"])
+
+
+def test_a_request_has_one_line_in_the_log(client: Client) -> None:
+    logger = logging.getLogger("django_structlog.middlewares.request")
+    lines: list[tuple[str, Any]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelname, record.msg))  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        client.get("/healthz", headers={"user-agent": "watcher"})
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    [(level, said)] = lines
+    assert (level, said["event"], said["code"], said["request"]) == ("INFO", "request_finished", 200, "GET /healthz")
+    assert (said["user_agent"], said["ip"], type(said["ms"])) == ("watcher", "127.0.0.1", float)
