@@ -28,7 +28,7 @@ ACTOR = Actor.system("subscriptions")
 find_subscriptions_with(subscriptions_named)
 keep_for(unbilled_since)
 choices.register("subscriptions", lambda organisation, value: parse_rules(value))
-choices.register("entitlements", lambda organisation, value: parse_policy(value))
+choices.register("entitlements", lambda organisation, value: parse_policy(value), permission="plan.edit")
 
 
 @handles("invoice.overdue", consumer="subscriptions.fall_behind", alone=True)

@@ -11,7 +11,7 @@ from analytics.api.views import SINCE, UNTIL, FiguresView, day
 from analytics.attribution import ServiceFigure
 from analytics.services import attribution
 from billing import clock
-from billing.api.base import StrictSerializer
+from billing.api.base import ReasonedChange, StrictSerializer
 from billing.money import quantize
 
 
@@ -50,7 +50,7 @@ class TagInput(StrictSerializer):
     )  # fmt: skip
 
 
-class TagsInput(StrictSerializer):
+class TagsInput(ReasonedChange):
     services = serializers.DictField(child=TagInput(), help_text="Code of a charge to its service.")
 
 
@@ -64,7 +64,9 @@ class TagsOutput(serializers.Serializer):
 
 
 TAGS = OpenApiExample(
-    "Seats", value={"services": {"seats": {"service": "workspace", "unit_cost": "12.50"}}}, request_only=True
+    "Seats",
+    value={"services": {"seats": {"service": "workspace", "unit_cost": "12.50"}}, "reason": "New price of licences"},
+    request_only=True,
 )
 
 
@@ -102,7 +104,9 @@ class ServiceTagsView(FiguresView):
             }
             for code, one in given.validated_data["services"].items()
         }
-        return Response(_tags(attribution.tag_charges(organisation=self.organisation, tags=tags, actor=self.actor)))
+        reason = given.validated_data.get("reason", "")
+        kept = attribution.tag_charges(organisation=self.organisation, tags=tags, actor=self.actor, reason=reason)
+        return Response(_tags(kept))
 
 
 def _tags(tags: dict[str, Any]) -> dict[str, Any]:

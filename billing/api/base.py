@@ -121,6 +121,14 @@ class StrictSerializer(serializers.Serializer):
         return super().run_validation(data)
 
 
+class ReasonedChange(StrictSerializer):
+    """A change of what was decided before: whoever makes it may say why, as the console's forms ask."""
+
+    reason = serializers.CharField(
+        max_length=500, required=False, allow_blank=True, help_text="Why; kept in the audit trail."
+    )
+
+
 AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,4})?")
 MALFORMED = 'Expected {"amount": "499.00", "currency": "INR"} with the amount as a decimal string.'
 

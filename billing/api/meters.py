@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import clock, expressions
-from billing.api.base import StrictSerializer, TenantViewSet
+from billing.api.base import ReasonedChange, StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from billing.models import Meter
 from billing.services import meter_costs, meters
@@ -23,7 +23,7 @@ class DeclaredInput(StrictSerializer):
     kind = serializers.ChoiceField(choices=["text", "number"], default="text")
 
 
-class MeterChange(StrictSerializer):
+class MeterFields(StrictSerializer):
     name = serializers.CharField(max_length=120, required=False)
     unit = serializers.CharField(max_length=40, required=False, allow_blank=True)
     properties = serializers.ListField(
@@ -41,7 +41,11 @@ class MeterChange(StrictSerializer):
     )
 
 
-class MeterInput(MeterChange):
+class MeterChange(MeterFields, ReasonedChange):
+    """What may change of a meter."""
+
+
+class MeterInput(MeterFields):
     code = serializers.SlugField(max_length=60)
     name = serializers.CharField(max_length=120)
     aggregation = serializers.ChoiceField(choices=Meter.Aggregation.choices)
@@ -113,7 +117,9 @@ METERS = [
     ),
 ]  # fmt: skip
 CHANGE = OpenApiExample(
-    "Cost", value={"service": "storage", "unit_cost": "0.39", "unit_cost_from": "2026-06-01"}, request_only=True
+    "Cost",
+    value={"service": "storage", "unit_cost": "0.39", "unit_cost_from": "2026-06-01", "reason": "New contract"},
+    request_only=True,
 )
 TRY = OpenApiExample(
     "Kilobytes begun",

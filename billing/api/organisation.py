@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import clock, permissions
-from billing.api.base import StrictSerializer, TenantViewMixin, TenantViewSet
+from billing.api.base import ReasonedChange, StrictSerializer, TenantViewMixin, TenantViewSet
 from billing.api.customers import AddressField, TaxIdsField
 from billing.api.idempotency import idempotent
 from billing.models import ApiKey, AuditRecord, Organisation
@@ -65,7 +65,7 @@ class ChoicesField(serializers.DictField):
     child = serializers.JSONField(allow_null=True)
 
 
-class OrganisationChange(StrictSerializer):
+class OrganisationChange(ReasonedChange):
     name = serializers.CharField(max_length=200, required=False)
     language = serializers.ChoiceField(choices=LANGUAGES, required=False)
     email = serializers.EmailField(max_length=254, required=False, allow_blank=True)
@@ -75,7 +75,8 @@ class OrganisationChange(StrictSerializer):
     upi_id = serializers.CharField(max_length=255, required=False, allow_blank=True)
     bank = BankField(required=False)
     settings = ChoicesField(
-        required=False, help_text="Choices by name (docs/settings.md); null gives one its default back."
+        required=False,
+        help_text="Choices by name (docs/settings.md); null gives one its default back. `entitlements` needs `plan.edit` as well.",
     )
 
 
@@ -110,13 +111,15 @@ class OrganisationView(TenantViewMixin, views.APIView):
         given = OrganisationChange(data=request.data)
         given.is_valid(raise_exception=True)
         changes = dict(given.validated_data)
-        settings = changes.pop("settings", None)
+        settings, reason = changes.pop("settings", None), changes.pop("reason", "")
         with transaction.atomic():
             row = self.organisation
             if changes:
-                row = organisation_details.update_details(organisation_id=row.pk, actor=self.actor, **changes)
+                row = organisation_details.update_details(
+                    organisation_id=row.pk, actor=self.actor, reason=reason, **changes
+                )
             if settings:
-                row = choices.change(organisation_id=row.pk, changes=settings, actor=self.actor)
+                row = choices.change(organisation_id=row.pk, changes=settings, actor=self.actor, reason=reason)
         return Response(OrganisationOutput(row).data)
 
 

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing.api.base import StrictSerializer, TenantGenericViewSet, TenantViewMixin, TenantViewSet
+from billing.api.base import ReasonedChange, StrictSerializer, TenantGenericViewSet, TenantViewMixin, TenantViewSet
 from billing.api.idempotency import idempotent
 from billing.errors import InvalidInput
 from billing.models import ParkedUsage, UsageEvent, UsageRevision
@@ -275,7 +275,7 @@ class PolicyOutput(serializers.Serializer):
     retention_months = serializers.IntegerField()
 
 
-class PolicyInput(StrictSerializer):
+class PolicyInput(ReasonedChange):
     unknown = serializers.ChoiceField(
         choices=["refuse", "park"], required=False, help_text="Events whose meter, customer or property is unknown."
     )
@@ -293,7 +293,11 @@ class PolicyInput(StrictSerializer):
     )
 
 
-POLICY = OpenApiExample("Park what is unknown", value={"unknown": "park", "late_days": 45}, request_only=True)
+POLICY = OpenApiExample(
+    "Park what is unknown",
+    value={"unknown": "park", "late_days": 45, "reason": "Meters are set up after the first events"},
+    request_only=True,
+)
 
 
 class UsagePolicyView(TenantViewMixin, APIView):

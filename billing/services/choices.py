@@ -10,20 +10,22 @@ from typing import Any
 from django.db import transaction
 
 from billing.context import Actor
-from billing.errors import DomainError, InvalidInput
+from billing.errors import DomainError, InvalidInput, PermissionRefused
 from billing.models import Organisation
 from billing.services import audit
 
 Check = Callable[[Organisation, Any], Any]
 """Takes the organisation (its ``settings`` as they would be) and the value; gives what is stored, or raises."""
 
+USUAL = "organisation.edit"
 _checks: dict[str, Check] = {}
+_permissions: dict[str, str] = {}
 SHOWN = 80
 
 
-def register(name: str, check: Check) -> None:
-    """Let ``Organisation.settings[name]`` be chosen."""
-    _checks[name] = check
+def register(name: str, check: Check, *, permission: str = USUAL) -> None:
+    """Let ``Organisation.settings[name]`` be chosen by who holds ``permission``, whichever page or endpoint they use."""
+    _checks[name], _permissions[name] = check, permission
 
 
 def names() -> list[str]:
@@ -33,12 +35,18 @@ def names() -> list[str]:
 
 @transaction.atomic
 def change(*, organisation_id: uuid.UUID, changes: Mapping[str, Any], actor: Actor, reason: str = "") -> Organisation:
-    """Set some choices; None gives a choice its default back. Raises ``InvalidInput`` naming ``settings.<choice>``."""
+    """Set some choices; None gives a choice its default back.
+
+    Raises ``InvalidInput``, or ``PermissionRefused`` where the actor lacks a choice's permission, naming ``settings.<choice>``.
+    """
     row: Organisation = Organisation.objects.select_for_update().get(pk=organisation_id)
     unknown = sorted(str(name)[:40] for name in changes if name not in _checks)
     if unknown:
         known = ", ".join(names())
         raise InvalidInput(f"There is no choice of this name; there are {known}.", field=f"settings.{unknown[0]}")
+    for name in changes:
+        if not actor.may(_permissions[name]):
+            raise PermissionRefused(permission=_permissions[name], field=f"settings.{name}")
     before = row.settings
     row.settings = {name: value for name, value in {**before, **changes}.items() if value is not None}
     for name, value in changes.items():

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing.api.base import StrictSerializer, TenantViewMixin
+from billing.api.base import ReasonedChange, StrictSerializer, TenantViewMixin
 from subscriptions.api.features import TAGS
 from subscriptions.entitlements import rules
 from subscriptions.entitlements.policy import ACCESS, SEVERAL, SOLD_VERSIONS, policy_of
@@ -36,6 +36,10 @@ class ChoicesInput(StrictSerializer):
     )  # fmt: skip
 
 
+class ChoicesChange(ChoicesInput, ReasonedChange):
+    """Some of the choices, and why they change."""
+
+
 class EntitlementPolicyView(TenantViewMixin, APIView):
     """Choices that hold for all checks of the organisation."""
 
@@ -48,7 +52,7 @@ class EntitlementPolicyView(TenantViewMixin, APIView):
 
     @extend_schema(
         operation_id="entitlement_policy_update",
-        request=ChoicesInput,
+        request=ChoicesChange,
         responses=ChoicesInput,
         examples=[
             OpenApiExample(
@@ -59,7 +63,7 @@ class EntitlementPolicyView(TenantViewMixin, APIView):
     )
     def patch(self, request: Request) -> Response:
         """Change some of them; checks count them from now on."""
-        given = ChoicesInput(data=request.data)
+        given = ChoicesChange(data=request.data)
         given.is_valid(raise_exception=True)
         policy = choices.change_choices(organisation=self.organisation, actor=self.actor, **given.validated_data)
         return Response(choices.said(policy))
