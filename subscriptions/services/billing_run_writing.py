@@ -1,7 +1,8 @@
 """The writing half of a billing run: one chunk, one transaction. Killed anywhere, it has happened whole or not at all."""
 
+import contextlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -89,11 +90,20 @@ def bill_chunk(
 
     ``claimed`` is told the rows, so that the caller knows which they were when the database refuses them.
     """
-    with transaction.atomic():
+    with transaction.atomic(), _forgetting(cycles):
         claimed[:] = claim(organisation=organisation, due_at=due_at, size=size, only=only, terms=cycles.terms)
         if not claimed:
             return None
         return write(organisation=organisation, cycles=cycles, rows=claimed, run=run)
+
+
+@contextlib.contextmanager
+def _forgetting(cycles: Cycles) -> Iterator[None]:
+    """Keep in memory no more coupons than a chunk's, whether it was billed or not."""
+    try:
+        yield
+    finally:
+        cycles.coupons.forget()
 
 
 def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], run: BillingRun | None) -> Tally:

@@ -123,6 +123,16 @@ class CouponBook:
         """Read them anew and keep others off until the caller's transaction ends."""
         self._read(set(customer_ids), lock=True)
 
+    def forget(self) -> None:
+        """What was noted is in the database, or was never committed: the next chunk of a run reads it there."""
+        for known in (self._of, self._taken, self._after, self._until, self._beside):
+            known.clear()
+
+    @property
+    def kept(self) -> int:
+        """How many customers and coupons are in memory."""
+        return len({*self._of, *self._taken, *self._after, *self._until, *self._beside})
+
     def _read(self, customer_ids: set[uuid.UUID], *, lock: bool) -> None:
         rows = AppliedCoupon.objects.of(self.organisation).filter(
             customer__in=customer_ids, status=AppliedCoupon.Status.ACTIVE

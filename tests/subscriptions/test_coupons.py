@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError
 
 from billing.errors import CurrencyMismatch, InvalidInput, NotFound
 from billing.models import AuditRecord, Event
@@ -13,6 +14,8 @@ from invoices.services import settling
 from subscriptions.models import AppliedCoupon, Coupon, CouponUse
 from subscriptions.services import changing, coupons, lifecycle, preview
 from subscriptions.services.billing_run import run_billing
+from subscriptions.services.billing_run_cycles import Cycles
+from subscriptions.services.billing_run_writing import bill_chunk
 from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.catalog import PriceInput
 from subscriptions.services.coupons import CouponNotForYou, CouponNotOffered, CouponUsedUp, InvalidCoupon, redeem
@@ -423,3 +426,43 @@ class TestLimits:
             coupon(tenant, **terms)
         assert refused.value.field in (field, None) or field == "currency"
         assert not Coupon.objects.exists()
+
+
+def test_a_run_keeps_no_more_coupons_in_memory_than_a_chunk_has(tenant, monkeypatch):
+    """Seven customers in chunks of three, one of which fails first: as many coupons are met as a chunk has, and none stay."""
+    coupon(tenant, duration="once", percent=Decimal(10))
+    plan = make_plan(tenant, flat("100.00"))
+    held = []
+    for _ in range(7):
+        buyer = make_customer(tenant)
+        subscribe(buyer, plan)
+        held.append(give(buyer))
+    cycles, claimed, kept = Cycles(organisation=tenant, at=START), [], []
+    write = cycles.coupons.write
+
+    def fails(*_, **__):
+        raise IntegrityError("refused")
+
+    def counted(*args, **more):
+        kept.append(cycles.coupons.kept)
+        write(*args, **more)
+
+    def bill():
+        about = {"organisation": tenant, "cycles": cycles, "due_at": START, "size": 3, "run": None, "only": None}
+        return bill_chunk(**about, claimed=claimed)
+
+    monkeypatch.setattr(cycles.coupons, "write", fails)
+    with pytest.raises(IntegrityError):
+        bill()
+    assert cycles.coupons.kept == 0
+    cycles.issuer.forget()
+    monkeypatch.setattr(cycles.coupons, "write", counted)
+    billed = []
+    while (done := bill()) is not None:
+        billed.append(done.billed)
+        assert cycles.coupons.kept == 0
+
+    assert billed == [3, 3, 1]
+    assert kept == [9, 9, 3]  # a customer, a coupon and an invoice each
+    assert {state(one) for one in held} == {("used_up", 0, "0.00", 1, "10.00")}
+    assert [one.net.amount for one in Invoice.objects.all()] == [Decimal(90)] * 7
