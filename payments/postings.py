@@ -61,6 +61,11 @@ def refund_returned(
     )
 
 
+def dispute_opened_key(dispute_id: uuid.UUID) -> str:
+    """Under which the amount that a bank took is booked once."""
+    return f"dispute_opened:{dispute_id}"
+
+
 def dispute_opened(*, dispute_id: uuid.UUID, account_code: str, amount: Money, fee: Money, at: datetime) -> Entry:
     """The bank takes the contested amount and the gateway its fee at once."""
     return Entry(
@@ -68,7 +73,7 @@ def dispute_opened(*, dispute_id: uuid.UUID, account_code: str, amount: Money, f
         source_type="payments.dispute",
         source_id=dispute_id,
         occurred_at=at,
-        key=f"dispute_opened:{dispute_id}",
+        key=dispute_opened_key(dispute_id),
         lines=[
             debit("dispute_pending", amount),
             debit("dispute_fees", fee),

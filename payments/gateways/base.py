@@ -238,13 +238,14 @@ class DisputeState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DisputeRecord:
-    """A contested charge."""
+    """A contested charge. ``taken``: the bank took the amount back; an inquiry only asks, and may never take anything."""
 
     gateway_ref: str
     charge_ref: str
     amount: Money
     fee: Money
     state: DisputeState
+    taken: bool = True
     reason: str = ""
     respond_by: datetime | None = None
 

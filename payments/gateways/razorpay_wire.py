@@ -223,7 +223,7 @@ def _token_end(token: Mapping[str, Any]) -> date | None:
 
 
 def dispute_record(dispute: Mapping[str, Any]) -> DisputeRecord:
-    """A dispute entity in our words."""
+    """A dispute entity in our words. Some (retrieval, fraud) ask first: ``amount_deducted`` says whether money was taken."""
     currency = str(dispute["currency"])
     states = {"won": DisputeState.WON, "lost": DisputeState.LOST, "under_review": DisputeState.UNDER_REVIEW}
     state = states.get(str(dispute.get("status")), DisputeState.OPEN)
@@ -235,6 +235,7 @@ def dispute_record(dispute: Mapping[str, Any]) -> DisputeRecord:
         amount=from_minor_units(int(dispute["amount"]), currency),
         fee=Money(0, currency),
         state=state,
+        taken=bool(dispute.get("amount_deducted")) or state is DisputeState.LOST,
         reason=str(dispute.get("reason_code") or "")[:80],
         respond_by=at(dispute["respond_by"]) if dispute.get("respond_by") else None,
     )

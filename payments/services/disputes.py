@@ -1,4 +1,4 @@
-"""Disputes: what the gateway says is followed, the money booked as it moves."""
+"""Disputes: what the gateway says is followed, the money booked as it moves: not while a bank only asks."""
 
 from datetime import datetime
 from typing import Any
@@ -7,6 +7,7 @@ from django.db import transaction
 from django_fsm import can_proceed
 
 from billing import clock
+from billing.models import JournalEntry
 from billing.money import zero
 from billing.services import ledger, outbox
 from payments import postings
@@ -14,6 +15,8 @@ from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
 from payments.models import Dispute, GatewayAccount, Payment, PaymentAttempt
 from payments.services.facts import amount_text
+
+UNDECIDED = (Dispute.Status.OPEN, Dispute.Status.UNDER_REVIEW)
 
 
 def follow_gateway(*, account: GatewayAccount, dispute_ref: str) -> Dispute | None:
@@ -33,6 +36,8 @@ def record(*, account: GatewayAccount, found: DisputeRecord) -> Dispute | None:
     dispute = Dispute.objects.select_for_update().filter(gateway_account=account, gateway_ref=found.gateway_ref).first()
     if dispute is None:
         dispute = _open(account, payment, found, now)
+    if found.taken and not _is_booked(dispute) and dispute.status in UNDECIDED:
+        _take(account, payment, dispute, found, now)
     match found.state:
         case DisputeState.UNDER_REVIEW if can_proceed(dispute.contest):
             dispute.contest()
@@ -51,11 +56,19 @@ def _open(account: GatewayAccount, payment: Payment, found: DisputeRecord, now: 
         gateway_account=account,
         gateway_ref=found.gateway_ref,
         amount=found.amount,
-        fee=found.fee if found.fee.currency == found.amount.currency else zero(found.amount.currency.code),
+        fee=zero(found.amount.currency.code),
         reason=found.reason,
         respond_by=found.respond_by,
         opened_at=now,
     )
+    _tell("dispute.opened", payment, dispute, now)
+    return dispute
+
+
+def _take(account: GatewayAccount, payment: Payment, dispute: Dispute, found: DisputeRecord, now: datetime) -> None:
+    """The bank took the amount back, at once or after it had asked: at what it then says."""
+    dispute.amount = found.amount
+    dispute.fee = found.fee if found.fee.currency == found.amount.currency else zero(found.amount.currency.code)
     payment.disputed += found.amount
     payment.save(update_fields=["disputed", "currency"])
     ledger.post(
@@ -64,16 +77,21 @@ def _open(account: GatewayAccount, payment: Payment, found: DisputeRecord, now: 
             dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, fee=dispute.fee, at=now
         ),
     )
-    _tell("dispute.opened", payment, dispute, now)
-    return dispute
+
+
+def _is_booked(dispute: Dispute) -> bool:
+    """Whether its amount was booked as taken."""
+    key = postings.dispute_opened_key(dispute.pk)
+    return JournalEntry.objects.of(dispute.organisation_id).filter(idempotency_key=key).exists()
 
 
 def _won(account: GatewayAccount, payment: Payment, dispute: Dispute, now: datetime) -> None:
     dispute.win(at=now)
-    payment.disputed -= dispute.amount
-    payment.save(update_fields=["disputed", "currency"])
-    entry = postings.dispute_won(dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, at=now)
-    ledger.post(organisation=account.organisation_id, entry=entry)
+    if _is_booked(dispute):
+        payment.disputed -= dispute.amount
+        payment.save(update_fields=["disputed", "currency"])
+        entry = postings.dispute_won(dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, at=now)
+        ledger.post(organisation=account.organisation_id, entry=entry)
     _tell("dispute.won", payment, dispute, now)
 
 

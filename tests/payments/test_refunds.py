@@ -12,6 +12,8 @@ from moneyed import Money
 from billing.context import correlated
 from billing.errors import InvalidAmount
 from payments.errors import NotRefundable, RefundExceedsCaptured
+from payments.gateways import razorpay_wire, stripe_wire
+from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
 from payments.models import Dispute, Payment, Refund
 from payments.services import collection, disputes, offline, refunds, requests
@@ -273,3 +275,90 @@ def test_a_lost_dispute_told_before_its_opening(account, paid, simulator, balanc
     assert balance_of("dispute_pending") == "0.00"
     assert balance_of("chargeback_loss") == "499.00"
     assert published("dispute.") == ["dispute.opened", "dispute.lost"]
+
+
+# --- inquiries: a bank asks before it takes ---------------------------------------------------------
+def asked(payment, state="open", *, taken=False, amount="499.00"):
+    """What a gateway says about a dispute of the payment."""
+    return DisputeRecord(
+        gateway_ref="dp_inquiry", charge_ref=payment.attempts.get().gateway_ref, amount=Money(amount, "INR"),
+        fee=Money("15.00" if taken else "0", "INR"), state=DisputeState(state), taken=taken, reason="fraudulent",
+    )  # fmt: skip
+
+
+def booked(balance_of, account):
+    return [
+        balance_of(one)
+        for one in ("dispute_pending", "dispute_fees", "chargeback_loss", f"gateway_clearing:{account.code}")
+    ]
+
+
+def test_an_inquiry_that_comes_to_nothing_moves_no_money(account, paid, balance_of, published):
+    for state in ("open", "under_review", "won", "won"):
+        disputes.record(account=account, found=asked(paid, state))
+
+    assert Dispute.objects.get().status == "won"
+    assert str(again(paid).disputed.amount) == "0.0000"
+    assert booked(balance_of, account) == ["0.00", "0.00", "0.00", "499.00"]
+    assert published("dispute.") == ["dispute.opened", "dispute.won"]
+
+
+def test_what_is_only_asked_about_can_be_refunded(account, paid):
+    disputes.record(account=account, found=asked(paid))
+    assert back(paid, "499.00").status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("end", "books"), [("won", ["0.00", "15.00", "0.00", "484.00"]), ("lost", ["0.00", "15.00", "499.00", "-15.00"])]
+)
+def test_an_inquiry_that_becomes_a_chargeback_is_booked_when_the_money_goes_once(account, paid, balance_of, end, books):
+    disputes.record(account=account, found=asked(paid))
+    assert booked(balance_of, account) == ["0.00", "0.00", "0.00", "499.00"]
+
+    for _ in range(2):
+        disputes.record(account=account, found=asked(paid, taken=True))
+    assert booked(balance_of, account) == ["499.00", "15.00", "0.00", "-15.00"]
+    assert str(again(paid).disputed.amount) == "499.0000"
+
+    for _ in range(2):
+        disputes.record(account=account, found=asked(paid, end, taken=True))
+    disputes.record(account=account, found=asked(paid, taken=True))  # an older message, late
+    assert (Dispute.objects.get().status, booked(balance_of, account)) == (end, books)
+
+
+@pytest.mark.parametrize(
+    ("status", "moved", "taken"),
+    [("warning_needs_response", [], False), ("warning_under_review", [], False), ("warning_closed", [], False),
+     ("needs_response", [{"fee": 1500}], True), ("lost", [{"fee": 1500}], True), ("under_review", [], True)],
+)  # fmt: skip
+def test_stripe_says_whether_money_was_taken(status, moved, taken):
+    found = stripe_wire.dispute_record(
+        {
+            "id": "dp_1",
+            "charge": "ch_1",
+            "amount": 49900,
+            "currency": "inr",
+            "status": status,
+            "balance_transactions": moved,
+        }
+    )
+    assert found.taken is taken
+
+
+@pytest.mark.parametrize(
+    ("status", "deducted", "taken"),
+    [("open", 0, False), ("open", 49900, True), ("under_review", 0, False), ("lost", 49900, True), ("lost", 0, True),
+     ("closed", 0, False), ("won", 0, False)],
+)  # fmt: skip
+def test_razorpay_says_whether_money_was_taken(status, deducted, taken):
+    found = razorpay_wire.dispute_record(
+        {
+            "id": "disp_1",
+            "payment_id": "pay_1",
+            "amount": 49900,
+            "currency": "INR",
+            "status": status,
+            "amount_deducted": deducted,
+        }
+    )
+    assert found.taken is taken
