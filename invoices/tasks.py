@@ -1,13 +1,11 @@
 """Celery's side of this app."""
 
-import structlog
 from celery import shared_task
 
 from billing.context import correlated
 from billing.selectors import organisations_on_real_time
-from invoices.services import installments, mailing, overdue, recognition, texting
-
-log = structlog.get_logger(__name__)
+from billing.services import clock_jobs
+from invoices.services import mailing, texting
 
 
 @shared_task(acks_late=True)
@@ -32,16 +30,6 @@ def send_due_texts(limit: int = 100) -> int:
 
 @shared_task(acks_late=True)
 def mark_overdue() -> int:
-    """What the day brings for organisations on real time: installments, overdue invoices, earned revenue.
-
-    What fails is logged and comes again with the schedule; it holds up neither the other work nor the others.
-    """
-    done = 0
-    for organisation in organisations_on_real_time():
-        for work in (installments.issue_due, overdue.mark_overdue, recognition.recognise_revenue):
-            with correlated():
-                try:
-                    done += work(organisation=organisation)
-                except Exception:
-                    log.exception("daily_work.failed", work=work.__name__, organisation=organisation.code)
-    return done
+    """What the day brings for organisations on real time: installments, overdue invoices, earned revenue."""
+    daily = ("invoices.installments", "invoices.mark_overdue", "invoices.recognise_revenue")
+    return sum(clock_jobs.run_each(organisation, *daily) for organisation in organisations_on_real_time())

@@ -8,7 +8,8 @@ from celery import shared_task
 
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
-from payments.services import charging, collection, inbox, matching, methods, refunds, settlements, waking
+from billing.services import clock_jobs
+from payments.services import charging, collection, inbox, refunds, waking
 
 logger = logging.getLogger(__name__)
 
@@ -105,16 +106,16 @@ def run_matching() -> int:
 
 
 def _collect(organisation_id: uuid.UUID) -> None:
-    collection.collect_due(organisation=Organisation.objects.get(pk=organisation_id))
+    clock_jobs.run("payments.collect_due", Organisation.objects.get(pk=organisation_id))
 
 
 def _expire(organisation_id: uuid.UUID) -> None:
-    methods.run_expiry(organisation=Organisation.objects.get(pk=organisation_id))
+    clock_jobs.run("payments.expiry_notices", Organisation.objects.get(pk=organisation_id))
 
 
 def _fetch_settlements(organisation_id: uuid.UUID) -> None:
-    settlements.fetch_settlements(organisation=Organisation.objects.get(pk=organisation_id))
+    clock_jobs.run("payments.fetch_settlements", Organisation.objects.get(pk=organisation_id))
 
 
 def _match(organisation_id: uuid.UUID) -> None:
-    matching.run_matching(organisation=Organisation.objects.get(pk=organisation_id))
+    clock_jobs.run("payments.match", Organisation.objects.get(pk=organisation_id))

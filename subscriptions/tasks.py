@@ -4,13 +4,10 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing import clock
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
-from subscriptions import entitlement_jobs, experiment_jobs
+from billing.services import clock_jobs
 from subscriptions.services import billing_run as runs
-from subscriptions.services import changes, draft_finalizing, interim
-from subscriptions.services import dunning as chasing
 from subscriptions.services import plan_migrations as moving
 from subscriptions.services.billing_run_records import waiting_runs
 
@@ -32,7 +29,7 @@ def billing_run() -> int:
 @shared_task
 def bill_organisation(organisation_id: str) -> int:
     """Bill what is due for one organisation; several of these share the work."""
-    return runs.bill_everything(organisation=Organisation.objects.get(pk=UUID(organisation_id)))
+    return clock_jobs.run("subscriptions.billing_run", _organisation(organisation_id))
 
 
 @shared_task
@@ -43,7 +40,7 @@ def work_on_run(run_id: str) -> int:
 
 @shared_task
 def after_billing() -> int:
-    """Invoice usage that passed a threshold, and finalise drafts, for each organisation that lives on real time."""
+    """What is invoiced beside the billing run, for each organisation that lives on real time."""
     organisations = list(organisations_on_real_time())
     for organisation in organisations:
         after_billing_of.delay(str(organisation.pk))
@@ -52,10 +49,9 @@ def after_billing() -> int:
 
 @shared_task
 def after_billing_of(organisation_id: str) -> int:
-    """Invoice usage that passed a threshold, and finalise the drafts whose grace is over, for one organisation."""
-    organisation = Organisation.objects.get(pk=UUID(organisation_id))
-    issued = interim.invoice_passed(organisation=organisation)
-    return issued + draft_finalizing.finalize_due(organisation=organisation)
+    """Usage that passed a threshold, drafts whose grace is over, late usage of what has ended, for one organisation."""
+    jobs = ("subscriptions.usage_thresholds", "subscriptions.late_usage", "subscriptions.finalize_drafts")
+    return clock_jobs.run_each(_organisation(organisation_id), *jobs)
 
 
 @shared_task
@@ -70,8 +66,7 @@ def dunning() -> int:
 @shared_task
 def dun_organisation(organisation_id: str) -> int:
     """Take the dunning stages that are due for one organisation."""
-    report = chasing.run_dunning(organisation=Organisation.objects.get(pk=UUID(organisation_id)))
-    return len(report.steps)
+    return clock_jobs.run("subscriptions.dunning", _organisation(organisation_id))
 
 
 @shared_task
@@ -85,10 +80,9 @@ def apply_changes() -> int:
 
 @shared_task
 def apply_changes_of(organisation_id: str) -> int:
-    """Do what was planned and is due for one organisation."""
-    organisation = Organisation.objects.get(pk=UUID(organisation_id))
-    told = changes.announce_trial_ends(organisation=organisation, at=clock.now(organisation))
-    return told + changes.apply_due(organisation=organisation)
+    """Do what was planned and is due for one organisation, and announce trial ends."""
+    jobs = ("subscriptions.trial_notices", "subscriptions.apply_changes")
+    return clock_jobs.run_each(_organisation(organisation_id), *jobs)
 
 
 @shared_task
@@ -103,7 +97,7 @@ def entitlements() -> int:
 @shared_task
 def watch_entitlements_of(organisation_id: str) -> int:
     """Note exceptions that are over and tell of thresholds for one organisation."""
-    return entitlement_jobs.watch(Organisation.objects.get(pk=UUID(organisation_id)))
+    return clock_jobs.run("subscriptions.entitlements", _organisation(organisation_id))
 
 
 @shared_task
@@ -124,4 +118,10 @@ def carry_out_plan_migration(migration_id: str) -> int:
 @shared_task
 def experiments() -> int:
     """Stop the experiments whose end has come, of organisations that live on real time."""
-    return sum(experiment_jobs.stop_ended(organisation) for organisation in organisations_on_real_time())
+    organisations = organisations_on_real_time()
+    return sum(clock_jobs.run_each(organisation, "subscriptions.experiments") for organisation in organisations)
+
+
+def _organisation(organisation_id: str) -> Organisation:
+    found: Organisation = Organisation.objects.get(pk=UUID(organisation_id))
+    return found
