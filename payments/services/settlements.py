@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(days=12)  # asked again, for settlements that changed their state meanwhile
 FIRST_LOOK_BACK = timedelta(days=60)
 PATIENCE = timedelta(days=3)  # so long a gateway may take to list all rows of a settlement
+CHUNK = 100  # settlements looked up at once
 News = tuple[SettlementRecord, list[SettlementLineRecord] | None]
 Status, State = Settlement.Status, SettlementLine.State
 
@@ -121,13 +123,17 @@ def wire_of(settlement: Settlement) -> dict[str, Any]:
 def _news(account: GatewayAccount, *, since: datetime, until: datetime) -> Iterator[News]:
     """Settlements that may tell something new, each with its rows unless all of them are known."""
     gateway = gateway_for(account)
-    for record in gateway.settlements(since=since, until=until):
-        known = Settlement.objects.filter(gateway_account=account, gateway_ref=record.gateway_ref).first()
-        if known is not None and known.lines_complete:
-            if _says_something_new(known, record):
+    told = iter(gateway.settlements(since=since, until=until))
+    while records := list(islice(told, CHUNK)):
+        refs = [record.gateway_ref for record in records]
+        rows = Settlement.objects.filter(gateway_account=account, gateway_ref__in=refs)
+        known = {row.gateway_ref: row for row in rows}
+        for record in records:
+            row = known.get(record.gateway_ref)
+            if row is None or not row.lines_complete:
+                yield record, list(gateway.settlement_lines(record))
+            elif _says_something_new(row, record):
                 yield record, None
-            continue
-        yield record, list(gateway.settlement_lines(record))
 
 
 def _says_something_new(known: Settlement, record: SettlementRecord) -> bool:

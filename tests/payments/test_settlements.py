@@ -191,3 +191,24 @@ def test_fetching_is_incremental_and_one_dead_gateway_does_not_hold_up_the_other
     assert (first.new, first.lines, second.seen, second.new, gateway.asked) == (1, 1, 0, 0, 2)
     assert list(first.errors) == ["stripe"]
     assert gateway.since == record.created_at - timedelta(days=12)
+
+
+@pytest.mark.django_db
+def test_however_many_settlements_are_known_they_are_looked_up_at_once(monkeypatch, django_assert_num_queries):
+    from payments.gateways.base import SettlementRecord, SettlementStatus
+
+    world = World()
+    told = []
+    for number in range(5):
+        payment = world.payment("1000")
+        record = SettlementRecord(gateway_ref=f"setl_{number}", amount=inr(1000), status=SettlementStatus.PAID,
+                                  created_at=world.now, settled_on=date(2025, 4, 1), utr=f"U{number}")  # fmt: skip
+        told.append((record, [world.line("payment", payment.attempt.gateway_ref, "1000")]))
+    gateway = Gateway(*told)
+    monkeypatch.setattr(settlements, "gateway_for", lambda account: gateway)
+    assert settlements.fetch_settlements(organisation=world.organisation).new == 5
+
+    with django_assert_num_queries(5):  # the time, the accounts, the newest known, the oldest unsure, all five
+        again = settlements.fetch_settlements(organisation=world.organisation)
+
+    assert (again.seen, gateway.asked) == (0, 5)
