@@ -117,9 +117,10 @@ def turn(organisation: Organisation, to: datetime) -> None:
     TestClock.objects.filter(pk=organisation.test_clock_id).update(now=to)
 
 
-def run(organisation: Organisation) -> None:
-    """What the clock's jobs do for subscriptions: planned changes and billing take turns until nothing is due."""
-    while changes.apply_due(organisation=organisation) + run_billing(organisation=organisation).billed:
+def run(organisation: Organisation, *only: Subscription) -> None:
+    """What the clock's jobs do for subscriptions (all, or those named): planned changes and billing take turns until nothing is due."""
+    about: dict[str, Any] = {"organisation": organisation, "subscription_ids": [one.pk for one in only] or None}
+    while changes.apply_due(**about) + run_billing(**about).billed:
         pass
 
 

@@ -42,7 +42,7 @@ from tests.subscriptions.house import (
 )
 
 pytestmark = pytest.mark.django_db
-HISTORIES = int(os.environ.get("MUNIM_HISTORIES", "160"))
+HISTORIES = int(os.environ.get("MUNIM_HISTORIES", "120"))
 BATCH = 20
 STEPS = 4
 DONE: Counter[str] = Counter()  # printed when a history fails: what was tried
@@ -162,10 +162,10 @@ def live_one_step(dice, subscription, plans, meter, told):
     moments = sorted({event.at for event in found.events if now < event.at <= last} | {last})
     for at in moments:
         turn(organisation, at)
-        run(organisation)
+        run(organisation, subscription)
     assert said(found) == happened(subscription, *before), (told, DONE)
     turn(organisation, last + timedelta(hours=dice.randint(0, 400)))
-    run(organisation)
+    run(organisation, subscription)
     if dice.random() < 0.3:
         use(subscription.customer, meter, str(dice.randint(1, 50)), clock.now(organisation) - timedelta(minutes=1))
 
@@ -191,7 +191,7 @@ def one_history(seed, tenant, plans, meter):
         "time_zone": dice.choice(["", "", "America/New_York"]),
     }
     subscription = subscribe(make_customer(tenant), dice.choice(plans), **agreed)
-    run(tenant)
+    run(tenant, subscription)
     told = [seed, agreed]
     for _ in range(STEPS):
         found = fresh(subscription)

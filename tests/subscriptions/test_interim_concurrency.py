@@ -43,7 +43,7 @@ from tests.subscriptions.house import (
 from tests.subscriptions.test_concurrency import billed, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROUNDS = 10
+ROUNDS = 6
 
 
 @pytest.fixture

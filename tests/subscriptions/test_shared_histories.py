@@ -40,7 +40,7 @@ from tests.subscriptions.house import (
 )
 
 pytestmark = pytest.mark.django_db
-HISTORIES = int(os.environ.get("MUNIM_SHARED_HISTORIES", "8"))
+HISTORIES = int(os.environ.get("MUNIM_SHARED_HISTORIES", "5"))
 FIRST = int(os.environ.get("MUNIM_SHARED_FIRST", "0"))
 STEPS = 4
 DONE: Counter[str] = Counter()  # told when a history fails: what was tried

@@ -19,7 +19,7 @@ from billing.models import Event
 from billing.services import ledger
 from invoices.models import Invoice
 from subscriptions.periods import local_date, start_of_day
-from subscriptions.services import acting, add_ons
+from subscriptions.services import acting, add_ons, changing
 from tests.subscriptions import test_day_ledger as by_days
 from tests.subscriptions.house import (
     CLERK,
@@ -37,7 +37,7 @@ from tests.subscriptions.house import (
 )
 
 pytestmark = pytest.mark.django_db
-HISTORIES = int(os.environ.get("MUNIM_TIME_HISTORIES", "24"))
+HISTORIES = int(os.environ.get("MUNIM_TIME_HISTORIES", "16"))
 FIRST = int(os.environ.get("MUNIM_TIME_FIRST", "0"))
 STEPS = 5
 DAY = 24 * 60 * 60
@@ -175,3 +175,20 @@ def test_every_day_or_second_of_service_is_charged_once(proration, inclusive):
             assert by_days.charged(subscription) == expected, (told, DONE)
     owed = sum(invoice.due.amount for invoice in Invoice.objects.of(tenant))
     assert ledger.balance(organisation=tenant, account="receivable", currency="INR").amount == owed
+
+
+@pytest.mark.xfail(strict=True, reason="a credit beyond the room of the invoice that netted another interval's is lost")
+def test_an_end_gives_back_what_a_change_of_interval_had_netted():
+    """518.40 for five days, then 604.80 for ten less the 518.40; six of the ten are used: 362.88 stay charged."""
+    tenant = make_organisation(local("2027-05-03 08:34"))
+    short = make_plan(tenant, seats("86.40"), interval="day", interval_count=5)
+    long = make_plan(tenant, seats("151.20"), interval="day", interval_count=10)
+    subscription = subscribe(make_customer(tenant), short, quantity=6)
+    run(tenant)
+    about = {"organisation": tenant, "subscription_id": subscription.pk, "actor": CLERK}
+    acting.change(**about, version=changing.version_for(organisation=tenant, plan_id=long.pk), quantity=4)
+    turn(tenant, local("2027-05-08 14:08"))
+
+    acting.cancel(**about, credit="prorated")
+
+    assert f"{by_days.charged(subscription):.2f}" == "362.88"
