@@ -52,6 +52,13 @@ class RefundExceedsCaptured(InvalidInput):
     message = "At most {left} of this payment can still be refunded."
 
 
+class ReferencePaid(Conflict):
+    """Other money has paid what the reference names; a second one needs a name of its own."""
+
+    code = "reference_paid"
+    message = "This reference was paid {how} already; record the money under another one, so that it is not lost."
+
+
 class SetupFailed(InvalidInput):
     """The browser brought back nothing that proves a saved payment method."""
 

@@ -181,10 +181,10 @@ def retry_now(*, payment_id: uuid.UUID, actor: Actor, method_id: uuid.UUID | Non
     _make_ready(payment_id)
     with transaction.atomic():
         payment = Payment.objects.select_for_update(of=("self",)).get(pk=payment_id)
+        _must_be_collectable(payment)  # it may have been paid, or given up, since we looked
         if payment.status not in (Payment.Status.PENDING, Payment.Status.FAILED):
             raise PaymentNotCollectable(status=payment.get_status_display().lower())
         payment.wake(at=clock.now(payment.organisation_id))
-        payment.cancel_requested = False
         payment.save()
         audit.record(actor=actor, action="payment.retried", target=payment)
     attempt = attempts.begin_attempt(payment_id=payment_id, by_hand=True, method_id=method_id)

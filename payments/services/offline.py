@@ -13,7 +13,7 @@ from billing.ids import uuid7
 from billing.models import Customer, Organisation
 from billing.money import to_minor_units
 from billing.services import audit
-from payments.errors import PaymentNotCollectable
+from payments.errors import PaymentNotCollectable, ReferencePaid
 from payments.gateways.base import ChargeResult, Outcome
 from payments.models import GatewayAccount, Payment, PaymentAttempt, Provider
 from payments.services import attempts, collection
@@ -44,7 +44,8 @@ def record_offline_payment(
 ) -> Payment:
     """Record money received outside any gateway. Safe to repeat: one ``reference`` is one payment.
 
-    A payment of that reference which still waits is paid by it (it must be over the same amount).
+    A payment of that reference which still waits is paid by it (it must be over the same amount). Raises ``ReferencePaid``
+    where it was paid by other money: this one would be lost.
     """
     if amount.amount <= 0:
         raise InvalidInput("A payment is over more than nothing.", field="amount")
@@ -57,6 +58,7 @@ def record_offline_payment(
         raise NotFound("No such customer.", field="customer")
     payment = _payment(organisation, customer_id, amount, reference, note)
     if payment.status == Payment.Status.SUCCEEDED:
+        _must_be_the_same(payment, received_on)
         return payment
     attempt = _attempt(organisation, payment, received_on)
     result = ChargeResult(outcome=Outcome.CAPTURED, gateway_ref=f"offline_{attempt.pk.hex}", amount=amount)
@@ -65,6 +67,19 @@ def record_offline_payment(
     audit.record(actor=actor, action="payment.recorded_offline", target=payment, after=after, reason=note[:500])
     found: Payment = Payment.objects.get(pk=payment.pk)
     return found
+
+
+def _must_be_the_same(payment: Payment, received_on: date) -> None:
+    """Raise ``ReferencePaid`` unless the payment is this very receipt, recorded before."""
+    paid = payment.attempts.select_related("gateway_account").get(status=PaymentAttempt.Status.CAPTURED)
+    if paid.gateway_account.provider != Provider.OFFLINE:
+        raise ReferencePaid(how="online", field="reference")
+    if paid.gateway_order_ref != _received(received_on):
+        raise ReferencePaid(how=f"by what was {paid.gateway_order_ref.replace('_', ' on ')}", field="reference")
+
+
+def _received(on: date) -> str:
+    return f"received_{on.isoformat()}"
 
 
 def _payment(organisation: Organisation, customer_id: uuid.UUID, amount: Money, reference: str, note: str) -> Payment:
@@ -97,5 +112,5 @@ def _attempt(organisation: Organisation, payment: Payment, received_on: date) ->
         amount=payment.amount,
         idempotency_key=f"off_{attempt_id.hex}",
         started_at=clock.now(organisation),
-        gateway_order_ref=f"received_{received_on.isoformat()}",
+        gateway_order_ref=_received(received_on),
     )

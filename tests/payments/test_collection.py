@@ -408,3 +408,23 @@ def test_a_revoked_method_is_not_debited(razorpay, customer, save_method, ask, o
 
     assert again(payment).status == "requires_action"
     assert payment.attempts.get().method is None
+
+
+def test_what_nobody_wants_any_more_is_not_tried_however_late_that_is_said(
+    monkeypatch, account, customer, save_method, ask, simulator
+):
+    """The invoice is paid in cash in the moment in which a person presses *Try now*."""
+    save_method(customer, account)
+    payment, looked = ask(), collection._make_ready
+
+    def look_then_cancel(payment_id):
+        looked(payment_id)
+        Payment.objects.filter(pk=payment_id).update(cancel_requested=True)
+
+    monkeypatch.setattr(collection, "_make_ready", look_then_cancel)
+
+    with pytest.raises(PaymentNotCollectable, match="cancelled"):
+        collection.retry_now(payment_id=payment.pk, actor=SYSTEM)
+
+    assert (again(payment).status, again(payment).cancel_requested, payment.attempts.count()) == ("pending", True, 0)
+    assert simulator.captured(account) == []

@@ -4,6 +4,7 @@ import random
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -11,7 +12,7 @@ from moneyed import Money
 
 from billing.context import correlated
 from billing.errors import InvalidAmount
-from payments.errors import NotRefundable, RefundExceedsCaptured
+from payments.errors import NotRefundable, ReferencePaid, RefundExceedsCaptured
 from payments.gateways import razorpay_wire, stripe_wire
 from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
@@ -362,3 +363,35 @@ def test_razorpay_says_whether_money_was_taken(status, deducted, taken):
         }
     )
     assert found.taken is taken
+
+
+# --- money over the counter for what was paid before -------------------------------------------------
+TODAY = NOON.date()
+
+
+def counter(organisation, customer, amount="499.00", *, reference, on=TODAY):
+    return offline.record_offline_payment(
+        organisation=organisation, customer_id=customer.pk, amount=Money(amount, "INR"), reference=reference, received_on=on,
+        note="Cash", actor=SYSTEM,
+    )  # fmt: skip
+
+
+def test_cash_for_what_was_paid_online_is_refused_and_not_swallowed(
+    paid, organisation, customer, balance_of, published
+):
+    with pytest.raises(ReferencePaid, match="paid online already") as refusal:
+        counter(organisation, customer, reference=paid.reference)
+
+    assert (refusal.value.http_status, refusal.value.field) == (409, "reference")
+    assert (balance_of("customer_credit"), published("payment.")) == ("-499.00", ["payment.captured"])
+    assert counter(organisation, customer, reference=f"{paid.reference}:cash").status == "succeeded"
+    assert balance_of("customer_credit") == "-998.00"
+
+
+def test_a_second_receipt_of_another_day_is_not_the_first_one(organisation, customer, balance_of):
+    first = counter(organisation, customer, reference="receipt-1")
+    assert counter(organisation, customer, reference="receipt-1") == first
+
+    with pytest.raises(ReferencePaid, match="received on 2025-04-07 already"):
+        counter(organisation, customer, reference="receipt-1", on=NOON.date() - timedelta(days=1))
+    assert balance_of("customer_credit") == "-499.00"
