@@ -151,7 +151,7 @@ class PriceBook:
     def require(self) -> None:
         """Raise ``MissingPrice`` when there is nothing to charge by."""
         if not self.components:
-            raise MissingPrice(currency=self.currency)
+            raise MissingPrice(currency=self.currency, field="currency")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class PriceBooks:
         version = self._versions[version_id]
         components = self._components(version_id, currency)
         if not components:
-            raise MissingPrice(currency=currency)
+            raise MissingPrice(currency=currency, field="currency")
         for code in add_ons.keys() - {one.code for one in components if one.kind == ADD_ON}:
             raise AddOnNotOffered(add_on=code, field="add_ons")
         licensed = [one for one in map(partial(_taken, add_ons), components) if one and one.meter_id is None]

@@ -173,7 +173,7 @@ STATES = [
     ("prices/quote", {}, 422, "invalid_input", "body"),
     ("prices/quote", {"plan": "team", "quantity": "1.5"}, 422, "invalid_input", "quantity"),
     ("prices/quote", {"plan": "team", "quantity": "-1"}, 422, "invalid_input", "quantity"),
-    ("prices/quote", {"plan": "team", "currency": "EUR"}, 409, "missing_price", ""),
+    ("prices/quote", {"plan": "team", "currency": "EUR"}, 409, "missing_price", "currency"),
     ("subscriptions/preview", {}, 422, "invalid_input", "body"),
 ]
 
@@ -355,7 +355,7 @@ def test_what_is_there_already(
 
 def test_a_plan_without_the_currency_is_not_sold(house: House) -> None:
     body = body_for(house, "subscriptions_create") | {"currency": "EUR"}
-    refused(house, "subscriptions", body, 409, "missing_price")
+    refused(house, "subscriptions", body, 409, "missing_price", "currency")
 
 
 def test_a_refused_statement_is_kept_as_a_refusal_and_nothing_else(house: House) -> None:
