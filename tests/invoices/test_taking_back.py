@@ -284,3 +284,15 @@ def test_a_line_of_a_written_off_invoice_is_claimed_again(reopening, family):
     assert state(invoice) == [("open", "2360.00")]
     assert books(reopening)["receivable"] == "2360.00"
     assert not {"bad_debt", "chargeback_loss"} & set(books(reopening))
+
+
+def test_a_capture_that_is_heard_after_the_loss_pays_nothing(reopening, family):
+    invoice = issue(family)
+    payment = capture(family, "1180.00", invoice=invoice)
+    follow_lost_dispute(dispute_id=dispute(payment).pk)
+
+    allocate_payment(payment_id=payment.pk)
+
+    assert state(invoice) == [("open", "1180.00")]
+    assert books(reopening)["receivable"] == "1180.00"
+    assert not {"chargeback_loss", "customer_credit"} & set(books(reopening))
