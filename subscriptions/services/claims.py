@@ -5,10 +5,11 @@ Credits are asked for in the terms of the price list: with the tax where prices 
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from moneyed import Money
@@ -21,6 +22,7 @@ from invoices.models import Invoice, InvoiceLine
 from invoices.services import credit_notes
 from subscriptions.late_usage import KIND as CORRECTION
 from subscriptions.models import Subscription
+from subscriptions.progressive import KIND as INTERIM
 from subscriptions.selectors import invoices_billing
 from subscriptions.services.coupon_book import discount_in
 
@@ -37,6 +39,8 @@ class ClaimedLine:
     first_on: date | None
     last_on: date | None
     discount: Decimal = _NOTHING
+    nets: bool = False
+    """It takes off unused days that another invoice billed."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,9 @@ class Claimed:
             if position in by_position:
                 credited = by_position[position]
                 first_on = max(credited.first_on or since, since) if since else credited.first_on
-                yield Stake(credited.code, -self._given_for(credited, net), first_on, credited.last_on)
+                is_beyond = first_on is not None and credited.last_on is not None and first_on > credited.last_on
+                last_on = None if is_beyond else credited.last_on  # it gave back what a later invoice netted
+                yield Stake(credited.code, -self._given_for(credited, net), first_on, last_on)
 
     def credit(self, priced: PricedCredit, since: date | None) -> None:
         """Note in memory that a credit note was issued."""
@@ -90,13 +96,22 @@ class Claimed:
 def claims_of(subscription: Subscription, from_on: date, *, drafts: bool = False) -> list[Claimed]:
     """The invoices that count and reach to ``from_on``, newest first. A few queries, however many there are.
 
-    With ``drafts`` as if those of the billing run were issued.
+    With those whose unused days one of them took off: it bears only the difference, the rest was paid on them. With ``drafts``
+    as if those of the billing run were issued.
     """
     statuses = (*COUNTING, Invoice.Status.DRAFT) if drafts else COUNTING
-    found = (
-        _counting(subscription, from_on, statuses).prefetch_related("lines", "taxes", "credit_notes").order_by("-id")
-    )
-    return [_claimed(subscription.pk, invoice) for invoice in found]
+    while True:
+        rows = _counting(subscription, from_on, statuses).prefetch_related("lines", "taxes", "credit_notes")
+        found = [_claimed(subscription.pk, invoice) for invoice in rows.order_by("-id")]
+        since = netted_from(found, from_on)
+        if since == from_on:
+            return found
+        from_on = since
+
+
+def netted_from(claims: Iterable[Claimed], from_on: date) -> date:
+    """The first of the unused days that the invoices took off; ``from_on`` where that is earlier."""
+    return min([from_on, *(line.first_on for claim in claims for line in claim.lines if line.nets and line.first_on)])
 
 
 def interim_claims(*, subscription_id: uuid.UUID, usage_from: datetime) -> list[Claimed]:
@@ -114,7 +129,13 @@ def _counting(subscription: Subscription, from_on: date, statuses: Sequence[str]
 def _claimed(subscription_id: uuid.UUID, invoice: Invoice) -> Claimed:
     lines = [
         ClaimedLine(
-            row.position, row.code, row.given.amount, row.period_start, row.period_end, discount_in(row.details)
+            row.position,
+            row.code,
+            row.given.amount,
+            row.period_start,
+            row.period_end,
+            discount_in(row.details),
+            _nets(row.given.amount, row.details),
         )
         for row in invoice.lines.all()
         if (row.subscription_ref or invoice.subscription_ref) == subscription_id
@@ -149,6 +170,13 @@ def billed_lines(
     return found
 
 
+def _nets(given: Decimal, details: Iterable[Any]) -> bool:
+    """Whether a line is a credit for unused days: not what an interim invoice billed, nor a correction of usage."""
+    return given < 0 and not any(
+        isinstance(part, Mapping) and part.get("kind") in (INTERIM, CORRECTION) for part in details
+    )
+
+
 def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
@@ -163,6 +191,7 @@ def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
             row.given.period_start,
             row.given.period_end,
             discount_in(row.given.details),
+            _nets(row.given.amount.amount, row.given.details),
         )
         for row in priced.lines
     ]

@@ -41,7 +41,7 @@ from subscriptions.services import (
 )
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.billing_run_rows import Cycle
-from subscriptions.services.claims import Claimed, claim_of, claims_of, interim_claims
+from subscriptions.services.claims import Claimed, claim_of, claims_of, interim_claims, netted_from
 from subscriptions.services.coupon_book import CouponBook, Held
 from subscriptions.services.desk import Desk, require_priced
 from subscriptions.services.documents import Documents, Issued
@@ -130,9 +130,14 @@ class Sketch(Desk):
         """Those of invoices that are there, as the sketch has credited them, and of its own."""
         if not self.is_new:
             require_priced(subscription)
-        known = [] if self.is_new else claims_of(subscription, from_on, drafts=True)
-        there = [self._known.setdefault(claim.id, claim) for claim in known]
-        return [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
+        while True:
+            known = [] if self.is_new else claims_of(subscription, from_on, drafts=True)
+            there = [self._known.setdefault(claim.id, claim) for claim in known]
+            found = [*reversed([claim for claim in self._new if _reaches(claim, from_on)]), *there]
+            since = netted_from(found, from_on)
+            if since == from_on:
+                return found
+            from_on = since
 
     def held(self, subscription: Subscription) -> list[Held]:
         """Those that are in force, and those of the sketch's own invoices of the period."""
