@@ -105,7 +105,7 @@ def _frame(parts: Sequence[str], labels: Sequence[str], title: str) -> str:
         if i % every == 0
     )
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
+        f'<svg class="m-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}{names}</svg>'
     )
 

@@ -75,7 +75,7 @@ GROUPS: dict[str, list[Page]] = {
         Page("Features", "toggle_on", model="subscriptions.feature", hint="What plans give, and to whom more"),
         Page("Features by plan", "grid_on", url="admin:subscriptions_feature_matrix", permission="entitlement.view",
              hint="Which plan gives how much of what"),
-        Page("Exceptions", "card_giftcard", model="subscriptions.entitlementgrant", hint="Overrides and temporary grants, with reasons"),
+        Page("Feature exceptions", "card_giftcard", model="subscriptions.entitlementgrant", hint="Overrides and grants, with reasons"),
         Page("Limit alerts", "notifications", model="subscriptions.entitlementalert", hint="Who reached 75, 90 or 100 % of a limit"),
         Page("Coupons", "percent_discount", model="subscriptions.coupon", hint="What is given, how often, and what it cost"),
         Page("Promotion codes", "confirmation_number", model="subscriptions.promotioncode", hint="Words that give a coupon"),
@@ -140,14 +140,22 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     groups = [
         (title, [page for page in pages if page.address() and page.open_to(request)]) for title, pages in GROUPS.items()
     ]
-    here = max(
-        (page.address() for page in _all(groups) if request.path.startswith(page.address())), key=len, default=""
-    )
+    found = place(request.path)
+    here = found[1].address() if found else ""
     return [
         {"title": title, "collapsible": n > 0, "items": [_item(page, here) for page in pages]}
         for n, (title, pages) in enumerate(groups)
         if pages
     ]
+
+
+def place(path: str) -> tuple[str, Page] | None:
+    """The page that the address ``path`` belongs to, and its group: the one with the longest address that begins it."""
+    fits = [
+        (group, page) for group, pages in GROUPS.items() for page in pages
+        if page.address() and path.startswith(page.address())
+    ]  # fmt: skip
+    return max(fits, key=lambda found: len(found[1].address()), default=None)
 
 
 def _all(groups: Iterable[tuple[str, list[Page]]]) -> Iterator[Page]:
@@ -164,7 +172,7 @@ def search(request: HttpRequest, term: str) -> list[Any]:
     from django.apps import apps
     from unfold.dataclasses import SearchResult
 
-    from billing.admin.base import path_to, site
+    from billing.admin.base import TenantAdmin, path_to, site
 
     found = []
     for page in _all(GROUPS.items()):
@@ -175,7 +183,12 @@ def search(request: HttpRequest, term: str) -> list[Any]:
             continue
         rows, _ = kind.get_search_results(request, kind.get_queryset(request), term)
         found += [
-            SearchResult(title=str(row), description=page.title, link=path_to(row), icon=page.icon)
+            SearchResult(
+                title=kind.called(row) if isinstance(kind, TenantAdmin) else str(row),
+                description=page.title,
+                link=path_to(row),
+                icon=page.icon,
+            )
             for row in rows[:PER_KIND]
         ]
     return found

@@ -15,7 +15,7 @@ from unfold.views import UnfoldModelAdminViewMixin
 from analytics import charts, mrr, selectors
 from analytics.admin.services import ServicePages
 from analytics.models import MrrMovement
-from billing.admin.panels import Record, RecordAdmin, link, moment, money
+from billing.admin.panels import Record, RecordAdmin, amount_column, customer_column, link, moment, money, words
 from billing.models import Organisation
 
 INK = {
@@ -67,7 +67,7 @@ class DashboardView(UnfoldModelAdminViewMixin, TemplateView):
             organisation=chosen,
             tiles=_tiles(chosen),
             panels=_panels(chosen),
-            declines=selectors.payment_figures(organisation=chosen).declines,
+            declines=[(words(code), times) for code, times in selectors.payment_figures(organisation=chosen).declines],
             ink=INK,
             **kwargs,
         )
@@ -86,7 +86,7 @@ def _tiles(organisation: Organisation) -> list[Tile]:
         Tile(
             name="Payment success",
             value=_percent(figures.success_rate),
-            hint=f"{figures.succeeded:,} of {figures.payments:,} payments",
+            hint=f"{figures.succeeded:,} of {figures.succeeded + figures.failed:,} payments that ended",
         ),
         Tile(name="Recovered", value=f"{figures.recovered:,}", hint="collected after a refusal"),
         Tile(
@@ -165,9 +165,16 @@ class MrrMovementAdmin(RecordAdmin):
 
     view_permission = "analytics.view"
     empty_hint = "Movements come with the first subscription that is charged again and again."
-    list_display = ("occurred_at", "customer", "kind", "amount", "month")
+    list_display = ("occurred_at", "show_customer", "kind", "show_amount", "show_month", "organisation")
+    list_select_related = ("customer", "organisation")
     list_filter = ("kind", "currency", "month")
     ordering = ("-occurred_at",)
+    show_customer = customer_column
+    show_amount = amount_column("amount", title="change of MRR")
+
+    @admin.display(description="counts for", ordering="month")
+    def show_month(self, row: MrrMovement) -> str:
+        return f"{row.month:%b %Y}"
 
     def get_urls(self) -> list[Any]:
         pages = ServicePages(self)

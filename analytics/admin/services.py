@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from moneyed import Money
-from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
 from analytics import charts
 from analytics.attribution import ServiceFigure
@@ -31,11 +31,20 @@ INK = ("#2563eb", "#10b981", "#8b5cf6", "#f59e0b", "#0ea5e9", "#ec4899", "#64748
 TEXT = UnfoldAdminTextInputWidget
 
 
+class DayInput(UnfoldAdminTextInputWidget):
+    """A day by the browser's own calendar."""
+
+    input_type = "date"
+
+    def format_value(self, value: Any) -> str | None:
+        return value.isoformat() if isinstance(value, date) else value
+
+
 class SpanForm(forms.Form):
     """Days of issue, both included."""
 
-    since = forms.DateField(label="Issued from", widget=UnfoldAdminDateWidget(attrs={"type": "date"}))
-    until = forms.DateField(label="to", widget=UnfoldAdminDateWidget(attrs={"type": "date"}))
+    since = forms.DateField(label="Issued from", widget=DayInput())
+    until = forms.DateField(label="to", widget=DayInput())
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}

@@ -19,12 +19,13 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from billing.admin.finding import found
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
@@ -44,6 +45,25 @@ class ReasonForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="Kept in the audit trail.",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """What it is about comes first, why last."""
+        super().__init__(*args, **kwargs)
+        self.order_fields([name for name in self.fields if name != "reason"])
+
+
+class AboutRows(forms.Form):
+    """A question whose choices depend on the rows that it is about."""
+
+    is_about_rows = True
+
+    def __init__(self, *args: Any, rows: Sequence[Any] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.suit(rows)
+
+    def suit(self, rows: Sequence[Any]) -> None:
+        """Fill in what can be chosen for ``rows``."""
+        raise NotImplementedError
 
 
 class Confirmation(forms.Form):
@@ -153,6 +173,10 @@ class TenantAdmin(Scoped, ModelAdmin):
     organisation_path: ClassVar[str] = "organisation"
     """Look-up from the row to its organisation; "pk" on organisations themselves."""
 
+    found_by: ClassVar[str] = ""
+    """The column that a form may name a row by; then the page answers at ``find/`` (``billing.admin.finding``)."""
+
+    empty_value_display = "–"
     list_per_page = 50
     show_full_result_count = False
     list_filter_submit = True
@@ -191,6 +215,27 @@ class TenantAdmin(Scoped, ModelAdmin):
         for name in self.organisation_path.split("__"):
             value = getattr(value, name)
         return getattr(value, "pk", value)
+
+    def called(self, row: Any) -> str:
+        """What people call ``row``: in trails, links and results of searches."""
+        return str(row)
+
+    def found_as(self, row: Any) -> str:
+        """What stands beside ``row`` where a form offers it."""
+        return self.called(row)
+
+    def get_urls(self) -> list[Any]:
+        urls = super().get_urls()
+        if not self.found_by:
+            return urls
+        name = f"{self.opts.app_label}_{self.opts.model_name}_find"
+        return [path("find/", self.admin_site.admin_view(self.find), name=name), *urls]
+
+    def find(self, request: HttpRequest) -> HttpResponse:
+        """Rows that fit what is written in a form; refused to whom the list is."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied(f"This needs the permission '{self.view_permission}'.")
+        return found(self, request)
 
     def row(self, request: HttpRequest, object_id: Any) -> Any:
         """The row if this person may see it; 404 otherwise."""
@@ -231,7 +276,8 @@ class TenantAdmin(Scoped, ModelAdmin):
         """Ask for what the decision needs; once confirmed, act on each row."""
         if not all(self.actor(request, row).may(action.needs) for row in rows):
             raise PermissionDenied(f"This needs the permission '{action.needs}'.")
-        form = action.form(request.POST if "confirm" in request.POST else None)
+        about = {"rows": rows} if getattr(action.form, "is_about_rows", False) else {}
+        form = action.form(request.POST if "confirm" in request.POST else None, **about)
         looks = bool(getattr(action, "foretell", None)) and len(rows) == 1
         foretold = self._foretold(request, rows[0], action, form) if looks and "look" in request.POST else None
         if foretold is not None or not form.is_valid():

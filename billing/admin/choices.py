@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldBooleanWidget
 
 from billing.admin.base import ReasonForm
 from billing.models import Organisation
@@ -15,11 +15,15 @@ DEFAULT = ("", "as usual")
 
 @dataclass(frozen=True)
 class Asked:
-    """``make`` gives the field; ``shown`` what stands in it of a stored value; ``read`` what is stored of an answer."""
+    """``make`` gives the field; ``shown`` what stands in it of a stored value; ``read`` what is stored of an answer.
+
+    ``taken_back`` names the tick that gives the default back, where an empty field says nothing: of an uploaded file.
+    """
 
     make: Callable[[], forms.Field]
     shown: Callable[[Any], Any] = lambda value: value
     read: Callable[[Any], Any] = lambda answer: answer if answer != "" else None
+    taken_back: str = ""
 
 
 _asked: dict[str, Asked] = {}
@@ -50,8 +54,14 @@ class ChoicesForm(ReasonForm):
         super().__init__(data, files, initial=shown)
         for name, asked in _asked.items():
             self.fields[name] = asked.make()
-        self.order_fields([*_asked, "reason"])
+            if asked.taken_back and row.settings.get(name) is not None:
+                self.fields[f"no_{name}"] = forms.BooleanField(
+                    required=False, label=asked.taken_back, widget=UnfoldBooleanWidget()
+                )
+        self.order_fields([*(field for name in _asked for field in (name, f"no_{name}")), "reason"])
 
     def changes(self) -> dict[str, Any]:
         """What was answered otherwise than it stood."""
-        return {name: _asked[name].read(self.cleaned_data[name]) for name in self.changed_data if name in _asked}
+        given = self.cleaned_data
+        back: dict[str, Any] = {name: None for name in _asked if given.get(f"no_{name}")}
+        return back | {name: _asked[name].read(given[name]) for name in self.changed_data if name in _asked}

@@ -32,6 +32,7 @@ class CustomerAdmin(RecordAdmin):
     )
     list_filter = ("currency",)
     list_select_related = ("organisation",)
+    found_by = "external_id"
     search_fields = ("external_id",)
     search_help_text = "External id, or a whole e-mail address or telephone number."
     ordering = ("-id",)
@@ -49,6 +50,9 @@ class CustomerAdmin(RecordAdmin):
     @display(description="phone")
     def masked_phone(self, customer: Customer) -> str:
         return masking.mask_phone(customer.phone)
+
+    def found_as(self, row: Customer) -> str:
+        return masking.mask_name(row.name)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[Any, bool]:
         found, distinct = super().get_search_results(request, queryset, search_term)

@@ -9,10 +9,18 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from billing.admin.base import ReasonForm, TenantAdmin, decision
-from billing.admin.panels import Panel, Record, RecordAdmin, badge, moment, status_column, words
+from billing.admin.panels import NOTHING, Panel, Record, RecordAdmin, badge, link_to, moment, status_column, words
 from billing.context import Actor
 from billing.models import AuditRecord, Event, EventHandling
 from billing.services import outbox
+
+
+def _said(values: dict[str, Any], name: str) -> str:
+    """A value of a change: words as they are, amounts as everywhere, the rest as JSON."""
+    value = values.get(name)
+    if value is None or value == "":
+        return NOTHING
+    return value if isinstance(value, str) else pretty(value)
 
 
 def pretty(value: Any) -> str:
@@ -35,11 +43,11 @@ class EventAdmin(RecordAdmin):
         handlings = row.handlings.order_by("id")
         rows = [(one.consumer, badge(one.status), one.attempts, moment(one.handled_at, row.organisation), one.error)
                 for one in handlings]  # fmt: skip
-        payload = [(name, pretty(value)) for name, value in sorted(row.payload.items())]
+        payload = [(words(name), _said(row.payload, name)) for name in sorted(row.payload)]
         return Record(
             facts=[
                 ("Type", row.type),
-                ("Object", f"{words(row.aggregate_type)} {row.aggregate_id}"),
+                ("Object", link_to(request, row.aggregate_type, row.aggregate_id)),
                 ("Time", moment(row.occurred_at, row.organisation)),
                 ("Id", row.uid),
                 ("Correlation", row.correlation_id or "–"),
@@ -90,12 +98,12 @@ class AuditRecordAdmin(RecordAdmin):
 
     def record(self, request: HttpRequest, row: AuditRecord) -> Record:
         names = sorted(row.before.keys() | row.after.keys())
-        changes = [(name, pretty(row.before.get(name, "–")), pretty(row.after.get(name, "–"))) for name in names]
+        changes = [(words(name), _said(row.before, name), _said(row.after, name)) for name in names]
         return Record(
             facts=[
                 ("Action", words(row.action)),
                 ("Who", f"{row.actor_label or row.actor_id} ({words(row.actor_type)})"),
-                ("What", f"{row.target_type} {row.target_id}"),
+                ("What", link_to(request, row.target_type, row.target_id)),
                 ("Why", row.reason or "–"),
                 ("Time", moment(row.occurred_at, row.organisation)),
                 ("Address", row.address or "–"),

@@ -3,10 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from moneyed import Money
 from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import display
 
 from billing.admin.panels import (
     CurrencyFilter,
@@ -16,6 +19,7 @@ from billing.admin.panels import (
     RecordAdmin,
     badge,
     link,
+    link_to,
     moment,
     money,
     page_action,
@@ -105,13 +109,37 @@ def _panels(organisation: Organisation, balance: ledger.TrialBalance) -> list[Pa
 @admin.register(JournalEntry)
 class JournalEntryAdmin(RecordAdmin):
     view_permission = "ledger.view"
-    list_display = ("occurred_at", "kind", "description", "source_type", "idempotency_key", "organisation")
+    list_display = ("occurred_at", "show_kind", "description", "show_amount", "show_source", "organisation")
     list_filter = ("kind", ("occurred_at", RangeDateTimeFilter))
     list_select_related = ("organisation",)
     search_fields = ("=idempotency_key", "=source_id", "=id")
     search_help_text = "Key, id of the source or of the entry."
     ordering = ("-id",)
     empty_hint = "Entries come with invoices, payments, settlements and corrections."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("postings")
+
+    @display(description="kind", ordering="kind")
+    def show_kind(self, row: JournalEntry) -> str:
+        return words(row.kind)
+
+    @display(description="debited = credited")
+    def show_amount(self, row: JournalEntry) -> Any:
+        """Each entry balances in each of its currencies."""
+        sums: dict[str, Any] = {}
+        for one in row.postings.all():
+            if one.side == "D":
+                code = one.amount.currency.code
+                sums[code] = sums.get(code, 0) + one.amount
+        return format_html('<span class="m-amount">{}</span>', ", ".join(map(money, sums.values())))
+
+    @display(description="source", ordering="source_type")
+    def show_source(self, row: JournalEntry) -> str:
+        return words(row.source_type.rpartition(".")[2])
+
+    def called(self, row: JournalEntry) -> str:
+        return f"{words(row.kind)}, {moment(row.occurred_at, row.organisation)}"
 
     def record(self, request: HttpRequest, row: JournalEntry) -> Record:
         postings = row.postings.select_related("account", "customer").order_by("id")
@@ -126,7 +154,7 @@ class JournalEntryAdmin(RecordAdmin):
                 ("Kind", words(row.kind)),
                 ("Time", moment(row.occurred_at, row.organisation)),
                 ("Description", row.description or "–"),
-                ("Source", f"{row.source_type} {row.source_id}"),
+                ("Source", link_to(request, row.source_type, row.source_id)),
                 ("Key", row.idempotency_key),
                 ("Reverses", link(request, row.reverses)),
                 ("Reversed by", link(request, reversal)),

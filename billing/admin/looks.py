@@ -5,7 +5,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.exceptions import NotRegistered
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -123,11 +126,37 @@ def may_open(request: HttpRequest, row: Any) -> bool:
     return owner in page.organisations(request) if owner else page.has_view_permission(request)
 
 
+def called(row: Any) -> str:
+    """What people call the row: as its page says, else as the row itself does."""
+    page = site.get_model_admin(type(row)) if site.is_registered(type(row)) else None
+    return page.called(row) if isinstance(page, TenantAdmin) else str(row)
+
+
+def _only_model(name: str) -> Any:
+    """The one model of this name among all apps."""
+    found = [model for model in apps.get_models() if model._meta.model_name == name]
+    if len(found) != 1:
+        raise LookupError(name)
+    return found[0]
+
+
+def link_to(request: HttpRequest, label: str, pk: Any) -> str:
+    """The row ``pk`` of the model ``label`` (``invoices.invoice``) by its name, as a link where the person may open it."""
+    kind = words(label)
+    try:
+        model: Any = apps.get_model(label) if "." in label else _only_model(label)
+        page = site.get_model_admin(model)
+        row = page.get_queryset(request).filter(pk=pk).first() if isinstance(page, TenantAdmin) else None
+    except (LookupError, ValueError, NotRegistered, ValidationError):
+        row = None
+    return f"{kind} {pk}" if row is None else format_html("{} {}", row._meta.verbose_name, link(request, row))
+
+
 def link(request: HttpRequest, row: Any, text: str = "") -> str:
     """The row's name as a link, where there is a page of it that the person may open."""
     if row is None:
         return NOTHING
-    label = text or str(row)
+    label = text or called(row)
     try:
         address = path_to(row) if may_open(request, row) else ""
     except NoReverseMatch:

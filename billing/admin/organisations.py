@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -19,7 +20,7 @@ from unfold.widgets import (
 from billing import parties
 from billing.admin.base import ActionVariant, ReasonForm, TenantAdmin, decision, path_to
 from billing.admin.choices import ChoicesForm
-from billing.admin.panels import Panel, Record, RecordAdmin, moment, page_action
+from billing.admin.panels import Panel, Record, RecordAdmin, link, moment, page_action
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import ApiKey, Membership, Organisation, Role
@@ -135,7 +136,7 @@ class OrganisationAdmin(RecordAdmin):
                 ("Language", row.language),
                 ("Time zone", row.time_zone),
                 ("Financial year begins in month", row.financial_year_start),
-                ("Clock", row.test_clock or "real time"),
+                ("Clock", _clock(request, row)),
             ],
             panels=[
                 Panel(title="Members", headers=("Person", "Role", "Last sign-in"), rows=members, empty="Nobody yet."),
@@ -210,6 +211,13 @@ class OrganisationAdmin(RecordAdmin):
         response = TemplateResponse(request, "console/record.html", context)
         response["Cache-Control"] = "no-store"
         return response
+
+
+def _clock(request: HttpRequest, row: Organisation) -> Any:
+    """The real time, or the test clock by which it lives."""
+    if row.test_clock is None:
+        return "real time"
+    return format_html("{}: {}", link(request, row.test_clock), moment(row.test_clock.now, row))
 
 
 def chosen(row: Organisation) -> list[Any]:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import InvalidOperation
 from functools import wraps
 from typing import Any, ClassVar, cast
 
@@ -16,6 +17,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
+from moneyed import CurrencyDoesNotExist, Money
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -28,6 +30,7 @@ from billing.admin.looks import (
     customer_column,
     day,
     link,
+    link_to,
     may_open,
     moment,
     money,
@@ -57,6 +60,7 @@ __all__ = [
     "day",
     "journal_panel",
     "link",
+    "link_to",
     "may_open",
     "moment",
     "money",
@@ -319,11 +323,21 @@ def told(payload: Any, organisation: Any = None) -> str:
 
 def _plain(name: str, value: Any, currency: str, organisation: Any) -> str:
     if isinstance(value, dict):
+        if value.keys() == {"amount", "currency"}:
+            return _money(value["amount"], value["currency"])
         return " ".join(map(str, value.values()))
     if name in ("amount", "total", "due"):
-        return f"{value} {currency}".strip()
+        return _money(value, currency)
     at = parse_datetime(str(value)) if name.endswith("_at") and organisation else None
     return words(str(value)) if at is None and name != "number" else moment(at, organisation) if at else str(value)
+
+
+def _money(amount: Any, currency: Any) -> str:
+    """As amounts look everywhere, where it is one."""
+    try:
+        return money(Money(str(amount), str(currency)))
+    except (CurrencyDoesNotExist, InvalidOperation):
+        return f"{amount} {currency}".strip()
 
 
 def timeline_panel(request: HttpRequest, page: TenantAdmin, row: Any, ids: Iterable[Any]) -> list[Panel]:

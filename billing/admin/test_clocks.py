@@ -13,11 +13,14 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSplitDateTimeWidget
 
 from billing.admin.base import decision
-from billing.admin.panels import Figure, Panel, Record, RecordAdmin, badge, status_column
+from billing.admin.panels import NOTHING, Figure, Panel, Record, RecordAdmin, badge, status_column
 from billing.context import Actor
 from billing.models import TestClock
 from billing.selectors import access
 from billing.services import test_clocks
+
+REFRESH = 2
+"""Seconds after which the page of a clock that lives on is asked for again."""
 
 
 class AdvanceForm(forms.Form):
@@ -28,6 +31,11 @@ class AdvanceForm(forms.Form):
         min_value=1, max_value=test_clocks.MAX_STEP_HOURS, initial=24, required=False, widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Hours per step; everything that is due runs at each step.",
     )  # fmt: skip
+
+
+def _in_utc(at: datetime | None) -> str:
+    """Clocks of several organisations may live in several zones: their pages speak UTC."""
+    return NOTHING if at is None else f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 @admin.register(TestClock)
@@ -65,6 +73,9 @@ class TestClockAdmin(RecordAdmin):
     def steps(self, clock: TestClock) -> str:
         return f"{clock.progress.get('steps_done', 0)} of {clock.progress.get('steps_total', 0)}"
 
+    def called(self, row: TestClock) -> str:
+        return row.name
+
     def offers(self, row: TestClock, action: str) -> bool:
         return row.status != TestClock.Status.ADVANCING
 
@@ -75,10 +86,11 @@ class TestClockAdmin(RecordAdmin):
             badges=[badge({"advancing": "processing", "ready": "active"}.get(row.status, row.status), row.status)],
             notice=row.error,
             figures=[
-                Figure(name="It is", value=f"{row.now:%d %b %Y, %H:%M} UTC"),
-                Figure(name="Steps", value=self.steps(row), hint="Reload to see them grow." if row.target else ""),
+                Figure(name="It is", value=_in_utc(row.now)),
+                Figure(name="Steps", value=self.steps(row), hint="of this advance"),
             ],
-            facts=[("Organisations", organisations), ("Step", f"{row.step_hours} hours"), ("Until", row.target or "–")],
+            facts=[("Organisations", organisations), ("Step", f"{row.step_hours} hours"), ("Until", _in_utc(row.target))],
+            refresh=REFRESH if row.status == TestClock.Status.ADVANCING else 0,
             panels=[
                 Panel(title="What was done", headers=("Job", "Count"), rows=jobs, numbers=frozenset({1}),
                       empty="Nothing was due.")

@@ -43,7 +43,7 @@ class LogoField(forms.FileField):
 ask_for("logo", Asked(
     lambda: LogoField(required=False, max_length=200, widget=UnfoldAdminFileFieldWidget(),
                       help_text="PNG or JPEG, at most 300 kB. Without one, documents carry a drawn monogram."),
-    shown=lambda value: None, read=_picture,
+    shown=lambda value: None, read=_picture, taken_back="Take the logo away",
 ))  # fmt: skip
 ask_for("brand_color", _text("Colour", 7, "Of documents and mail, such as #1f4e79."))
 ask_for("invoice_footer", _text("Last line of invoices", choices.MAX_FOOTER, "Printed at the end of each."))

@@ -1,10 +1,13 @@
 """Credit notes in the console."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from moneyed import Money
 from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.decorators import display
 
 from billing.admin.panels import (
     CurrencyFilter,
@@ -19,9 +22,11 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number,
     page_action,
     timeline_panel,
 )
+from billing.masking import mask_name
 from invoices.models import CreditNote
 from invoices.services import refunding
 
@@ -32,9 +37,18 @@ class CreditNoteAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "A credit note is issued on the page of its invoice."
-    list_display = ("number", "of_invoice", "issued", "reason", "total_amount", "off_due_amount", "credit_amount")
+    list_display = (
+        "number",
+        "who",
+        "of_invoice",
+        "issued",
+        "reason",
+        "total_amount",
+        "off_due_amount",
+        "credit_amount",
+    )
     list_filter = (CurrencyFilter, ("issued_on", RangeDateFilter))
-    list_select_related = ("invoice",)
+    list_select_related = ("invoice__customer",)
     search_fields = ("number__istartswith", "invoice__number__istartswith")
     search_help_text = "Number of the credit note or of its invoice"
     ordering = ("-id",)
@@ -43,6 +57,10 @@ class CreditNoteAdmin(RecordAdmin):
     total_amount = amount_column("total", title="total")
     off_due_amount = amount_column("reduced_due", title="reduced the due")
     credit_amount = amount_column("to_credit", title="became credit")
+
+    @display(description="customer", ordering="invoice__customer__external_id", header=True)
+    def who(self, row: CreditNote) -> tuple[str, str]:
+        return row.invoice.customer.external_id, mask_name(row.invoice.customer.name)
 
     @admin.display(description="issued", ordering="issued_on")
     def issued(self, row: CreditNote) -> str:
@@ -87,12 +105,18 @@ class CreditNoteAdmin(RecordAdmin):
 
 def _lines(row: CreditNote) -> Panel:
     rows: list[tuple[Any, ...]] = [
-        (line["position"], line["description"], f"{line['tax_rate']} %", line["amount"], line["tax"])
+        (
+            line["position"],
+            line["description"],
+            _rate(line["tax_rate"]),
+            _amount(row, line["amount"]),
+            _amount(row, line["tax"]),
+        )
         for line in row.lines
     ]
     return Panel(
         title="Lines",
-        headers=("", "Description", "Rate", f"Amount {row.currency}", f"Tax {row.currency}"),
+        headers=("", "Description", "Rate", "Amount", "Tax"),
         rows=rows,
         numbers=frozenset({2, 3, 4}),
         empty="The credit note has no lines.",
@@ -115,11 +139,22 @@ def _refunds(request: HttpRequest, row: CreditNote) -> Panel:
 
 
 def _taxes(row: CreditNote) -> Panel:
-    rows = [(tax["component"], tax["category"], f"{tax['rate']} %", tax["base"], tax["tax"]) for tax in row.taxes]
+    rows = [
+        (tax["component"], tax["category"], _rate(tax["rate"]), _amount(row, tax["base"]), _amount(row, tax["tax"]))
+        for tax in row.taxes
+    ]
     return Panel(
         title="Tax",
-        headers=("Component", "Category", "Rate", f"Base {row.currency}", f"Tax {row.currency}"),
+        headers=("Component", "Category", "Rate", "Base", "Tax"),
         rows=rows,
         numbers=frozenset({2, 3, 4}),
         empty="No tax is taken back.",
     )
+
+
+def _rate(percent: str) -> str:
+    return f"{number(Decimal(percent))} %"
+
+
+def _amount(row: CreditNote, amount: str) -> str:
+    return money(Money(amount, row.currency))

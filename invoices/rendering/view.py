@@ -194,14 +194,11 @@ def _invoice_facts(invoice: Invoice, language: str, word: Mapping[str, str]) -> 
     def day(value: Any) -> str:
         return formats.day(value, language, invoice.currency)
 
-    period = ""
-    if invoice.period_start and invoice.period_end:
-        period = f"{day(invoice.period_start)} – {day(invoice.period_end)}"
     facts = [
         (word["number"], invoice.number),
         (word["issued_on"], day(invoice.issued_on)),
         (word["due_on"], day(invoice.due_on)),
-        (word["period"], period),
+        (word["period"], _span(invoice, language, invoice.currency)),
         (word["place_of_supply"], _place(invoice, language)),
     ]
     facts += [(str(key)[:40], str(value)[:80]) for key, value in invoice.custom_fields.items()]
@@ -257,11 +254,17 @@ def _party(details: Mapping[str, Any], language: str, word: Mapping[str, str]) -
     return Party(name=str(details.get("name") or ""), lines=[line for line in lines if line], ids=ids)
 
 
+def _span(row: Invoice | InvoiceLine, language: str, currency: str) -> str:
+    """The days that are charged; a single one once."""
+    if not (row.period_start and row.period_end):
+        return ""
+    start, end = (formats.day(value, language, currency) for value in (row.period_start, row.period_end))
+    return f"{start} – {end}" if start != end else start
+
+
 def _line(line: InvoiceLine, currency: str, language: str) -> Line:
-    notes = []
-    if line.period_start and line.period_end:
-        start, end = (formats.day(value, language, currency) for value in (line.period_start, line.period_end))
-        notes.append(f"{start} – {end}" if start != end else start)
+    span = _span(line, language, currency)
+    notes = [span] if span else []
     tiers = _tier_notes(line.details, currency, language)
     quantity = formats.quantity(line.quantity, language, currency)
     return Line(
@@ -344,6 +347,7 @@ def _totals(invoice: Invoice, language: str, word: Mapping[str, str]) -> list[Pa
         (word["total"], formats.amount(invoice.total, language)),
         *optional("paid", -invoice.paid),
         *optional("credited", -invoice.credited),
+        *(optional("written_off", -invoice.due) if invoice.status == Invoice.Status.UNCOLLECTIBLE else ()),
     ]
 
 

@@ -26,6 +26,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     status_column,
     timeline_panel,
     words,
@@ -93,9 +94,7 @@ class PaymentAdmin(RecordAdmin):
     def name(self, row: Payment) -> str:
         return str(row)
 
-    @admin.display(description="tries", ordering="attempts_made")
-    def tries(self, row: Payment) -> int:
-        return row.attempts_made
+    tries = number_column("attempts_made", title="tries")
 
     @admin.display(description="refused because", ordering="decline_code")
     def decline(self, row: Payment) -> str:
@@ -182,8 +181,8 @@ def _next(row: Payment) -> str:
     return f"next {moment(row.next_attempt_at, row.organisation)}" if row.next_attempt_at else ""
 
 
-def pays_for(reference: str) -> Any:
-    """A link to the invoice that a reference names, else the reference itself."""
+def pays_for(reference: str, text: str = "") -> Any:
+    """A link (``text``) to the invoice that a reference names, else the reference itself."""
     kind, _, rest = reference.partition(":")
     if kind != "invoice":
         return reference
@@ -191,7 +190,7 @@ def pays_for(reference: str) -> Any:
         address = reverse("admin:invoices_invoice_change", args=[rest.partition(":")[0]])
     except NoReverseMatch:
         return reference
-    return format_html('<a class="m-link" href="{}">{}</a>', address, reference)
+    return format_html('<a class="m-link" href="{}">{}</a>', address, text or reference)
 
 
 def _facts(request: HttpRequest, row: Payment) -> list[tuple[str, Any]]:
@@ -200,8 +199,8 @@ def _facts(request: HttpRequest, row: Payment) -> list[tuple[str, Any]]:
         format_html('<a class="m-link" href="{0}" rel="noreferrer">{0}</a>', row.action_url) if row.action_url else "–"
     )
     return [
-        ("Pays for", pays_for(row.reference)),
-        ("Description", row.description or "–"),
+        ("Pays for", pays_for(row.reference, row.description)),
+        ("Reference", row.reference),
         ("Customer", link(request, row.customer)),
         ("Name", mask_name(row.customer.name)),
         ("Collected", "automatically" if row.automatic else "by the customer, on a page or offline"),

@@ -125,6 +125,9 @@ class RefundAdmin(RecordAdmin):
     state = status_column()
     sum_amount = amount_column("amount")
 
+    def called(self, row: Refund) -> str:
+        return f"{money(row.amount)} of {row.payment}"
+
     @admin.display(description="payment", ordering="payment__reference")
     def of_payment(self, row: Refund) -> str:
         return str(row.payment)

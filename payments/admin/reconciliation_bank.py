@@ -314,6 +314,9 @@ class BankLineAdmin(RecordAdmin):
     status = status_column("state", title="state")
     sum_amount = amount_column("amount", title="amount")
 
+    def called(self, row: BankLine) -> str:
+        return f"{day(row.booked_on)}, {money(row.amount)}, {row.reference or row.description[:40]}"
+
     @display(description="booked", ordering="booked_on")
     def booked(self, row: BankLine) -> str:
         return day(row.booked_on)

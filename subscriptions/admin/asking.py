@@ -1,6 +1,7 @@
 """What the console asks before it does something to a subscription, and what it foretells."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from django import forms
 from django.http import HttpRequest
@@ -9,13 +10,12 @@ from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextInputWidget,
     UnfoldBooleanWidget,
 )
 
-from billing.admin.base import ReasonForm
+from billing.admin.base import AboutRows, ReasonForm
 from billing.admin.panels import Panel, badge, moment, money, span, words
-from subscriptions.models import Subscription
+from subscriptions.models import Plan, Price, Subscription
 from subscriptions.selectors import plan_named
 from subscriptions.services import changing, preview
 from subscriptions.services.zones import zone_of
@@ -56,12 +56,10 @@ class CancelForm(ReasonForm):
     )
 
 
-class ChangeForm(ReasonForm):
+class ChangeForm(AboutRows, ReasonForm):
     """What it becomes, and from when."""
 
-    plan = forms.CharField(
-        required=False, max_length=60, widget=UnfoldAdminTextInputWidget, label="New plan (code; empty: it stays)"
-    )
+    plan = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget, label="New plan")
     quantity = forms.IntegerField(
         required=False, min_value=1, max_value=changing.MAX_QUANTITY, widget=UnfoldAdminIntegerFieldWidget,
         label="New quantity (empty: it stays)",
@@ -72,6 +70,15 @@ class ChangeForm(ReasonForm):
         widget=UnfoldAdminSelectWidget,
     )  # fmt: skip
     on = _time("On")
+
+    def suit(self, rows: Sequence[Any]) -> None:
+        """The plans that are offered in the currencies of the subscriptions, theirs too: its newest prices may be others."""
+        owners, currencies = {row.organisation_id for row in rows}, {row.currency for row in rows}
+        found = Plan.objects.filter(organisation__in=owners, archived_at=None).order_by("code")
+        for currency in currencies:
+            found = found.filter(pk__in=Price.objects.filter(currency=currency).values("version__plan"))
+        plans = [(plan.code, f"{plan.code}: {plan.name}") for plan in found]
+        cast(forms.ChoiceField, self.fields["plan"]).choices = [("", "it stays"), *plans]
 
 
 def timed(row: Subscription, asked: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,9 @@ class BillingRunAdmin(RecordAdmin):
         run = retrying.retry_run(organisation=row.organisation, run_id=row.pk, actor=actor, reason=reason)
         return f"{run.due_count:,} subscriptions are due; a run takes them up."
 
+    def called(self, row: BillingRun) -> str:
+        return f"run of {moment(row.due_at, row.organisation)}"
+
     @display(description="started", ordering="started_at")
     def show_started(self, run: BillingRun) -> str:
         return moment(run.started_at, run.organisation)
@@ -220,6 +223,9 @@ class BillingCycleAdmin(RecordAdmin):
     def retry(self, request: HttpRequest, row: BillingCycle, *, actor: Actor, reason: str) -> str:
         found = retrying.retry_cycle(organisation=row.organisation, cycle_id=row.pk, actor=actor, reason=reason)
         return f"{found}: still set aside: {found.failure}" if found.failure else f"{found} is billed again."
+
+    def called(self, row: BillingCycle) -> str:
+        return f"{row.subscription} from {moment(row.starts_at, row.organisation)}"
 
     @display(description="subscription")
     def show_subscription(self, row: BillingCycle) -> str:

@@ -12,6 +12,7 @@ from unfold.widgets import (
 )
 
 from billing import clock
+from billing.admin.finding import FindInput
 from billing.admin.panels import OrganisationForm
 from billing.models import Organisation
 from subscriptions.models import Coupon
@@ -92,7 +93,12 @@ class WordForm(forms.Form):
 class GiveForm(forms.Form):
     """Who gets the coupon."""
 
-    customer = forms.CharField(max_length=100, widget=TEXT(), help_text="External id.")
+    customer = forms.CharField(
+        max_length=100, widget=FindInput("billing.customer"), help_text="External id; write to find it."
+    )
     subscription = forms.CharField(
-        max_length=100, required=False, widget=TEXT(), help_text="External id; empty: all of the customer's."
+        max_length=100,
+        required=False,
+        widget=FindInput("subscriptions.subscription", beside="customer"),
+        help_text="External id; empty: all of the customer's.",
     )

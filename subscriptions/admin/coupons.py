@@ -6,6 +6,8 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -24,6 +26,7 @@ from billing.admin.panels import (
     moment,
     money,
     number,
+    number_column,
     on_page_of,
     page_action,
     status_column,
@@ -256,7 +259,7 @@ class AppliedCouponAdmin(RecordAdmin):
 
     view_permission = "subscription.view"
     list_display = (
-        "show_coupon", "show_customer", "subscription", "show_status", "periods_left", "uses", "show_discounted", "organisation",
+        "show_coupon", "show_customer", "show_subscription", "show_status", "show_left", "show_uses", "show_discounted", "organisation",
     )  # fmt: skip
     list_filter = (("status", ChoicesDropdownFilter),)
     list_select_related = ("organisation", "coupon", "customer", "subscription")
@@ -272,8 +275,21 @@ class AppliedCouponAdmin(RecordAdmin):
         return row.coupon.code
 
     @display(description="taken off", ordering="discounted")
-    def show_discounted(self, row: AppliedCoupon) -> str:
-        return money(Money(row.discounted, row.currency))
+    def show_discounted(self, row: AppliedCoupon) -> SafeString:
+        return format_html('<span class="m-amount">{}</span>', money(Money(row.discounted, row.currency)))
+
+    show_uses = number_column("uses", title="invoices")
+
+    @display(description="subscription", ordering="subscription__external_id")
+    def show_subscription(self, row: AppliedCoupon) -> str:
+        return row.subscription.external_id if row.subscription else "all"
+
+    @display(description="invoices left", ordering="periods_left")
+    def show_left(self, row: AppliedCoupon) -> str:
+        return "for ever" if row.periods_left is None else f"{row.periods_left:,}"
+
+    def called(self, row: AppliedCoupon) -> str:
+        return f"{row.coupon.code} of {row.customer.external_id}"
 
     def offers(self, row: AppliedCoupon, action: str) -> bool:
         return row.status == AppliedCoupon.Status.ACTIVE
@@ -292,7 +308,8 @@ class AppliedCouponAdmin(RecordAdmin):
         return Record(
             badges=[badge(row.status)],
             figures=(
-                Figure(name="Taken off", value=_taken_off(uses) or money(Money(0, row.currency)), hint=f"{row.uses} invoices"),
+                Figure(name="Taken off", value=_taken_off(uses) or money(Money(0, row.currency)),
+                       hint="1 invoice" if row.uses == 1 else f"{row.uses:,} invoices"),
                 Figure(name="Carried over", value=money(Money(row.left_over, row.currency))),
                 Figure(name="Invoices left", value="for ever" if row.periods_left is None else row.periods_left),
             ),

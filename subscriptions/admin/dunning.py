@@ -35,6 +35,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     page_action,
     status_column,
     timeline_panel,
@@ -184,7 +185,7 @@ class DunningCaseAdmin(RecordAdmin):
         "invoice",
         "show_customer",
         "show_status",
-        "stage",
+        "show_stage",
         "overdue_since",
         "next_stage_on",
         "show_claimed",
@@ -200,6 +201,7 @@ class DunningCaseAdmin(RecordAdmin):
     empty_hint = "A case is opened when an invoice becomes overdue."
     show_customer = customer_column
     show_status = status_column()
+    show_stage = number_column("stage")
     show_claimed = amount_column("claimed")
     show_recovered = amount_column("recovered")
 
@@ -213,6 +215,9 @@ class DunningCaseAdmin(RecordAdmin):
     def offers(self, row: DunningCase, action: str) -> bool:
         paused = paused_by(row, today=clock.today(row.organisation)) is not None
         return row.status == DunningCase.Status.OPEN and paused == (action == "lift")
+
+    def called(self, row: DunningCase) -> str:
+        return f"{row.invoice}, overdue since {day(row.overdue_since)}"
 
     @page_action(description="Board", permission="dunning.view", icon="view_kanban")
     def open_board(self, request: HttpRequest) -> HttpResponse:
@@ -310,6 +315,9 @@ class DunningPauseAdmin(RecordAdmin):
 
     def offers(self, row: DunningPause, action: str) -> bool:
         return row.lifted_on is None and row.until >= clock.today(row.organisation)
+
+    def called(self, row: DunningPause) -> str:
+        return f"{row.customer.external_id}, paused {f'until {day(row.until)}' if row.until else 'for good'}"
 
     @decision(description="Lift the pause", permission="dunning.edit", icon="play_circle")
     def lift(self, request: HttpRequest, row: DunningPause, *, actor: Actor, reason: str) -> str:

@@ -75,20 +75,21 @@ class BoardView(UnfoldModelAdminViewMixin, TemplateView):
 
 def _tiles(found: Board) -> list[Tile]:
     days = FIGURES_OF.days
-    rates = [f"{one.rate * 100:.1f} % {one.currency}" for one in found.recovery if one.recovered or one.exhausted]
+    ended = [one for one in found.recovery if one.recovered or one.exhausted]
+    rates = [f"{one.rate * 100:.1f} %{f' {one.currency}' if len(ended) > 1 else ''}" for one in ended]
     return [
         Tile(name="Being chased", value=f"{found.open:,}", hint="unpaid invoices with an open case"),
-        Tile(name="Still owed", value=_sums(found.owed), hint="of those invoices"),
+        Tile(name="Still owed", value=_sums(found.owed, between="\n"), hint="of those invoices"),
         Tile(name="Due for a step", value=f"{found.due_today:,}", hint="with the next run"),
         Tile(name="Paused", value=f"{found.paused:,}", hint="customers who are left alone"),
-        Tile(name="Recovered", value=_sums([one.collected for one in found.recovery if one.collected.amount]),
+        Tile(name="Recovered", value=_sums([one.collected for one in found.recovery if one.collected.amount], between="\n"),
              hint=f"of cases opened in the last {days} days"),
-        Tile(name="Recovery rate", value=", ".join(rates) or NOTHING, hint="of what was claimed, where the chase is over"),
+        Tile(name="Recovery rate", value="\n".join(rates) or NOTHING, hint="of what was claimed, where the chase is over"),
     ]  # fmt: skip
 
 
-def _sums(amounts: Sequence[Money]) -> str:
-    return ", ".join(money(amount) for amount in amounts) or "0.00"
+def _sums(amounts: Sequence[Money], between: str = ", ") -> str:
+    return between.join(money(amount) for amount in amounts) or "0.00"
 
 
 def _stages(found: Board) -> list[dict[str, Any]]:

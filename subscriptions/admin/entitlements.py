@@ -1,7 +1,9 @@
 """Console pages of exceptions and alerts, and what a customer's page shows of entitlements."""
 
+import uuid
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
@@ -14,6 +16,7 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
 from billing.admin.base import ReasonForm, TenantAdmin, decision, path_to, site
+from billing.admin.finding import FindInput
 from billing.admin.panels import (
     NOTHING,
     OrganisationForm,
@@ -33,6 +36,7 @@ from billing.admin.panels import (
 from billing.context import Actor
 from billing.masking import mask_name
 from billing.models import Customer
+from subscriptions.admin.coupon_forms import on_the_wall
 from subscriptions.entitlements import checking, rules
 from subscriptions.entitlements.checking import Answer
 from subscriptions.entitlements.words import EXAMPLES, say
@@ -51,23 +55,37 @@ WHY = {
 class GrantForm(OrganisationForm):
     """An exception to be."""
 
-    customer = forms.CharField(max_length=100, widget=TEXT(), help_text="External id or id.")
-    feature = forms.SlugField(max_length=60, widget=TEXT(), help_text="Code.")
+    customer = forms.CharField(
+        max_length=100, widget=FindInput("billing.customer"), help_text="External id or id; write to find it."
+    )
+    feature = forms.ChoiceField(widget=UnfoldAdminSelectWidget())
     kind = forms.ChoiceField(
         choices=[("grant", "added to what the plan gives, for a time"), ("override", "instead of what the plan gives")],
         widget=UnfoldAdminSelectWidget(),
     )
     what = forms.CharField(max_length=200, widget=TEXT(), help_text=f"{EXAMPLES} · included · a value")
     subscription = forms.CharField(
-        max_length=100, required=False, widget=TEXT(), help_text="External id; empty: the customer as a whole."
+        max_length=100,
+        required=False,
+        widget=FindInput("subscriptions.subscription", beside="customer"),
+        help_text="External id; empty: the customer as a whole.",
     )
     expires_at = forms.SplitDateTimeField(
         required=False,
         widget=UnfoldAdminSplitDateTimeWidget(),
         label="Expires at",
-        help_text="In UTC. A grant needs one.",
+        help_text="On the organisation's wall. A grant needs one.",
     )
     reason = forms.CharField(min_length=3, max_length=500, widget=TEXT(), help_text="Kept in the audit trail.")
+
+    def __init__(self, *args: Any, organisations: Sequence[uuid.UUID], **kwargs: Any) -> None:
+        super().__init__(*args, organisations=organisations, **kwargs)
+        groups: dict[str, list[tuple[str, str]]] = {}
+        found = Feature.objects.filter(organisation__in=organisations, archived_at=None)
+        for one in found.select_related("organisation").order_by("organisation__name", "name"):
+            groups.setdefault(one.organisation.name, []).append((one.code, f"{one.name} ({one.code})"))
+        offered: list[Any] = list(groups.items()) if len(groups) > 1 else next(iter(groups.values()), [])
+        cast(forms.ChoiceField, self.fields["feature"]).choices = [("", "choose"), *offered]
 
 
 @admin.register(EntitlementGrant, site=site)
@@ -139,7 +157,7 @@ class EntitlementGrantAdmin(RecordAdmin):
             kind=said["kind"],
             terms=terms,
             subscription_id=_id_or_refusal(subscription, said["subscription"]),
-            expires_at=said["expires_at"],
+            expires_at=on_the_wall(organisation, said["expires_at"]),
             reason=said["reason"],
             actor=self.actor_in(request, organisation),
         )

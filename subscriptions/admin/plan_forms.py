@@ -93,7 +93,9 @@ class ComponentForm(forms.Form):
     model = forms.ChoiceField(choices=list(MODELS.items()), widget=UnfoldAdminSelectWidget())
     unit_price = _decimal("Price", "Of a period, a unit or a package.")
     unit = forms.CharField(max_length=40, required=False, widget=TEXT(), help_text="seat, call, GB")
-    meter = forms.CharField(max_length=60, required=False, widget=TEXT(), help_text="Code; set: billed by usage.")
+    meter = forms.CharField(
+        max_length=60, required=False, widget=TEXT(attrs={"list": "meters"}), help_text="Code; set: billed by usage."
+    )
     tax_category = forms.CharField(max_length=40, required=False, widget=TEXT())
     tiers = forms.CharField(
         required=False, max_length=4000,

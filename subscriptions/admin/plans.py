@@ -22,6 +22,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     page_action,
     span,
     timeline_panel,
@@ -55,7 +56,7 @@ class PlanAdmin(RecordAdmin):
         "code",
         "name",
         "show_interval",
-        "trial_days",
+        "show_trial",
         "show_versions",
         "show_running",
         "show_state",
@@ -86,13 +87,9 @@ class PlanAdmin(RecordAdmin):
     def show_interval(self, plan: Plan) -> str:
         return interval_of(plan)
 
-    @display(description="versions")
-    def show_versions(self, plan: Any) -> int:
-        return plan.version_count
-
-    @display(description="running", ordering="running")
-    def show_running(self, plan: Any) -> str:
-        return f"{plan.running:,}"
+    show_versions = number_column("version_count", title="versions")
+    show_running = number_column("running")
+    show_trial = number_column("trial_days")
 
     @display(description="state", label={"offered": "success", "archived": ""})
     def show_state(self, plan: Plan) -> str:

@@ -24,6 +24,7 @@ from billing.admin.panels import (
     link,
     moment,
     money,
+    number_column,
     span,
     status_column,
     timeline_panel,
@@ -35,6 +36,7 @@ from billing.masking import mask_name
 from billing.models import Event
 from invoices.models import CreditNote, Invoice
 from subscriptions import recurring
+from subscriptions.admin.add_ons import AddOnActions, add_ons_panel, takes_add_ons
 from subscriptions.admin.asking import CancelForm, ChangeForm, PauseForm, ResumeForm, foretelling, terms, timed
 from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
@@ -58,6 +60,7 @@ OFFERED = {
     "reactivate": lambda row: row.status in ("suspended", "cancelled"),
     "drop_plans": lambda row: row.status not in ENDED and bool(planned_changes(row)),
     "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
+    "change_add_ons": takes_add_ons,
     "cancel": lambda row: row.status not in ENDED,
     "uncancel": lambda row: row.cancel_at is not None and row.status not in ENDED,
     "take_up_again": lambda row: bool(row.failure),
@@ -65,7 +68,7 @@ OFFERED = {
 
 
 @admin.register(Subscription, site=site)
-class SubscriptionAdmin(RecordAdmin):
+class SubscriptionAdmin(AddOnActions, RecordAdmin):
     """Who pays what, how often, and what comes next."""
 
     view_permission = "subscription.view"
@@ -73,7 +76,7 @@ class SubscriptionAdmin(RecordAdmin):
         "external_id",
         "show_customer",
         "show_plan",
-        "quantity",
+        "show_quantity",
         "show_status",
         "show_next",
         "show_failure",
@@ -81,14 +84,20 @@ class SubscriptionAdmin(RecordAdmin):
     )
     list_filter = ("status", CurrencyFilter, ("failure", admin.EmptyFieldListFilter))
     list_select_related = ("organisation", "customer", "plan_version__plan")
+    found_by = "external_id"
     search_fields = ("external_id", "customer__external_id", "plan_version__plan__code")
     actions = ("take_up_again",)
     actions_detail = (
-        "change_quantity", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans", "take_up_again",
+        "change_quantity", "change_add_ons", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans",
+        "take_up_again",
     )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column
     show_status = status_column()
+    show_quantity = number_column("quantity")
+
+    def found_as(self, row: Subscription) -> str:
+        return f"{row.plan_version.plan.code} of {row.customer.external_id}, {words(row.status)}"
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).order_by("-id")
@@ -198,6 +207,7 @@ class SubscriptionAdmin(RecordAdmin):
             picture=self._story(row, invoices),
             panels=[
                 self._future(row),
+                *add_ons_panel(row),
                 self._documents(request, invoices, notes),
                 self._periods(request, row),
                 *timeline_panel(request, self, row, ids),

@@ -171,6 +171,25 @@ def test_an_administrator_writes_details_and_choices_in_the_console(school: Orga
     assert "a picture" in shown
 
 
+def test_a_logo_is_taken_away_in_the_console_and_another_one_wins_over_that(school: Organisation) -> None:
+    client, where = signed_in(school, "admin"), page(school, "change_choices")
+    assert "Take the logo away" not in client.get(where).content.decode(), "there is none"
+
+    def send(**said: object) -> dict[str, object]:
+        assert client.post(where, {"confirm": "1", "reason": "New brand", **said}).status_code == 302
+        return Organisation.objects.get(pk=school.pk).settings
+
+    def logo() -> SimpleUploadedFile:
+        return SimpleUploadedFile("logo.png", picture(), content_type="image/png")
+
+    assert send(logo=logo()) == {"logo": uri(picture())}
+    assert "Take the logo away" in client.get(where).content.decode()
+    assert send(net_days="9") == {"logo": uri(picture()), "net_days": 9}, "an empty file field says nothing"
+    assert send(net_days="9", no_logo="on") == {"net_days": 9}
+    assert send(net_days="9", logo=logo()) == {"logo": uri(picture()), "net_days": 9}
+    assert send(net_days="9", no_logo="on", logo=logo()) == {"logo": uri(picture()), "net_days": 9}
+
+
 def test_a_broken_logo_is_refused_in_the_console(school: Organisation) -> None:
     client = signed_in(school, "admin")
     broken = SimpleUploadedFile("logo.png", b"GIF89a", content_type="image/png")

@@ -21,7 +21,7 @@ from invoices.rendering.hindi import UNITS, hindi_number
 from invoices.rendering.words import in_words
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.drafting import create_invoice
-from invoices.services.settling import allocate_payment, void_invoice
+from invoices.services.settling import allocate_payment, void_invoice, write_off_invoice
 
 from .conftest import CLERK, capture, issue, line, make_customer, make_organisation
 
@@ -224,6 +224,30 @@ def test_a_part_paid_invoice_asks_for_the_rest(payable_school):
 
     assert "−₹1,000.00" in text
     assert "₹180.00" in text
+
+
+def test_a_written_off_invoice_says_why_nothing_is_due(payable_school):
+    invoice = issue(make_customer(payable_school))
+    allocate_payment(payment_id=capture(invoice.customer, "1000.00", invoice=invoice).pk)
+    write_off_invoice(invoice_id=invoice.pk, reason="Moved away", actor=CLERK)
+
+    text = re.sub(r"\s+", " ", pages(render_invoice(invoice.pk))[0])
+
+    assert "Total ₹1,180.00 Paid −₹1,000.00 Written off −₹180.00" in text
+    assert "Amount due ₹0.00" in text
+    assert "Written off" not in pages(render_invoice(issue(invoice.customer).pk))[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [(date(2026, 4, 1), "1 Apr 2026"), (date(2026, 4, 30), "1 Apr 2026 – 30 Apr 2026")]
+)
+def test_a_period_of_one_day_is_that_day(payable_school, last, said):
+    invoice = issue(make_customer(payable_school))
+    invoice.period_start, invoice.period_end = date(2026, 4, 1), last
+
+    html = invoice_html(invoice)
+
+    assert re.search(rf">{said}<", html)
 
 
 @pytest.mark.django_db

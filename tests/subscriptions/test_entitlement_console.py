@@ -181,6 +181,7 @@ def test_an_exception_is_made_from_the_customers_page(tenant, manager):
     asked = Question(customer.external_id, "exports")
     assert checking.check(organisation=tenant, question=asked).verdict.limit == 15
     grant = EntitlementGrant.objects.get()
+    assert grant.expires_at == local("2026-05-01 00:00"), "meant where the organisation is"
     decided = reverse("admin:subscriptions_entitlementgrant_revoke", args=[grant.pk])
     manager.post(decided, {"confirm": "1", "reason": "Done"})
     assert checking.check(organisation=tenant, question=asked).verdict.limit == 10
