@@ -21,6 +21,8 @@ MAX_PIXELS = 4_000_000
 MAX_FOOTER = 400
 MAX_NET_DAYS = 365
 _MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+_END = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9"}
+MAX_TRAILER = 1024  # bytes that programs may leave after the end of a picture
 _SERIES = ("invoice_series", "credit_note_series")
 
 
@@ -42,6 +44,11 @@ def write_logo(kind: str, image: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(image).decode()}"
 
 
+def _is_whole(kind: str, image: bytes) -> bool:
+    """Whether the file has its end; the library may have been told to draw what is cut off (WeasyPrint does, as it loads)."""
+    return _END[kind] in image[-MAX_TRAILER:]
+
+
 def _logo(organisation: Organisation, value: Any) -> str:
     found = read_logo(value) if isinstance(value, str) else None
     if found is None:
@@ -52,6 +59,8 @@ def _logo(organisation: Organisation, value: Any) -> str:
             if width * height > MAX_PIXELS:
                 raise InvalidInput(f"The picture has {width} × {height} pixels; at most {MAX_PIXELS:,} are taken.")
             picture.load()
+        if not _is_whole(*found):
+            raise ValueError("cut off")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise InvalidInput("The picture is broken and cannot be read.") from exc
     return str(value)

@@ -9,7 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
-from PIL import Image
+from PIL import Image, ImageFile
 from rest_framework.test import APIClient
 
 from billing.models import AuditRecord, BillingParty, Organisation
@@ -169,6 +169,19 @@ def test_an_administrator_writes_details_and_choices_in_the_console(school: Orga
     assert "sunrise@hdfcbank" in shown
     assert "12 MG Road, 29, IN" in shown
     assert "a picture" in shown
+
+
+def test_a_logo_that_is_cut_off_is_refused_when_documents_were_drawn_before(
+    school: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as WeasyPrint leaves it
+    client, where = signed_in(school, "admin"), page(school, "change_choices")
+
+    for size in (-13, -30):
+        logo = SimpleUploadedFile("logo.png", picture()[:size], content_type="image/png")
+        answer = client.post(where, {"confirm": "1", "reason": "New brand", "logo": logo})
+        assert "The picture is broken and cannot be read." in answer.content.decode()
+    assert Organisation.objects.get(pk=school.pk).settings == {}
 
 
 def test_a_logo_is_taken_away_in_the_console_and_another_one_wins_over_that(school: Organisation) -> None:
