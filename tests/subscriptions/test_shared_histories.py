@@ -40,12 +40,12 @@ from tests.subscriptions.house import (
 )
 
 pytestmark = pytest.mark.django_db
-HISTORIES = int(os.environ.get("MUNIM_SHARED_HISTORIES", "5"))
+HISTORIES = int(os.environ.get("MUNIM_SHARED_HISTORIES", "4"))
 FIRST = int(os.environ.get("MUNIM_SHARED_FIRST", "0"))
 STEPS = 4
 DONE: Counter[str] = Counter()  # told when a history fails: what was tried
-FOUND = ()
-"""Seeds that showed a fault."""
+FOUND = (6,)
+"""Seeds that show a fault when the code is broken: 6, two drafts that wait and both bill late usage."""
 FAR = timedelta(days=400)  # after every grace
 
 
