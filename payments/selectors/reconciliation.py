@@ -55,6 +55,10 @@ class Summary:
 _FLOWS = """
 WITH online AS (
     SELECT id, code FROM payments_gatewayaccount WHERE organisation_id = %(organisation)s AND provider <> 'offline'
+), taken AS (
+    SELECT d.currency, d.amount, d.fee, d.status, d.closed_at, e.occurred_at AS taken_at  -- not while a bank only asks
+    FROM payments_dispute d JOIN online o ON o.id = d.gateway_account_id
+    JOIN billing_journalentry e ON e.source_id = d.id AND e.kind = 'dispute_opened' AND e.organisation_id = d.organisation_id
 ), facts AS (
     SELECT 'captured' AS name, a.currency, a.amount, a.finished_at AS at
     FROM payments_paymentattempt a JOIN online o ON o.id = a.gateway_account_id WHERE a.status = 'captured'
@@ -63,10 +67,9 @@ WITH online AS (
     FROM payments_refund r JOIN payments_payment p ON p.id = r.payment_id JOIN online o ON o.id = p.gateway_account_id
     WHERE r.status = 'succeeded'
     UNION ALL
-    SELECT 'disputed', d.currency, d.amount + d.fee, d.opened_at FROM payments_dispute d JOIN online o ON o.id = d.gateway_account_id
+    SELECT 'disputed', d.currency, d.amount + d.fee, d.taken_at FROM taken d
     UNION ALL
-    SELECT 'disputed', d.currency, -d.amount, d.closed_at
-    FROM payments_dispute d JOIN online o ON o.id = d.gateway_account_id WHERE d.status = 'won'
+    SELECT 'disputed', d.currency, -d.amount, d.closed_at FROM taken d WHERE d.status = 'won'
 ), paid AS MATERIALIZED (
     SELECT s.*, e.occurred_at AS paid_at, f.occurred_at AS failed_at
     FROM payments_settlement s

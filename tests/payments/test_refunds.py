@@ -4,7 +4,7 @@ import random
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -17,6 +17,7 @@ from payments.gateways import razorpay_wire, stripe_wire
 from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
 from payments.models import Dispute, Payment, Refund
+from payments.selectors.reconciliation import summary
 from payments.services import collection, disputes, offline, refunds, requests
 from tests.payments.conftest import NOON, SYSTEM, again
 
@@ -294,6 +295,12 @@ def booked(balance_of, account):
     ]
 
 
+def unexplained(organisation):
+    """What banks took and keep, and what documents and books differ by, of the reconciliation's page of figures."""
+    (found,) = summary(organisation=organisation, first=date(2020, 1, 1), last=date(2029, 12, 31))
+    return f"{found.disputes.amount:.2f}", f"{found.unexplained.amount:.2f}"
+
+
 def test_an_inquiry_that_comes_to_nothing_moves_no_money(account, paid, balance_of, published):
     for state in ("open", "under_review", "won", "won"):
         disputes.record(account=account, found=asked(paid, state))
@@ -302,6 +309,7 @@ def test_an_inquiry_that_comes_to_nothing_moves_no_money(account, paid, balance_
     assert str(again(paid).disputed.amount) == "0.0000"
     assert booked(balance_of, account) == ["0.00", "0.00", "0.00", "499.00"]
     assert published("dispute.") == ["dispute.opened", "dispute.won"]
+    assert unexplained(paid.organisation) == ("0.00", "0.00")
 
 
 def test_what_is_only_asked_about_can_be_refunded(account, paid):
@@ -315,11 +323,13 @@ def test_what_is_only_asked_about_can_be_refunded(account, paid):
 def test_an_inquiry_that_becomes_a_chargeback_is_booked_when_the_money_goes_once(account, paid, balance_of, end, books):
     disputes.record(account=account, found=asked(paid))
     assert booked(balance_of, account) == ["0.00", "0.00", "0.00", "499.00"]
+    assert unexplained(paid.organisation) == ("0.00", "0.00")
 
     for _ in range(2):
         disputes.record(account=account, found=asked(paid, taken=True))
     assert booked(balance_of, account) == ["499.00", "15.00", "0.00", "-15.00"]
     assert str(again(paid).disputed.amount) == "499.0000"
+    assert unexplained(paid.organisation) == ("514.00", "0.00")
 
     for _ in range(2):
         disputes.record(account=account, found=asked(paid, end, taken=True))
