@@ -108,12 +108,12 @@ class DunningCase(TenantModel):
     @transition(status, source=[Status.OPEN, Status.EXHAUSTED], target=Status.RECOVERED)
     def recover(self, *, at: Any) -> None:
         """Also from exhausted: money that came late is still money."""
-        self.closed_at = at
+        self.closed_at, self.held_because = at, ""
 
     @transition(status, source=[Status.RECOVERED, Status.EXHAUSTED], target=Status.OPEN)
     def reopen(self, *, over_on: date, on: date) -> None:
         """It is due again; the stages taken stay taken, and the days in between do not count."""
-        self.closed_at, self.held_because = None, ""
+        self.closed_at = None
         self.settle_between(over_on, on)
 
     def settle_between(self, first: date, until: date) -> None:
@@ -128,11 +128,11 @@ class DunningCase(TenantModel):
 
     @transition(status, source=Status.OPEN, target=Status.EXHAUSTED)
     def exhaust(self, *, at: Any) -> None:
-        self.closed_at = at
+        self.closed_at, self.held_because = at, ""
 
     @transition(status, source=[Status.OPEN, Status.EXHAUSTED], target=Status.CLOSED)
     def close(self, *, at: Any) -> None:
-        self.closed_at = at
+        self.closed_at, self.held_because = at, ""
 
 
 class DunningPause(TenantModel):

@@ -129,8 +129,8 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
             step = foreseen if dry_run or foreseen is None else advance_case(case_id=case.pk, at=at, today=today)
         except DomainError as exc:
             log.warning("dunning.refused", case=str(case.pk), code=exc.code)
-            if not isinstance(exc, PaidMeanwhile):
-                cases.hold_back(case_id=case.pk, reason=str(exc))
+            if not dry_run and not isinstance(exc, PaidMeanwhile):
+                cases.hold_back(case, reason=str(exc))
             failures.append((case.pk, str(exc)))
             continue
         except Exception as exc:  # a deadlock, or what nobody foresaw: the others go on

@@ -110,9 +110,13 @@ def locked(invoice_id: uuid.UUID) -> DunningCase | None:
     )
 
 
-def hold_back(*, case_id: uuid.UUID, reason: str) -> None:
-    """Note why the stage that an open case has reached was not taken; taking it forgets the reason."""
-    DunningCase.objects.filter(pk=case_id, status=Status.OPEN).update(held_because=reason[:300])
+def hold_back(case: DunningCase, *, reason: str) -> None:
+    """Note why the stage that the case has reached was not taken; taking it forgets the reason.
+
+    Not where another worker has taken it since ``case`` was read: then nothing is held back.
+    """
+    seen = DunningCase.objects.filter(pk=case.pk, status=Status.OPEN, stage=case.stage)
+    seen.update(held_because=reason[:300])
 
 
 def look_ahead(case: DunningCase) -> None:

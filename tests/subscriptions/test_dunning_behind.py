@@ -15,7 +15,7 @@ from invoices.services.overdue import mark_overdue
 from subscriptions.dunning_board import board
 from subscriptions.errors import BillingBehind
 from subscriptions.models import DunningCase
-from subscriptions.services import acting
+from subscriptions.services import acting, dunning_cases
 from subscriptions.services.dunning import advance_case, run_dunning
 from subscriptions.services.dunning_policies import create_policy
 from tests.subscriptions.house import (
@@ -150,6 +150,17 @@ def test_a_case_that_is_paid_while_it_is_held_back_ends(tenant, chased):
     chase(tenant)
 
     assert (case_of(chased).status, fresh(chased).status) == ("recovered", "active")
+    assert case_of(chased).held_because == ""
+
+
+def test_a_stage_that_another_worker_took_meanwhile_is_not_called_held_back(tenant, chased):
+    turn(tenant, local("2026-05-26 09:00"))
+    seen = case_of(chased)
+    DunningCase.objects.filter(pk=seen.pk).update(stage=2)  # the other worker, who had what this one misses
+
+    dunning_cases.hold_back(seen, reason="It could not be billed.")
+
+    assert case_of(chased).held_because == ""
 
 
 def test_the_board_the_case_and_the_api_say_why(tenant, chased):
