@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef
 
 from billing import clock
 from billing.errors import DomainError
@@ -275,13 +275,19 @@ def settle(*, organisation: Organisation, readings: Iterable[tuple[Reading, uuid
 
 
 def close(*, organisation: Organisation, subscription_ids: Sequence[uuid.UUID], at: datetime) -> int:
-    """Close the windows of the subscriptions that take in nothing any more and owe nothing."""
+    """Close the windows of the subscriptions that take in nothing any more and owe nothing.
+
+    One that changed stays open while a draft of its subscription waits, which is to bear the change.
+    """
     if not subscription_ids:
         return 0
-    rows = UsageWindow.objects.filter(
-        subscription_ref__in=subscription_ids, closed_at=None, ends_at__lt=_over(organisation, at), owed=0
-    )
-    return rows.update(closed_at=at)
+    waits = DraftCycle.objects.filter(period__subscription=OuterRef("subscription_ref"), finalized_at=None)
+    open_ones = UsageWindow.objects.filter(closed_at=None, owed=0)
+    over = open_ones.filter(subscription_ref__in=subscription_ids, ends_at__lt=_over(organisation, at))
+    rows = list(over.annotate(waits=Exists(waits)))
+    changes = changes_before(_window_of(row) for row in rows if row.waits)
+    done = [row.pk for row in rows if not row.waits or not _has_changed(row, changes)]
+    return open_ones.filter(pk__in=done).update(closed_at=at) if done else 0
 
 
 def _remember(organisation: Organisation, readings: Sequence[Reading], at: datetime) -> None:

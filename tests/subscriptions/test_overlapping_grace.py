@@ -1,17 +1,23 @@
 """Drafts of one subscription that wait together: what one of them bills, no other bills again."""
 
+from datetime import date
+
 import pytest
 
-from billing.models import UsageAdjustment
+from billing.models import UsageAdjustment, UsageWindow
+from billing.services.usage_policy import change_policy
 from invoices.models import CreditNote, Invoice
+from subscriptions.models import DraftCycle
 from subscriptions.services import acting, interim
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.draft_finalizing import finalize_due
+from subscriptions.services.ended_usage import settle_ended
 from tests.subscriptions.house import (
     CLERK,
     amounts,
     flat,
+    fresh,
     invoices_of,
     local,
     make_customer,
@@ -24,6 +30,7 @@ from tests.subscriptions.house import (
     turn,
     use,
 )
+from tests.subscriptions.test_set_aside import mend, rate_until
 
 pytestmark = pytest.mark.django_db
 
@@ -42,10 +49,11 @@ def calls(**more):
     return seats("2.00", code="calls", name="Calls", meter="calls", **more)
 
 
-def with_late_usage(tenant, customer):
+def with_late_usage(tenant, customer, taxed=None, **agreed):
     """A daily subscription whose 1 April was billed at once; the drafts of the next days wait, and 5 calls of 1 April came late."""
-    meter = make_meter(tenant)
-    subscription = subscribe(customer, make_plan(tenant, flat("10.00"), calls(), interval="day"))
+    meter, fee = make_meter(tenant), flat("10.00", **(taxed or {}))
+    plan = make_plan(tenant, fee, calls(**(taxed or {})), interval="day")
+    subscription = subscribe(customer, plan, **agreed)
     run(tenant)
     turn(tenant, local("2026-04-02 09:00"))
     run(tenant)
@@ -87,6 +95,29 @@ def test_a_waiting_draft_bears_late_usage_and_the_next_one_does_not(tenant, cust
 
     assert amounts(invoices_of(subscription)) == ["10.00", "10.00", "20.00", "10.00", "10.00"]
     assert (dry.billed, dry.drafts, dry.totals) == (real.billed, real.drafts, real.totals)
+
+
+def test_what_a_draft_that_cannot_be_priced_is_to_bear_is_billed_however_late_that_is_mended(tenant, customer):
+    """The subscription has ended, and its usage takes in nothing any more, when the tax rate of its draft is there."""
+    change_policy(organisation=tenant, actor=CLERK, late_days=1)
+    rate = rate_until(tenant, date(2026, 4, 3))
+    subscription = with_late_usage(tenant, customer, taxed={"tax_category": "short"}, ends_at=local("2026-04-04 00:00"))
+    for day in (3, 4, 5, 6):
+        turn(tenant, local(f"2026-04-0{day} 09:00"))
+        run(tenant)
+        settle_ended(organisation=tenant)
+    assert fresh(subscription).status == "expired"
+    assert DraftCycle.objects.get().failure
+    assert UsageWindow.objects.get(closed_at=None).ends_at == local("2026-04-02 00:00")
+
+    mend(rate)
+    turn(tenant, local("2026-04-08 09:00"))
+    finalize_due(organisation=tenant)
+    settle_ended(organisation=tenant)
+
+    assert amounts(invoices_of(subscription)) == ["10.00", "10.00", "20.00"]
+    assert {one.status for one in invoices_of(subscription)} == {"open"}
+    assert not UsageWindow.objects.filter(closed_at=None).exists()
 
 
 def test_drafts_that_end_together_take_off_each_what_was_charged_in_its_own_days(tenant, customer):
