@@ -38,11 +38,14 @@ def lock_invoice(invoice_id: uuid.UUID) -> Invoice:
 
 
 @transaction.atomic
-def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> PaymentAllocation | None:
+def allocate_payment(
+    *, payment_id: uuid.UUID, at: datetime | None = None, waits_for_draft: bool = True
+) -> PaymentAllocation | None:
     """Apply a captured payment to the invoice it names; what is more than due stays the customer's credit.
 
     Safe to repeat: one payment is allocated once, even when nothing was due any more, or when the payer is not the
-    invoice's customer, whose credit it would not be (an allocation of zero). Money for a draft waits for its finalisation.
+    invoice's customer, whose credit it would not be (an allocation of zero). Money for a draft waits for its finalisation,
+    unless it ``waits_for_draft`` no longer: then it pays nothing of it.
     """
     payment = Payment.objects.get(pk=payment_id)
     invoice_id = selectors.invoice_id_of(payment.reference)
@@ -51,7 +54,7 @@ def allocate_payment(*, payment_id: uuid.UUID, at: datetime | None = None) -> Pa
         return None
     invoice, key = lock_invoice(found.pk), f"payment:{payment.pk}"
     known = PaymentAllocation.objects.of(invoice.organisation_id).filter(key=key).first()
-    if known is not None or invoice.status == Status.DRAFT:
+    if known is not None or (invoice.status == Status.DRAFT and waits_for_draft):
         return known
     amount = zero(invoice.currency)
     ours = payment.customer_id == invoice.customer_id and payment.amount.currency == invoice.due.currency

@@ -79,9 +79,8 @@ def follow_lost_dispute(*, dispute_id: uuid.UUID, at: datetime | None = None) ->
     if posted.filter(idempotency_key=postings.claimed_again_key(dispute.pk)).exists():
         return _taken(payment, key)
     at = at or clock.now(dispute.organisation_id)
-    settling.allocate_payment(
-        payment_id=payment.pk, at=at
-    )  # if its capture was not heard yet: it would pay with lost money
+    # If its capture was not heard yet, or waits for a draft: it would pay with lost money.
+    settling.allocate_payment(payment_id=payment.pk, at=at, waits_for_draft=False)
     ours = payment.amount - selectors.refunded(payment)
     gone = min(dispute.amount, ours)
     reopens = dispute.organisation.settings.get("lost_disputes") == REOPEN

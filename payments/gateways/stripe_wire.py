@@ -200,9 +200,13 @@ def method_details(method: Mapping[str, Any]) -> MethodDetails:
 
 
 def dispute_record(dispute: Mapping[str, Any]) -> DisputeRecord:
-    """A dispute in our words; its fee is what its balance transactions cost. A ``warning_…`` is an inquiry: nothing is taken."""
+    """A dispute in our words; its fee is what its balance transactions cost.
+
+    A ``warning_…`` is an inquiry, and what was ``prevented`` never became a chargeback: nothing is taken.
+    """
     states = {"under_review": DisputeState.UNDER_REVIEW, "warning_under_review": DisputeState.UNDER_REVIEW,
-              "won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}  # fmt: skip
+              "won": DisputeState.WON, "warning_closed": DisputeState.WON,
+              "prevented": DisputeState.WON, "lost": DisputeState.LOST}  # fmt: skip
     due = (dispute.get("evidence_details") or {}).get("due_by")
     status, moved = str(dispute.get("status")), dispute.get("balance_transactions") or []
     fee = sum(int(row.get("fee") or 0) for row in moved if isinstance(row, Mapping))
@@ -212,7 +216,7 @@ def dispute_record(dispute: Mapping[str, Any]) -> DisputeRecord:
         amount=money(dispute["amount"], dispute["currency"]),
         fee=money(fee, dispute["currency"]),
         state=states.get(status, DisputeState.OPEN),
-        taken=bool(moved) or not status.startswith("warning_"),
+        taken=bool(moved) or not status.startswith(("warning_", "prevented")),
         reason=str(dispute.get("reason") or "")[:80],
         respond_by=at(due) if due else None,
     )

@@ -142,6 +142,26 @@ def test_the_look_up_is_planned_once_and_survives_a_migration_under_its_feet() -
         change("DROP TABLE prepared_words")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_prepared_where_another_process_answers_than_was_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pooler gives its clients numbers of its own."""
+    connection.close()
+    connection.ensure_connection()
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", property(lambda _: 4711))
+
+    for _ in range(3):
+        with prepared_cursor() as cursor:
+            cursor.execute("SELECT %s::int", [1])
+            assert cursor.fetchall() == [(1,)]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (0,)
+    connection.close()
+
+
 def test_a_limit_is_counted_in_one_trip_and_forgotten_after_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = CountingRedisCache(settings.REDIS_URL, {"KEY_PREFIX": f"test-{uuid7()}"})
     shared.count_up("limit", seconds=65)

@@ -6,8 +6,11 @@ from moneyed import Money
 from billing.models import Organisation
 from billing.services import ledger
 from invoices import selectors
+from invoices.drafts import InvoiceDraft
 from invoices.models import PaymentAllocation
 from invoices.services.credit_notes import issue_credit_note
+from invoices.services.drafting import write_draft
+from invoices.services.finalizing import finalize_invoice
 from invoices.services.settling import allocate_payment, apply_customer_credit, write_off_invoice
 from invoices.services.taking_back import follow_lost_dispute, restore_after_failed_refund, take_back_refunded
 from payments import postings as payment_postings
@@ -296,3 +299,23 @@ def test_a_capture_that_is_heard_after_the_loss_pays_nothing(reopening, family):
     assert state(invoice) == [("open", "1180.00")]
     assert books(reopening)["receivable"] == "1180.00"
     assert not {"chargeback_loss", "customer_credit"} & set(books(reopening))
+
+
+@pytest.mark.parametrize("choice", ["loss", "reopen"])
+def test_lost_money_that_waited_for_a_draft_pays_nothing_of_it(school, family, choice):
+    Organisation.objects.filter(pk=school.pk).update(settings={"lost_disputes": choice})
+    draft = write_draft(
+        organisation=school, draft=InvoiceDraft(customer_id=family.pk, currency="INR", lines=[line()]), at=NOW
+    )
+    payment = capture(family, "1180.00", reference=f"invoice:{draft.pk}")
+    other = issue(family)
+    payment_of_other = capture(family, "1180.00", invoice=other)
+    allocate_payment(payment_id=payment_of_other.pk)
+
+    follow_lost_dispute(dispute_id=dispute(payment).pk)
+    finalize_invoice(invoice_id=draft.pk)
+    allocate_payment(payment_id=payment.pk)
+
+    assert state(draft, other) == [("open", "1180.00"), ("paid", "0.00")]
+    assert books(school)["receivable"] == "1180.00"
+    assert not {"chargeback_loss", "customer_credit"} & set(books(school))

@@ -340,7 +340,7 @@ def test_an_inquiry_that_becomes_a_chargeback_is_booked_when_the_money_goes_once
 @pytest.mark.parametrize(
     ("status", "moved", "taken"),
     [("warning_needs_response", [], False), ("warning_under_review", [], False), ("warning_closed", [], False),
-     ("needs_response", [{"fee": 1500}], True), ("lost", [{"fee": 1500}], True), ("under_review", [], True)],
+     ("prevented", [], False), ("needs_response", [{"fee": 1500}], True), ("lost", [{"fee": 1500}], True), ("under_review", [], True)],
 )  # fmt: skip
 def test_stripe_says_whether_money_was_taken(status, moved, taken):
     found = stripe_wire.dispute_record(
