@@ -36,6 +36,7 @@ from subscriptions.services.dunning_policies import create_policy, policy_for
 
 __all__ = ["DunningReport", "PaidMeanwhile", "advance_case", "create_policy", "open_case", "run_dunning"]
 
+UNFORESEEN = "It failed for a reason that nobody foresaw, which is in the log. The next run tries again."
 log = structlog.get_logger(__name__)
 
 
@@ -135,6 +136,8 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
             continue
         except Exception as exc:  # a deadlock, or what nobody foresaw: the others go on
             log.exception("dunning.failed", case=str(case.pk))
+            if not dry_run:
+                cases.hold_back(case, reason=UNFORESEEN)
             failures.append((case.pk, f"{type(exc).__name__}: {exc}"))
             continue
         if step is not None:

@@ -15,7 +15,7 @@ from invoices.services.overdue import mark_overdue
 from subscriptions.dunning_board import board
 from subscriptions.errors import BillingBehind
 from subscriptions.models import DunningCase
-from subscriptions.services import acting, dunning_cases
+from subscriptions.services import acting, dunning, dunning_cases
 from subscriptions.services.dunning import advance_case, run_dunning
 from subscriptions.services.dunning_policies import create_policy
 from tests.subscriptions.house import (
@@ -161,6 +161,19 @@ def test_a_stage_that_another_worker_took_meanwhile_is_not_called_held_back(tena
     dunning_cases.hold_back(seen, reason="It could not be billed.")
 
     assert case_of(chased).held_because == ""
+
+
+def test_what_nobody_foresaw_is_said_too_and_forgotten_once_it_goes(tenant, chased, monkeypatch):
+    mend(chased.rate)
+    turn(tenant, local("2026-05-26 09:00"))
+    with monkeypatch.context() as broken:
+        broken.setattr(dunning, "advance_case", lambda **_: 1 / 0)
+        (failure,) = run_dunning(organisation=tenant).failures
+    assert failure == (case_of(chased).pk, "ZeroDivisionError: division by zero")
+    assert case_of(chased).held_because == dunning.UNFORESEEN
+
+    run_dunning(organisation=tenant)
+    assert (case_of(chased).held_because, fresh(chased).status) == ("", "suspended")
 
 
 def test_the_board_the_case_and_the_api_say_why(tenant, chased):
