@@ -48,6 +48,11 @@ class NothingToRefund(Conflict):
     message = "The credit note would refund nothing: {why}. Issue it without a refund."
 
 
+class NothingToSendAgain(Conflict):
+    code = "nothing_to_send_again"
+    message = "Nothing of {number} can be refunded again: {why}."
+
+
 class NumberTooLong(Conflict):
     code = "number_too_long"
     message = "'{number}' has more than 16 characters; shorten the code of the number series."

@@ -43,6 +43,9 @@ CLASSES: dict[str, ExceptionClass] = {
     "refund_without_payment": ExceptionClass(
         name="Refund unknown here", due_days=1,
         next_step="Somebody refunded at the gateway's dashboard: record it here, or ask who did it."),
+    "refund_failed": ExceptionClass(
+        name="Refund failed", due_days=1,
+        next_step="Nobody has the money back yet: send it again (on its credit note, else on the payment) or pay it out by hand."),
     "fee_differs": ExceptionClass(
         name="Fee differs from contract", due_days=5, next_step="Compare with the price list of the gateway; claim the difference."),
     "dispute_unanswered": ExceptionClass(

@@ -9,6 +9,7 @@ from moneyed import Money
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 
+from billing.admin.base import ActionVariant, decision
 from billing.admin.panels import (
     CurrencyFilter,
     Figure,
@@ -26,9 +27,11 @@ from billing.admin.panels import (
     page_action,
     timeline_panel,
 )
+from billing.context import Actor
 from billing.masking import mask_name
 from invoices.models import CreditNote
 from invoices.services import refunding
+from payments.models import Refund
 
 
 @admin.register(CreditNote)
@@ -52,7 +55,7 @@ class CreditNoteAdmin(RecordAdmin):
     search_fields = ("number__istartswith", "invoice__number__istartswith")
     search_help_text = "Number of the credit note or of its invoice"
     ordering = ("-id",)
-    actions_detail = ("pdf",)
+    actions_detail = ("pdf", "refund_again")
 
     total_amount = amount_column("total", title="total")
     off_due_amount = amount_column("reduced_due", title="reduced the due")
@@ -77,8 +80,21 @@ class CreditNoteAdmin(RecordAdmin):
         headers = {"Content-Disposition": f'inline; filename="{row.number.replace("/", "-")}.pdf"'}
         return HttpResponse(render_credit_note(row.pk), content_type="application/pdf", headers=headers)
 
+    @decision(
+        description="Refund again", permission="refund.issue", form=None, icon="undo", variant=ActionVariant.DANGER
+    )
+    def refund_again(self, request: HttpRequest, row: CreditNote, *, actor: Actor) -> str:
+        made = refunding.send_again(organisation_id=row.organisation_id, credit_note_id=row.pk, actor=actor)
+        last = max(made, key=lambda refund: refund.pk)
+        return f"{row.number}: {money(last.amount)} back, {last.get_status_display().lower()}."
+
+    def offers(self, row: CreditNote, action: str) -> bool:
+        return action != "refund_again" or bool(refunding.failed_of(refunding.refunds_of(row)))
+
     def record(self, request: HttpRequest, row: CreditNote) -> Record:
+        failed = refunding.failed_of(refunding.refunds_of(row))
         return Record(
+            notice=f"{money(_sum_of(failed))} did not go back: {failed[0].error}" if failed else "",
             figures=[
                 Figure(name="Total", value=money(row.total), hint=f"{money(row.net)} net, {money(row.tax)} tax"),
                 Figure(name="Reduced the due", value=money(row.reduced_due)),
@@ -121,6 +137,12 @@ def _lines(row: CreditNote) -> Panel:
         numbers=frozenset({2, 3, 4}),
         empty="The credit note has no lines.",
     )
+
+
+def _sum_of(refunds: list[Refund]) -> Money:
+    """What some refunds of one credit note come to together."""
+    total: Money = sum((one.amount for one in refunds[1:]), refunds[0].amount)
+    return total
 
 
 def _refunds(request: HttpRequest, row: CreditNote) -> Panel:

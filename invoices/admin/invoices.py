@@ -35,7 +35,7 @@ from billing.masking import mask_email, mask_name
 from invoices import selectors
 from invoices.admin.forms import credit_by_line
 from invoices.models import Invoice, RecognitionEntry
-from invoices.services import credit_notes, finalizing, resending, settling
+from invoices.services import credit_notes, finalizing, refunding, resending, settling
 from payments.models import Payment
 
 Status = Invoice.Status
@@ -134,7 +134,7 @@ class InvoiceAdmin(RecordAdmin):
     @page_action(description="Credit note", permission="credit_note.issue", icon="remove_circle")
     def credit(self, request: HttpRequest, row: Invoice) -> HttpResponse:
         actor = self.actor(request, row)
-        form = credit_by_line(row, may_refund=actor.may(credit_notes.REFUND))(request.POST or None)
+        form = credit_by_line(row, may_refund=actor.may(refunding.PERMISSION))(request.POST or None)
         if not form.is_valid():
             return self.ask(request, title=f"Credit note for {row}", form=form, back_to=path_to(row))
         issue = self.attempt(

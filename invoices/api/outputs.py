@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing import masking
@@ -11,6 +12,7 @@ from billing.models import Organisation
 from invoices.api.fields import wire_amount, wire_number
 from invoices.drafts import PricedInvoice
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
+from invoices.services import refunding
 
 AMOUNTS = ("net", "tax", "total", "paid", "credited", "due")
 SUMMARY = (
@@ -159,6 +161,30 @@ class CreditNoteSerializer(serializers.ModelSerializer):
             "id", "number", "invoice", "customer", "issued_on", "reason", "net", "tax", "rounding", "total", "reduced_due",
             "to_credit", "lines", "taxes", "created_at",
         ]  # fmt: skip
+
+
+class RefundOfNote(serializers.Serializer):
+    """A refund that a credit note asked for."""
+
+    id = serializers.UUIDField()
+    payment = serializers.UUIDField(source="payment_id")
+    amount = AmountSerializerField()
+    status = serializers.CharField()
+    error = serializers.CharField(help_text="Why it failed; empty otherwise.")
+    created_at = serializers.DateTimeField()
+
+
+class CreditNoteDetail(CreditNoteSerializer):
+    """A credit note with the refunds it asked for."""
+
+    refunds = serializers.SerializerMethodField()
+
+    class Meta(CreditNoteSerializer.Meta):
+        fields = [*CreditNoteSerializer.Meta.fields, "refunds"]
+
+    @extend_schema_field(RefundOfNote(many=True))
+    def get_refunds(self, note: CreditNote) -> Any:
+        return RefundOfNote(refunding.refunds_of(note), many=True).data
 
 
 class InstallmentRow(serializers.Serializer):

@@ -22,7 +22,17 @@ from invoices.api import filters, inputs, outputs
 from invoices.drafts import InvoiceDraft
 from invoices.models import CreditNote, InstallmentPlan, Invoice, Mail, TaxRate
 from invoices.rendering import render_credit_note, render_invoice
-from invoices.services import credit_notes, drafting, finalizing, installments, preview, resending, settling, tax_rates
+from invoices.services import (
+    credit_notes,
+    drafting,
+    finalizing,
+    installments,
+    preview,
+    refunding,
+    resending,
+    settling,
+    tax_rates,
+)
 from payments.models import PaymentMethod
 
 DRAFT = OpenApiExample(
@@ -234,6 +244,7 @@ class InvoiceViewSet(TenantViewSet):
         return Response(outputs.invoice_detail(self.organisation, invoice_id), status=code)
 
 
+@extend_schema_view(retrieve=extend_schema(responses=outputs.CreditNoteDetail))
 class CreditNoteViewSet(TenantViewSet):
     """Numbered reductions of invoices."""
 
@@ -244,7 +255,21 @@ class CreditNoteViewSet(TenantViewSet):
         "list": "invoice.view",
         "retrieve": "invoice.view",
         "pdf": "invoice.view",
+        "refund_again": "refund.issue",
     }
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """With the refunds it asked for."""
+        return Response(outputs.CreditNoteDetail(self.get_object()).data)
+
+    @extend_schema(request=None, responses=outputs.CreditNoteDetail)
+    @action(detail=True, methods=["post"], url_path="refund-again")
+    @idempotent
+    def refund_again(self, request: Request, pk: uuid.UUID | None = None) -> Response:
+        """Send once more what of its refunds has failed, as far as the customer's credit and the payment still bear it."""
+        note = self.get_object()
+        refunding.send_again(organisation_id=self.organisation.pk, credit_note_id=note.pk, actor=self.actor)
+        return Response(outputs.CreditNoteDetail(note).data)
 
     @extend_schema(responses=PDF)
     @action(detail=True, methods=["get"], renderer_classes=[PdfRenderer, JSONRenderer], throttle_scope="export")

@@ -23,7 +23,6 @@ from invoices.services import recognition, refunding, settling
 from invoices.services.numbering import take_numbers
 
 CREDITABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID, Invoice.Status.PAID)
-REFUND = "refund.issue"
 ZERO = Decimal(0)
 
 
@@ -42,12 +41,13 @@ def issue_credit_note(
 
     First it reduces what is due; the rest becomes the customer's credit, to be refunded or applied to other invoices.
     ``unused_from``: it pays the days from then on back (proration); otherwise it is meant for the whole of each line.
-    ``refund``: what becomes credit goes back where it came from, once this is committed (``credit_note.refund_due``).
+    ``refund``: what becomes credit goes back where it came from: reserved here, so that nobody spends it meanwhile, and sent
+    once this is committed (``credit_note.refund_due``).
     Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``; with ``refund`` also ``PermissionRefused``
     (it needs ``refund.issue``) and ``NothingToRefund``.
     """
-    if refund and not actor.may(REFUND):
-        raise PermissionRefused(permission=REFUND)
+    if refund and not actor.may(refunding.PERMISSION):
+        raise PermissionRefused(permission=refunding.PERMISSION)
     invoice = settling.lock_invoice(invoice_id)
     if invoice.status not in CREDITABLE:
         raise InvoiceNotOpen(status=invoice.status, operation="a credit note", expected="open or paid")
@@ -70,6 +70,7 @@ def issue_credit_note(
     outbox.publish("credit_note.issued", note, at=at, **credit_note_payload(note, invoice))
     if refund:
         refunding.require_refundable(note)
+        refunding.reserve(note=note, actor=actor)
         outbox.publish("credit_note.refund_due", note, at=at, **credit_note_payload(note, invoice))
     return note
 

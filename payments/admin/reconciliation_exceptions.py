@@ -38,7 +38,7 @@ from billing.models import User
 from billing.selectors import access
 from payments.admin.reconciliation_today import TodayView
 from payments.exception_classes import CLASSES, RESOLUTIONS
-from payments.models import BankLine, Dispute, Payment, ReconciliationException, Settlement, SettlementLine
+from payments.models import BankLine, Dispute, Payment, ReconciliationException, Refund, Settlement, SettlementLine
 from payments.services import exceptions, resolving
 
 SOURCES: dict[str, Any] = {
@@ -47,6 +47,7 @@ SOURCES: dict[str, Any] = {
     "settlement_line": SettlementLine,
     "payment": Payment,
     "dispute": Dispute,
+    "refund": Refund,
 }
 
 

@@ -29,7 +29,7 @@ Status = ReconciliationException.Status
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that does not agree. ``source_type`` is payment, dispute, settlement, settlement_line or bank_line."""
+    """Something that does not agree. ``source_type``: payment, refund, dispute, settlement, settlement_line or bank_line."""
 
     kind: str
     source_type: str
@@ -115,6 +115,22 @@ def close_gone(*, organisation: Organisation, at: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_GONE, {"organisation": organisation.pk, "at": at})
         return cursor.rowcount
+
+
+def close_handled(*, organisation_id: uuid.UUID, kind: str, source_id: uuid.UUID, actor: Actor, reason: str) -> int:
+    """Resolve what is open about a source as handled: what it asked for was done there. Returns how many."""
+    mine = ReconciliationException.objects.of(organisation_id).filter(
+        kind=kind, source_id=source_id, status=Status.OPEN
+    )
+    found = list(mine.select_for_update(of=("self",)).order_by("pk"))
+    for exception in found:
+        exception.resolve(at=clock.now(organisation_id), resolution="handled", reason=reason[:500])
+        exception.save(update_fields=["status", "resolved_at", "resolution", "reason"])
+        audit.record(
+            actor=actor, action="reconciliation.exception_resolved", target=exception, before={"status": "open"},
+            after={"resolution": "handled", "amount": str(exception.amount.amount)}, reason=reason[:500],
+        )  # fmt: skip
+    return len(found)
 
 
 def check_choices(organisation: Organisation, value: Any) -> dict[str, Any]:

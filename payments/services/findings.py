@@ -9,7 +9,7 @@ from moneyed.l10n import format_money
 
 from billing.api.base import wire
 from payments.matching import Decisions
-from payments.models import BankLine, Dispute, Payment, Settlement
+from payments.models import BankLine, Dispute, Payment, Refund, Settlement
 from payments.services.exceptions import Finding
 
 
@@ -118,6 +118,18 @@ def of_unanswered(dispute: Dispute) -> Finding:
         kind="dispute_unanswered", source_type="dispute", source_id=dispute.pk, amount=dispute.amount,
         explanation=f"{dispute.gateway_ref} over {said(dispute.amount)} must be answered by {dispute.respond_by:%Y-%m-%d %H:%M} UTC.",
     )  # fmt: skip
+
+
+def of_failed_refund(refund: Refund) -> Finding:
+    """A refund that the gateway refused or the bank sent back: the money is still here."""
+    sentence = f"{said(refund.amount)} of {refund.payment.reference} did not go back ({refund.reason}): {refund.error}"
+    return Finding(
+        kind="refund_failed",
+        source_type="refund",
+        source_id=refund.pk,
+        amount=refund.amount,
+        explanation=sentence[:300],
+    )
 
 
 def _unknown_item(row_id: uuid.UUID, kind: str, ref: str, money: Money) -> Finding:

@@ -31,7 +31,7 @@ from payments.gateways.base import (
 )
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, Payment, PaymentAttempt, Refund
-from payments.services import requests, waking
+from payments.services import exceptions, findings, requests, waking
 from payments.services.facts import amount_text
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def _succeeded(payment: Payment, refund: Refund, now: datetime) -> None:
 
 
 def _failed(payment: Payment, refund: Refund, error: str, now: datetime) -> None:
-    """The reserved amount is free again; what was booked as gone comes back."""
+    """The reserved amount is free again; what was booked as gone comes back; a person is told."""
     if refund.status == Refund.Status.SUCCEEDED:
         ledger.post(organisation=refund.organisation_id, entry=postings.refund_returned(**_entry(payment, refund, now)))
     returned = refund.status == Refund.Status.SUCCEEDED
@@ -200,6 +200,7 @@ def _failed(payment: Payment, refund: Refund, error: str, now: datetime) -> None
     payment.save(update_fields=["refunded", "currency"])
     facts = _facts(payment, refund) | {"error": refund.error, "returned": returned}
     outbox.publish("refund.failed", refund, at=now, **facts)
+    exceptions.open_exceptions(organisation=payment.organisation, findings=[findings.of_failed_refund(refund)], at=now)
 
 
 def _entry(payment: Payment, refund: Refund, now: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from payments.models import (
     Payment,
     PaymentAttempt,
     ReconciliationException,
+    Refund,
     Settlement,
     SettlementLine,
 )
@@ -187,12 +188,22 @@ def _of_dispute(organisation: Organisation, exception: ReconciliationException, 
         )
 
 
+def _of_refund(organisation: Organisation, exception: ReconciliationException, resolution: str) -> None:
+    """A failed refund moved no money; sending it again or paying it out is recorded there."""
+    _locked(Refund, organisation, exception)
+    if resolution != "handled":
+        raise InvalidInput(
+            "A failed refund moved no money; resolve it as handled once it was made otherwise.", field="resolution"
+        )
+
+
 _SOURCES: dict[str, Callable[[Organisation, ReconciliationException, str], None]] = {
     "bank_line": _of_bank_line,
     "settlement": _of_settlement,
     "settlement_line": _of_settlement_line,
     "payment": _of_payment,
     "dispute": _of_dispute,
+    "refund": _of_refund,
 }
 
 

@@ -17,7 +17,7 @@ from billing.models import Organisation
 from billing.services import audit
 from invoices.errors import InvoiceHasPayments
 from invoices.models import Invoice
-from invoices.services import credit_notes, settling
+from invoices.services import credit_notes, refunding, settling
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, FailedCycle, PlannedChange, Subscription
 from subscriptions.services import claims, coupon_uses, documents, rows
@@ -84,9 +84,10 @@ class Desk:
         )
 
     def refund(self, subscription: Subscription, issued: Issued) -> None:
-        """Ask that what was credited goes back where it came from, once this is committed."""
+        """What was credited goes back where it came from: held for that from now on, and sent once this is committed."""
         for note in issued.credit_notes:
             if note.to_credit.amount > 0:
+                refunding.reserve(note=note, actor=self.actor)
                 rows.publish("refund_due", subscription, at=self.now, credit_note_id=str(note.pk))
 
     def note_period(

@@ -152,7 +152,8 @@ def test_a_key_with_just_the_permission_may(house: House, route: Route) -> None:
             assert answer.status_code in (200, 201, 202, 204), answer.content
 
 
-NEEDS_MORE = {  # what keeps a good request from being done in a world without a gateway, and without a refused part
+NEEDS_MORE = {  # what keeps a good request from being done in a world without a gateway, and without what was refused
+    "credit_notes_refund_again_create": "nothing_to_send_again",
     "installment_plans_retry_create": "conflict",
     "payment_methods_create": "setup_failed",
     "payment_methods_detach_create": "gateway_unavailable",
@@ -205,6 +206,7 @@ WRITERS = _table(
     ("payments payment-methods invoices installment-plans bank-accounts reconciliation", OFFICE),
     ("tax-rates dunning-policies dunning-pauses dunning reconciliation-exceptions", BOSS),
     ("payments/{id}/refunds invoices/{id}/void invoices/{id}/write-off invoices/{id}/credit-notes", BOSS),
+    ("credit-notes", BOSS),
     ("invoices/{id}/send", OFFICE | {"support"}),
     ("api-keys webhook-endpoints test-clocks", BUILDERS),
     ("webhook-deliveries inbound-webhooks", BOSS | BUILDERS),

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 import requests
+from django.test import Client
 from moneyed import Money
+from rest_framework.test import APIClient
 
+from billing import permissions
+from billing.api.authentication import hash_key
 from billing.context import Actor
-from billing.models import Customer, Event, Organisation, TestClock
+from billing.models import ApiKey, Customer, Event, Membership, Organisation, TestClock, User
 from billing.services import ledger
 from payments.gateways import registry
 from payments.models import GatewayAccount, Payment, PaymentMethod
@@ -231,3 +235,32 @@ def published(organisation: Organisation) -> Callable[..., list[str]]:
 def again(payment: Payment) -> Payment:
     """The payment as it stands in the database."""
     return Payment.objects.get(pk=payment.pk)
+
+
+@pytest.fixture
+def client_of():
+    """A client with an API key of an organisation."""
+
+    def make(organisation, *scopes):
+        key = f"mk_{uuid.uuid4().hex}"
+        ApiKey.objects.create(organisation=organisation, name="tests", prefix=key[:8], key_hash=hash_key(key),
+                              scopes=list(scopes or permissions.ALL))  # fmt: skip
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def console(organisation):
+    """Sign somebody in with a role."""
+
+    def sign_in(role, where=None):
+        user = User.objects.create_user(f"{role}-{User.objects.count()}@example.com", "a long password", is_staff=True)
+        Membership.objects.create(organisation=where or organisation, user=user, role=role)
+        client = Client()
+        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return sign_in

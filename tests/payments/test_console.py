@@ -1,30 +1,15 @@
 """Console pages of payments: seen by whom may see, acting through services, no secret shown."""
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 
-from billing.models import AuditRecord, Membership, Organisation, Role, User
+from billing.models import AuditRecord, Organisation, Role
 from payments.models import GatewayAccount, InboundWebhook, Payment, Refund
 from payments.services import collection
 from tests.payments.conftest import NOON, SYSTEM, again
 from tests.payments.test_webhooks import razorpay_body, send, sign
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def console(organisation):
-    """Sign somebody in with a role."""
-
-    def sign_in(role, where=None):
-        user = User.objects.create_user(f"{role}-{User.objects.count()}@example.com", "a long password", is_staff=True)
-        Membership.objects.create(organisation=where or organisation, user=user, role=role)
-        client = Client()
-        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-        return client
-
-    return sign_in
 
 
 @pytest.fixture

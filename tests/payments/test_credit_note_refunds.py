@@ -3,24 +3,26 @@
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 from moneyed import Money
 
 from billing.context import Actor
-from billing.errors import PermissionRefused
-from billing.models import AuditRecord, Event, Organisation
+from billing.errors import InvalidInput, NotFound, PermissionRefused
+from billing.models import AuditRecord, Event, Organisation, Role
 from billing.services import outbox
 from invoices import selectors
 from invoices.drafts import InvoiceDraft, LineInput
-from invoices.errors import InvoiceNotOpen, NothingToRefund
+from invoices.errors import InvoiceNotOpen, NothingToRefund, NothingToSendAgain
 from invoices.models import CreditNote, Invoice
-from invoices.services import refunding, settling
+from invoices.services import collecting, refunding, settling
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.finalizing import issue_invoice
-from payments.models import Payment, Refund
-from payments.services import collection, disputes, offline, refunds
+from payments.models import GatewayAccount, Payment, ReconciliationException, Refund
+from payments.services import collection, disputes, offline, refunds, resolving
 from tests.payments.conftest import NOON, SYSTEM, again
 
 pytestmark = pytest.mark.django_db
@@ -99,7 +101,9 @@ def refunded():
 
 def test_the_money_goes_back_and_the_invoice_stays_paid(account, collected, customer, drain, balance_of, simulator):
     note = credit(collected, "99.00")
-    assert (refunded(), free(customer)) == ([], "99.00"), "nothing is called inside the transaction"
+    assert (refunded(), free(customer)) == ([("99.00", "requested")], "99.00"), (
+        "nothing is called inside the transaction"
+    )
 
     drain()
 
@@ -224,7 +228,9 @@ def test_another_organisations_note_is_not_found(bill, cash, drain):
         financial_year_start=4,
     )  # fmt: skip
     assert refunding.refund_credit(organisation_id=other.pk, credit_note_id=note.pk, actor=SYSTEM) == []
-    assert not Refund.objects.exists()
+    with pytest.raises(NotFound):
+        refunding.send_again(organisation_id=other.pk, credit_note_id=note.pk, actor=SYSTEM)
+    assert refunded() == [("499.00", "requested")], "nobody else sends it"
 
 
 # --- between the lines ----------------------------------------------------------------------------
@@ -249,9 +255,12 @@ def refund_again(note):
     return refunding.refund_credit(organisation_id=note.organisation_id, credit_note_id=note.pk, actor=SYSTEM)
 
 
-def test_killed_before_the_commit_there_is_neither_note_nor_refund(monkeypatch, bill, cash, drain, customer):
+@pytest.mark.parametrize(("place", "name"), [(refunding, "require_refundable"), (refunding, "reserve")])
+def test_killed_before_the_commit_there_is_neither_note_nor_refund(
+    monkeypatch, bill, cash, drain, customer, place, name
+):
     invoice = paid_in_parts(bill, cash, drain, "499.00")
-    dies(monkeypatch, refunding, "require_refundable", after=True)
+    dies(monkeypatch, place, name, after=True)
     with pytest.raises(Killed):
         credit(invoice)
     drain()
@@ -262,12 +271,11 @@ def test_killed_before_the_commit_there_is_neither_note_nor_refund(monkeypatch, 
 @pytest.mark.parametrize(
     ("place", "name", "after", "left_behind"),
     [
-        (refunds, "reserve_refund", False, []),
         (refunds, "send", False, [("499.00", "requested")]),
         (refunds, "settle_refund", False, [("499.00", "requested")]),
         (refunds, "settle_refund", True, [("499.00", "succeeded")]),
     ],
-    ids=["before the row", "before the call", "after the call", "after all of it"],
+    ids=["before the call", "after the call", "after all of it"],
 )
 def test_killed_in_the_refund_it_is_made_once(
     monkeypatch, account, collected, customer, drain, simulator, place, name, after, left_behind
@@ -291,7 +299,7 @@ def test_killed_between_two_payments_the_second_is_refunded_later(monkeypatch, b
     dies(monkeypatch, refunds, "send", after=True)
     with pytest.raises(Killed):
         refund_again(note)
-    assert refunded() == [("199.00", "succeeded")]
+    assert refunded() == [("199.00", "succeeded"), ("300.00", "requested")]
 
     drain()
 
@@ -332,17 +340,183 @@ def test_a_gateway_that_is_away_gets_it_later(account, collected, customer, drai
     assert (refunded(), free(customer), read(collected).status) == ([("499.00", "succeeded")], "0.00", "paid")
 
 
-def test_heard_late_what_was_spent_meanwhile_does_not_go_back_as_well(bill, cash, drain, customer, balance_of):
+def test_what_is_to_go_back_is_not_spent_before_its_refund_is_heard(
+    bill, cash, drain, organisation, customer, balance_of
+):
+    """The next invoice pays itself from credit as soon as it is issued; the refund's event comes after it."""
     note = credit(paid_in_parts(bill, cash, drain, "499.00"))
     later = bill("200.00")
-    settling.apply_customer_credit(invoice_id=later.pk)
+    assert settling.apply_customer_credit(invoice_id=later.pk) is None
+    collecting.collect_invoices(organisation=organisation, invoice_ids=[later.pk])
 
     drain()
     refund_again(note)
 
-    assert refunded() == [("299.00", "succeeded")]
-    assert (read(later).status, read(note.invoice).status) == ("paid", "paid")
-    assert (free(customer), balance_of("receivable")) == ("0.00", "0.00")
+    assert refunded() == [("499.00", "succeeded")]
+    assert (read(later).status, read(later).due, read(note.invoice).status) == ("open", inr("200.00"), "paid")
+    assert (free(customer), balance_of("receivable")) == ("0.00", "200.00")
+
+
+# --- a refund that fails is work to do --------------------------------------------------------------
+def works(account, yes):
+    """Whether the gateway takes our keys; with others it refuses the refund and knows of none."""
+    secret = account.key_secret if yes else "revoked at the gateway"
+    GatewayAccount.objects.filter(pk=account.pk).update(key_secret=secret)
+
+
+def board():
+    rows = ReconciliationException.objects.order_by("opened_at", "pk")
+    return [(row.kind, row.source_type, f"{row.amount.amount:.2f}", row.status) for row in rows]
+
+
+def send_again(note, actor=SYSTEM):
+    return refunding.send_again(organisation_id=note.organisation_id, credit_note_id=note.pk, actor=actor)
+
+
+@pytest.fixture
+def failed(account, collected, customer, drain):
+    """A note over 99.00 whose refund the gateway refused."""
+    works(account, False)
+    note = credit(collected, "99.00")
+    drain()
+    works(account, True)
+    return note
+
+
+def test_a_refund_that_fails_is_before_a_person_and_goes_back_at_the_second_try(
+    account, failed, collected, customer, drain, simulator, balance_of
+):
+    assert (refunded(), free(customer)) == ([("99.00", "failed")], "99.00")
+    assert board() == [("refund_failed", "refund", "99.00", "open")]
+    found = ReconciliationException.objects.get()
+    assert failed.number in found.explanation
+    assert found.source_id == Refund.objects.get().pk
+    refund_again(failed)
+    assert refunded() == [("99.00", "failed")], "nothing is repeated by itself"
+
+    send_again(failed)
+    drain()
+
+    assert refunded() == [("99.00", "failed"), ("99.00", "succeeded")]
+    assert (board(), found.pk) == ([("refund_failed", "refund", "99.00", "resolved")], read(found).pk)
+    assert (read(found).resolution, failed.number in read(found).reason) == ("handled", True)
+    assert (read(collected).status, free(customer), balance_of("receivable")) == ("paid", "0.00", "0.00")
+    assert sum(item.get("refunded", 0) for item in simulator.truth(account)["objects"].values()) == 9900
+    with pytest.raises(NothingToSendAgain, match="no refund of it has failed"):
+        send_again(failed)
+    assert len(refunded()) == 2
+
+
+def test_a_second_failure_is_work_again_and_a_third_try_is_possible(account, failed, customer, drain):
+    works(account, False)
+    send_again(failed)
+    drain()
+    assert board() == [("refund_failed", "refund", "99.00", "resolved"), ("refund_failed", "refund", "99.00", "open")]
+
+    works(account, True)
+    send_again(failed)
+    drain()
+
+    assert [status for _, status in refunded()] == ["failed", "failed", "succeeded"]
+    assert ([row[3] for row in board()], free(customer)) == (["resolved", "resolved"], "0.00")
+
+
+def test_a_refund_that_the_bank_sends_back_is_work_too(account, collected, customer, drain, simulator):
+    note = credit(collected, "99.00")
+    drain()
+    refund = Refund.objects.get()
+    simulator.post(f"refunds/{refund.gateway_ref}/fail")
+    refunds.resolve(refund.pk)  # it is done, as far as we know
+    refunds.follow_gateway(account=account, refund_ref=refund.gateway_ref, charge_ref="")
+    drain()
+    assert (refunded(), free(customer)) == ([("99.00", "failed")], "99.00")
+    assert board() == [("refund_failed", "refund", "99.00", "open")]
+
+    send_again(note)
+    drain()
+
+    assert refunded() == [("99.00", "failed"), ("99.00", "succeeded")]
+    assert (read(collected).status, free(customer)) == ("paid", "0.00")
+
+
+def test_what_was_spent_after_the_failure_does_not_go_back_as_well(failed, bill, customer, drain, balance_of):
+    spent = bill("60.00")
+    drain()
+    assert (read(spent).status, free(customer)) == ("paid", "39.00")
+
+    send_again(failed)
+    drain()
+
+    assert refunded() == [("99.00", "failed"), ("39.00", "succeeded")]
+    assert (read(spent).status, free(customer), balance_of("receivable")) == ("paid", "0.00", "0.00")
+
+
+def test_nothing_is_sent_again_when_all_of_it_was_spent(failed, bill, customer, drain):
+    spent = bill("99.00")
+    drain()
+    with pytest.raises(NothingToSendAgain, match="its credit was spent") as refusal:
+        send_again(failed)
+    assert (refusal.value.http_status, refusal.value.code) == (409, "nothing_to_send_again")
+    assert (refunded(), read(spent).status) == ([("99.00", "failed")], "paid")
+    assert board() == [("refund_failed", "refund", "99.00", "open")]
+
+
+def test_who_may_not_refund_sends_nothing_again(failed):
+    with pytest.raises(PermissionRefused, match=r"refund\.issue"):
+        send_again(failed, actor=Actor(type="user", id="1", permissions=frozenset({"credit_note.issue"})))
+    assert (len(refunded()), board()[0][3]) == (1, "open")
+
+
+@pytest.mark.parametrize(("after", "left"), [(False, "failed"), (True, "requested")])
+def test_killed_while_sending_again_it_is_made_once(
+    monkeypatch, failed, customer, drain, simulator, account, after, left
+):
+    dies(monkeypatch, *((refunding, "_sent") if after else (refunds, "reserve_refund")))
+    with pytest.raises(Killed):
+        send_again(failed)
+    assert refunded()[-1] == ("99.00", left)
+
+    send_again(failed)
+    drain()
+
+    assert refunded() == [("99.00", "failed"), ("99.00", "succeeded")]
+    assert sum(item.get("refunded", 0) for item in simulator.truth(account)["objects"].values()) == 9900
+    assert free(customer) == "0.00"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sent_again_by_many_and_spent_at_once_the_credit_goes_one_way(failed, bill, customer, drain):
+    later = bill("99.00")
+    barrier = threading.Barrier(6)
+
+    def race(number):
+        barrier.wait()
+        try:
+            if number == 0:
+                with contextlib.suppress(InvoiceNotOpen):
+                    settling.apply_customer_credit(invoice_id=later.pk)
+            else:
+                with contextlib.suppress(NothingToSendAgain):
+                    send_again(failed)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(race, range(6)))
+    drain()
+
+    gone = sum((row.amount for row in Refund.objects.filter(status="succeeded")), inr(0))
+    assert gone + read(later).paid == inr("99.00")
+    assert Refund.objects.count() == (2 if gone.amount else 1)
+    assert free(customer) == "0.00"
+
+
+def test_a_failed_refund_is_no_posting(organisation, failed):
+    found = ReconciliationException.objects.get()
+    decide = partial(resolving.resolve_exception, organisation=organisation, exception_id=found.pk, actor=SYSTEM)
+    with pytest.raises(InvalidInput, match="moved no money"):
+        decide(resolution="write_off", reason="Paid by hand")
+    assert decide(resolution="handled", reason="Paid by hand").status == "resolved"
 
 
 def test_a_contested_payment_bears_nothing(collected, account, customer, drain, simulator):
@@ -380,6 +554,49 @@ def test_heard_by_many_and_spent_at_once_the_credit_goes_one_way(bill, cash, dra
     assert (free(customer), read(note.invoice).status) == ("0.00", "paid")
     assert all(again(payment).refunded <= payment.amount for payment in Payment.objects.all())
     assert Invoice.objects.count() == 2
+
+
+def test_over_http_a_failed_refund_is_read_and_sent_again(account, failed, client_of, organisation, customer, drain):
+    client, url = client_of(organisation), f"/api/v1/credit-notes/{failed.pk}"
+    (first,) = client.get(url).json()["refunds"]
+    assert (first["status"], first["amount"]) == ("failed", {"amount": "99.00", "currency": "INR"})
+    assert first["error"]
+    (work,) = client.get("/api/v1/reconciliation-exceptions").json()["results"]
+    assert (work["kind"], work["source_type"], work["source_id"]) == ("refund_failed", "refund", first["id"])
+
+    answer = client.post(f"{url}/refund-again", headers={"Idempotency-Key": "again-1"})
+    repeated = client.post(f"{url}/refund-again", headers={"Idempotency-Key": "again-1"})
+    drain()
+
+    assert (answer.status_code, repeated.content) == (200, answer.content)
+    assert [row["status"] for row in answer.json()["refunds"]] == ["failed", "succeeded"]
+    refused = client.post(f"{url}/refund-again")
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_send_again")
+    assert (refunded(), free(customer)) == ([("99.00", "failed"), ("99.00", "succeeded")], "0.00")
+
+
+def test_over_http_others_send_nothing_again(account, failed, client_of, organisation):
+    other = Organisation.objects.create(code="other", name="Other", currency="EUR", country="DE", time_zone="UTC")
+    url = f"/api/v1/credit-notes/{failed.pk}/refund-again"
+    assert client_of(other).post(url).status_code == 404
+    assert client_of(organisation, "credit_note.issue", "invoice.view").post(url).status_code == 403
+    assert refunded() == [("99.00", "failed")]
+
+
+def test_in_the_console_a_failed_refund_is_said_and_sent_again(account, failed, console, drain, customer):
+    client = console(Role.MANAGER)
+    page = reverse("admin:invoices_creditnote_change", args=[failed.pk])
+    action = reverse("admin:invoices_creditnote_refund_again", args=[failed.pk])
+    text = client.get(page).content.decode()
+    assert ("did not go back" in text, action in text) == (True, True)
+    assert "Refund failed" in client.get(reverse("admin:payments_reconciliationexception_changelist")).content.decode()
+
+    client.post(action, {"confirm": "1"})
+    drain()
+
+    assert (refunded()[1:], free(customer)) == ([("99.00", "succeeded")], "0.00")
+    text = client.get(page).content.decode()
+    assert ("did not go back" in text, action in text) == (False, False)
 
 
 # --- lost disputes, from the gateway to the invoice -----------------------------------------------

@@ -5,29 +5,12 @@ import uuid
 import pytest
 from rest_framework.test import APIClient
 
-from billing import permissions
-from billing.api.authentication import hash_key
-from billing.models import ApiKey, Organisation
+from billing.models import Organisation
 from payments.models import GatewayAccount, Payment, PaymentMethod, Refund
 from payments.services import collection, methods
 from tests.payments.conftest import SYSTEM
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client_of():
-    """A client with an API key of an organisation."""
-
-    def make(organisation, *scopes):
-        key = f"mk_{uuid.uuid4().hex}"
-        ApiKey.objects.create(organisation=organisation, name="tests", prefix=key[:8], key_hash=hash_key(key),
-                              scopes=list(scopes or permissions.ALL))  # fmt: skip
-        client = APIClient()
-        client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
-        return client
-
-    return make
 
 
 @pytest.fixture
