@@ -101,4 +101,6 @@ def _flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
 def _join(path: str, name: str) -> str:
     if name == "non_field_errors":
         return path or "body"
+    if name.isdecimal():
+        return f"{path}[{name}]"  # of lists: by place
     return f"{path}.{name}" if path else name

@@ -25,18 +25,20 @@ def parse_rule(
     unit_price: Any = None,
     tiers: Any = (),
     properties: Any = None,
-    name: str = "price",
+    name: str = "",
     prefix: str = "",
 ) -> Rule:
-    """The rule that a price states. Raises ``InvalidPrice`` or ``InvalidTiers`` that names the field below ``prefix``."""
+    """The rule that a price states, called ``name`` in what is refused.
+
+    Raises ``InvalidPrice`` or ``InvalidTiers`` that names the field below ``prefix``.
+    """
     needs = needs_of(model)
+    what = f"'{name}' is {model}" if name else f"The price is {model}"
     if not needs.unit_price and unit_price is not None:
         where = "tiers" if needs.tiers else "properties" if needs.parameters else "events"
-        raise InvalidPrice(
-            f"'{name}' is {model}: its prices are in the {where}; leave unit_price out.", field=f"{prefix}unit_price"
-        )
+        raise InvalidPrice(f"{what}: its prices are in the {where}; leave unit_price out.", field=f"{prefix}unit_price")
     if not needs.tiers and tiers:
-        raise InvalidPrice(f"'{name}' is {model} and has no tiers.", field=f"{prefix}tiers")
+        raise InvalidPrice(f"{what} and has no tiers.", field=f"{prefix}tiers")
     return Rule(
         unit_price=parse_decimal(unit_price, field=f"{prefix}unit_price") if needs.unit_price else None,
         tiers=parse_tiers(tiers, rates=needs.rates, field=f"{prefix}tiers") if needs.tiers else (),

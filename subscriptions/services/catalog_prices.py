@@ -1,13 +1,15 @@
 """The prices of a plan version as they are given: checked one by one and as a set, then written together or not at all."""
 
+import contextlib
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from billing import money
+from billing.errors import DomainError
 from billing.models import Meter
 from subscriptions import pricing
 from subscriptions.errors import DuplicatePrice, InvalidPlan, UnevenPrices, UnknownMeter
@@ -81,11 +83,23 @@ def checked_prices(
     _check_set(prices)
     meters = _meters(organisation_id, prices)
     checked = CheckedPrices([], [], _commitments(min_commitment, prices))
-    for position, given in enumerate(prices, start=1):
-        row = _price_row(organisation_id, position, given, meters)
-        checked.prices.append(row)
-        checked.filters.extend(_filter_rows(row, given))
+    for index, given in enumerate(prices):
+        with _naming(index, given):
+            row = _price_row(organisation_id, index + 1, given, meters)
+            checked.prices.append(row)
+            checked.filters.extend(_filter_rows(row, given))
     return checked
+
+
+@contextlib.contextmanager
+def _naming(index: int, price: PriceInput) -> Iterator[None]:
+    """Let a refusal say which price it is about: the field by its place in the list, the words by component and currency."""
+    try:
+        yield
+    except DomainError as exc:
+        exc.field = f"prices[{index}].{exc.field}" if exc.field else f"prices[{index}]"
+        exc.args = (f"'{price.code}' in {price.currency}: {exc}",)
+        raise
 
 
 def _check_set(prices: Sequence[PriceInput]) -> None:
@@ -94,16 +108,16 @@ def _check_set(prices: Sequence[PriceInput]) -> None:
         raise InvalidPlan(f"A version has 1 to {MAX_PRICES} prices, got {len(prices)}.", field="prices")
     seen: dict[tuple[str, str], PriceInput] = {}
     kinds: dict[str, tuple[str, bool]] = {}
-    for price in prices:
+    for index, price in enumerate(prices):
         key = (price.code, price.currency)
         if key in seen:
-            raise DuplicatePrice(component=price.code, currency=price.currency, field="prices")
+            raise DuplicatePrice(component=price.code, currency=price.currency, field=f"prices[{index}].code")
         seen[key] = price
         kind = (price.kind, price.meter is not None)
         if kinds.setdefault(price.code, kind) != kind:
             raise InvalidPlan(
                 f"The component '{price.code}' is metered, an add-on or one-off in every currency, or in none.",
-                field="prices",
+                field=f"prices[{index}].{'kind' if kinds[price.code][0] != price.kind else 'meter'}",
             )
     if all(price.kind != RECURRING and not price.meter for price in prices):
         raise InvalidPlan("A version has a recurring component besides add-ons and one-off charges.", field="prices")
@@ -138,28 +152,27 @@ def _least(amount: Any, currency: str, where: str) -> Decimal:
 
 
 def _meters(organisation_id: uuid.UUID, prices: Sequence[PriceInput]) -> dict[str, Meter]:
-    wanted = {str(price.meter) for price in prices if price.meter}
-    if not wanted:
+    """The organisation's meters by code and by id, where any price is of one."""
+    if not any(price.meter for price in prices):
         return {}
     found: dict[str, Meter] = {}
     for meter in Meter.objects.of(organisation_id):
         found[meter.code] = found[str(meter.pk)] = meter
-    for name in sorted(wanted):
-        if name not in found:
-            raise UnknownMeter(meter=name, field="prices.meter")
     return found
 
 
 def _price_row(organisation_id: uuid.UUID, position: int, price: PriceInput, meters: dict[str, Meter]) -> Price:
     """A checked row; raises ``InvalidPrice`` or ``InvalidTiers`` that names the component."""
     if not SLUG.match(price.code):
-        raise pricing.InvalidPrice("A component's code has 1 to 60 letters, digits, '-' or '_'.", field="prices.code")
+        raise pricing.InvalidPrice("A component's code has 1 to 60 letters, digits, '-' or '_'.", field="code")
     if price.model not in pricing.MODELS:
-        raise pricing.InvalidPrice(f"Choose the model from {', '.join(pricing.MODELS)}.", field="prices.model")
+        raise pricing.InvalidPrice(f"Choose the model from {', '.join(pricing.MODELS)}.", field="model")
     if price.kind not in Price.Kind.values:
-        raise pricing.InvalidPrice(f"Choose the kind from {', '.join(Price.Kind.values)}.", field="prices.kind")
+        raise pricing.InvalidPrice(f"Choose the kind from {', '.join(Price.Kind.values)}.", field="kind")
     currency = money.currency_of(price.currency).code
-    meter = meters[str(price.meter)] if price.meter else None
+    meter = meters.get(str(price.meter)) if price.meter else None
+    if price.meter and meter is None:
+        raise UnknownMeter(meter=str(price.meter), field="meter")
     _check_fit(price, meter)
     return Price(
         organisation_id=organisation_id,
@@ -168,14 +181,14 @@ def _price_row(organisation_id: uuid.UUID, position: int, price: PriceInput, met
         kind=price.kind,
         currency=currency,
         model=price.model,
-        **_rule_columns(price.model, _rule(price, price.model, price.code, "prices.")),
+        **_rule_columns(price.model, _rule(price, price.model)),
         meter=meter,
         pay_in_advance=meter is None if price.pay_in_advance is None else price.pay_in_advance,
         prorated=price.prorated,
         min_commitment=None
         if price.min_commitment is None
-        else _least(price.min_commitment, currency, "prices.min_commitment"),
-        group_by=list(selection.parse_group_by(price.group_by, field="prices.group_by")),
+        else _least(price.min_commitment, currency, "min_commitment"),
+        group_by=list(selection.parse_group_by(price.group_by, field="group_by")),
         unit=price.unit or (meter.unit if meter else ""),
         tax_category=price.tax_category,
         position=position,
@@ -186,32 +199,34 @@ def _check_fit(price: PriceInput, meter: Meter | None) -> None:
     """Whether model, kind, meter and time of payment go together."""
 
     def refuse(text: str, field: str) -> None:
-        raise pricing.InvalidPrice(f"'{price.code}' {text}", field=f"prices.{field}")
+        raise pricing.InvalidPrice(text, field=field)
 
     needs = pricing.needs_of(price.model)
     if meter is not None:
         if not needs.metered:
-            refuse(f"is {price.model}: usage cannot change it; leave the meter out.", "meter")
+            refuse(f"It is {price.model}: usage cannot change it; leave the meter out.", "meter")
         if price.kind != RECURRING:
-            refuse("is metered: what is measured is part of the plan, not an add-on or one-off.", "kind")
+            refuse("It is metered: what is measured is part of the plan, not an add-on or one-off.", "kind")
         if price.pay_in_advance and price.model == pricing.VOLUME:
-            refuse("is volume: its price falls as more is used, so it is known at the period's end.", "pay_in_advance")
+            refuse(
+                "It is volume: its price falls as more is used, so it is known at the period's end.", "pay_in_advance"
+            )
         if price.pay_in_advance and meter.aggregation == Meter.Aggregation.WEIGHTED:
-            refuse("is weighted by time: what is used is known at the period's end.", "pay_in_advance")
+            refuse("It is weighted by time: what is used is known at the period's end.", "pay_in_advance")
         return
     if not needs.licensed:
-        refuse(f"is {price.model}: it prices usage and needs a meter.", "meter")
+        refuse(f"It is {price.model}: it prices usage and needs a meter.", "meter")
     if price.filters:
-        refuse("has no meter: filters select usage.", "filters")
+        refuse("It has no meter: filters select usage.", "filters")
     if price.group_by:
-        refuse("has no meter: groups split usage.", "group_by")
+        refuse("It has no meter: groups split usage.", "group_by")
     if price.min_commitment is not None:
-        refuse("has no meter: a minimum belongs to usage, or to the whole version.", "min_commitment")
+        refuse("It has no meter: a minimum belongs to usage, or to the whole version.", "min_commitment")
     if price.kind == ONE_OFF and price.pay_in_advance is False:
-        refuse("is charged once, at the start.", "pay_in_advance")
+        refuse("It is charged once, at the start.", "pay_in_advance")
 
 
-def _rule(given: PriceInput | FilterInput, model: str, name: str, prefix: str) -> Rule:
+def _rule(given: PriceInput | FilterInput, model: str, *, name: str = "", prefix: str = "") -> Rule:
     return pricing.parse_rule(
         model=model,
         unit_price=given.unit_price,
@@ -233,16 +248,16 @@ def _rule_columns(model: str, rule: Rule) -> dict[str, Any]:
 def _filter_rows(price: Price, given: PriceInput) -> list[PriceFilter]:
     """Checked filters of a price; raises ``InvalidFilters`` and what their prices refuse."""
     if given.filters and given.model == pricing.DYNAMIC:
-        raise pricing.InvalidFilters("What events cost themselves is the same with a filter.", field="prices.filters")
+        raise pricing.InvalidFilters("What events cost themselves is the same with a filter.", field="filters")
     rows, parsed = [], []
     for position, one in enumerate(given.filters, start=1):
-        where = f"prices.filters[{position - 1}]"
+        where = f"filters[{position - 1}]"
         if not SLUG.match(one.key):
             raise pricing.InvalidFilters(
                 "A filter's key has 1 to 60 letters, digits, '-' or '_'.", field=f"{where}.key"
             )
         conditions = selection.parse_conditions(one.conditions, field=f"{where}.conditions")
-        rule = _rule(one, given.model, one.key, f"{where}.")
+        rule = _rule(one, given.model, name=one.key, prefix=f"{where}.")
         parsed.append(pricing.Filter(key=one.key, name=one.name, conditions=conditions, rule=rule))
         rows.append(
             PriceFilter(
@@ -251,5 +266,5 @@ def _filter_rows(price: Price, given: PriceInput) -> list[PriceFilter]:
                 position=position, **_rule_columns(given.model, rule),
             )
         )  # fmt: skip
-    selection.refuse_overlap(parsed, field="prices.filters")
+    selection.refuse_overlap(parsed, field="filters")
     return rows

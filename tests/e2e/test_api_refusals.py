@@ -78,7 +78,7 @@ def test_a_preview_of_somebody_elses_subscription(house: House, other: House) ->
 def test_a_price_with_somebody_elses_meter(house: House, other: House) -> None:
     body = body_for(house, "plans_create")
     body["versions"][0]["prices"][0] |= {"model": "per_unit", "meter": str(other.named["meter"].pk)}
-    refused(house, "plans", body, 422, "unknown_meter", "prices.meter")
+    refused(house, "plans", body, 422, "unknown_meter", "prices[0].meter")
 
 
 # --- what the state of things does not allow -------------------------------------------------------
@@ -264,7 +264,7 @@ VALUES = [
         "webhook_address_refused",
         "url",
     ),
-    ("api-keys", "api_keys_create", {"scopes": ["everything"]}, "invalid_input", "scopes.0"),
+    ("api-keys", "api_keys_create", {"scopes": ["everything"]}, "invalid_input", "scopes[0]"),
     ("api-keys", "api_keys_create", {"scopes": []}, "invalid_input", "scopes"),
     ("api-keys", "api_keys_create", {"expires_at": "2020-01-01T00:00:00Z"}, "invalid_input", "expires_at"),
     ("bank-accounts", "bank_accounts_create", {"currency": "XXQ"}, "unknown_currency", "currency"),

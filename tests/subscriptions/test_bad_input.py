@@ -75,7 +75,7 @@ def tiers(*bounds, price="1"):
     return [{"up_to": bound, "unit_price": price} for bound in bounds]
 
 
-TIERS = "prices.tiers"
+TIERS = "prices[0].tiers"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,38 @@ def test_tiers_that_do_not_fit_together(client, calls, model, price, field):
     alone = {"currency": "INR", "model": model} | price
     quoted = refused(client, "POST", "/prices/quote", {"quantity": "5", "price": alone})
     assert (quoted[0], [one.rpartition("tiers")[2] for one in quoted[2]]) == (422, [field.rpartition("tiers")[2]])
+
+
+def test_a_refusal_says_which_of_several_prices_it_is_about(client, calls):
+    """The field by its place in the list, the words by component and currency; in a filter of a price too."""
+    good = {"code": "base", "name": "Base", "model": "flat", "unit_price": "10"}
+    calls = {"code": "calls", "name": "Calls", "model": "graduated", "meter": "calls", "tiers": tiers("100", None)}
+    gap = {"tiers": tiers("100", "90", None)}
+    filtered = {"filters": [{"key": "eu", "conditions": {"region": ["eu"]}, **gap}]}
+
+    def prices(**changes):
+        """Two components in two currencies; ``changes`` are of the calls in euros, the last one."""
+        same = [one | {"currency": currency} for currency in ("INR", "EUR") for one in (good, calls)]
+        return [*same[:3], same[3] | changes]
+
+    for changes, field, words in (
+        (gap, "prices[3].tiers[1].up_to", "'calls' in EUR: Bounds must ascend: 90 does not come after 100."),
+        (filtered, "prices[3].filters[0].tiers[1].up_to", "'calls' in EUR: Bounds must ascend: 90 does not come after 100."),
+        ({"meter": "nobody"}, "prices[3].meter", "'calls' in EUR: There is no meter 'nobody' in this organisation."),
+        ({"model": "flat", "tiers": []}, "prices[3].meter",
+         "'calls' in EUR: It is flat: usage cannot change it; leave the meter out."),
+        ({"currency": "INR"}, "prices[3].code",
+         "The component 'calls' has two prices in INR; a component has one price per currency."),
+        ({"meter": None}, "prices[3].meter", "The component 'calls' is metered, an add-on or one-off in every currency, or in none."),
+        ({"kind": "add_on"}, "prices[3].kind", "The component 'calls' is metered, an add-on or one-off in every currency, or in none."),
+    ):  # fmt: skip
+        version = {"prices": prices(**changes)}
+        plan = {"code": "team", "name": "Team", "interval": "month", "versions": [version]}
+        before = everything()
+        answer = client.post(f"{API}/plans", plan, format="json")
+        assert everything() == before
+        told = [(one["field"], one["message"]) for one in answer.json()["errors"]]
+        assert (answer.status_code, told) == (422, [(field, words)])
 
 
 def test_currencies_that_do_not_match(tenant, client, calls, customer):

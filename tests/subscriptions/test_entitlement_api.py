@@ -126,7 +126,7 @@ def test_choices_are_changed_by_name_and_refused_by_name(tenant, client):
     )  # fmt: skip
 
     for body, field in (
-        ({"thresholds": [0]}, "thresholds.0"),
+        ({"thresholds": [0]}, "thresholds[0]"),
         ({"thresholds": []}, "thresholds"),
         ({"statuses": {"asleep": "none"}}, "statuses.asleep"),
         ({"statuses": {"paused": "some"}}, "statuses.paused"),

@@ -120,43 +120,43 @@ def test_a_quote_of_a_plan_takes_add_ons_filters_minimums_and_one_off_charges(cl
 
 
 REFUSED = [
-    ({"model": "per_unit", "unit_price": "-1"}, "prices.0.unit_price"),
-    ({"model": "volume", "unit_price": "1", "tiers": TIERS}, "prices.unit_price"),
-    ({"model": "per_unit", "unit_price": "1", "tiers": TIERS}, "prices.tiers"),
-    ({"model": "volume"}, "prices.tiers"),
-    ({"model": "volume", "tiers": [{"up_to": "10", "unit_price": "1"}]}, "prices.tiers[0].up_to"),
+    ({"model": "per_unit", "unit_price": "-1"}, "prices[0].unit_price"),
+    ({"model": "volume", "unit_price": "1", "tiers": TIERS}, "prices[0].unit_price"),
+    ({"model": "per_unit", "unit_price": "1", "tiers": TIERS}, "prices[0].tiers"),
+    ({"model": "volume"}, "prices[0].tiers"),
+    ({"model": "volume", "tiers": [{"up_to": "10", "unit_price": "1"}]}, "prices[0].tiers[0].up_to"),
     ({"model": "volume", "tiers": [{"up_to": "10", "unit_price": "1"}, {"up_to": "9", "unit_price": "1"},
-                                   {"up_to": None, "unit_price": "1"}]}, "prices.tiers[1].up_to"),
+                                   {"up_to": None, "unit_price": "1"}]}, "prices[0].tiers[1].up_to"),
     ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1"}, {"up_to": None, "unit_price": "1"}]},
-     "prices.tiers[0].up_to"),
-    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "-0.01"}]}, "prices.tiers[0].unit_price"),
-    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1", "flat_fee": "-2"}]}, "prices.tiers[0].flat_fee"),
-    ({"model": "volume", "tiers": [{"up_to": None, "rate": "1"}]}, "prices.tiers[0]"),
-    ({"model": "graduated_percentage", "tiers": [{"up_to": None, "rate": "1001"}]}, "prices.tiers[0].rate"),
-    ({"model": "package", "unit_price": "1"}, "prices.properties.package_size"),
-    ({"model": "package", "unit_price": "1", "properties": {"package_size": "0"}}, "prices.properties.package_size"),
-    ({"model": "package", "unit_price": "1", "properties": {"package_size": "1", "rate": "1"}}, "prices.properties"),
-    ({"model": "percentage"}, "prices.properties.rate"),
-    ({"model": "percentage", "properties": {"rate": "1", "free_events": "1.5"}}, "prices.properties.free_events"),
+     "prices[0].tiers[0].up_to"),
+    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "-0.01"}]}, "prices[0].tiers[0].unit_price"),
+    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1", "flat_fee": "-2"}]}, "prices[0].tiers[0].flat_fee"),
+    ({"model": "volume", "tiers": [{"up_to": None, "rate": "1"}]}, "prices[0].tiers[0]"),
+    ({"model": "graduated_percentage", "tiers": [{"up_to": None, "rate": "1001"}]}, "prices[0].tiers[0].rate"),
+    ({"model": "package", "unit_price": "1"}, "prices[0].properties.package_size"),
+    ({"model": "package", "unit_price": "1", "properties": {"package_size": "0"}}, "prices[0].properties.package_size"),
+    ({"model": "package", "unit_price": "1", "properties": {"package_size": "1", "rate": "1"}}, "prices[0].properties"),
+    ({"model": "percentage"}, "prices[0].properties.rate"),
+    ({"model": "percentage", "properties": {"rate": "1", "free_events": "1.5"}}, "prices[0].properties.free_events"),
     ({"model": "percentage", "properties": {"rate": "1", "min_per_event": "2", "max_per_event": "1"}},
-     "prices.properties.min_per_event"),
-    ({"model": "percentage", "properties": {"rate": "1"}, "meter": None}, "prices.meter"),
-    ({"model": "dynamic", "unit_price": "1"}, "prices.unit_price"),
-    ({"model": "flat", "unit_price": "1"}, "prices.meter"),
-    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1"}], "pay_in_advance": True}, "prices.pay_in_advance"),
-    ({"model": "per_unit", "unit_price": "1", "kind": "add_on"}, "prices.kind"),
-    ({"model": "per_unit", "unit_price": "1", "meter": None, "group_by": ["a"]}, "prices.group_by"),
-    ({"model": "per_unit", "unit_price": "1", "meter": None, "min_commitment": "5"}, "prices.min_commitment"),
-    ({"model": "per_unit", "unit_price": "1", "min_commitment": "5.001"}, "prices.min_commitment"),
-    ({"model": "per_unit", "unit_price": "1", "min_commitment": "0"}, "prices.min_commitment"),
-    ({"model": "per_unit", "unit_price": "1", "group_by": ["a", "a"]}, "prices.group_by"),
+     "prices[0].properties.min_per_event"),
+    ({"model": "percentage", "properties": {"rate": "1"}, "meter": None}, "prices[0].meter"),
+    ({"model": "dynamic", "unit_price": "1"}, "prices[0].unit_price"),
+    ({"model": "flat", "unit_price": "1"}, "prices[0].meter"),
+    ({"model": "volume", "tiers": [{"up_to": None, "unit_price": "1"}], "pay_in_advance": True}, "prices[0].pay_in_advance"),
+    ({"model": "per_unit", "unit_price": "1", "kind": "add_on"}, "prices[0].kind"),
+    ({"model": "per_unit", "unit_price": "1", "meter": None, "group_by": ["a"]}, "prices[0].group_by"),
+    ({"model": "per_unit", "unit_price": "1", "meter": None, "min_commitment": "5"}, "prices[0].min_commitment"),
+    ({"model": "per_unit", "unit_price": "1", "min_commitment": "5.001"}, "prices[0].min_commitment"),
+    ({"model": "per_unit", "unit_price": "1", "min_commitment": "0"}, "prices[0].min_commitment"),
+    ({"model": "per_unit", "unit_price": "1", "group_by": ["a", "a"]}, "prices[0].group_by"),
     ({"model": "per_unit", "unit_price": "1", "filters": [{"key": "x", "conditions": {"r": ["eu"]}}]},
-     "prices.filters[0].unit_price"),
+     "prices[0].filters[0].unit_price"),
     ({"model": "per_unit", "unit_price": "1", "filters": [{"key": "x", "conditions": {}, "unit_price": "1"}]},
-     "prices.filters[0].conditions"),
+     "prices[0].filters[0].conditions"),
     ({"model": "per_unit", "unit_price": "1", "filters": [
         {"key": "x", "conditions": {"r": ["eu", "us"]}, "unit_price": "1"},
-        {"key": "y", "conditions": {"r": ["us", "eu"]}, "unit_price": "2"}]}, "prices.filters"),
+        {"key": "y", "conditions": {"r": ["us", "eu"]}, "unit_price": "2"}]}, "prices[0].filters"),
     ({"model": "per_unit", "unit_price": "1", "currency": "XXX"}, ""),
 ]  # fmt: skip
 
@@ -166,7 +166,7 @@ def test_bad_prices_are_refused_by_field_and_leave_nothing(client, price, field)
     answer = add(client, METERED | price)
 
     assert answer.status_code == 422, answer.content
-    assert field in {error["field"].removeprefix("versions.0.") for error in answer.json()["errors"]} | {""}, (
+    assert field in {error["field"].removeprefix("versions[0].") for error in answer.json()["errors"]} | {""}, (
         answer.content
     )
     assert [model.objects.count() for model in (Plan, PlanVersion, Price, PriceFilter)] == [0, 0, 0, 0]

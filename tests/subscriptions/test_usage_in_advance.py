@@ -339,9 +339,9 @@ def test_the_dry_run_equals_the_run(tenant):
         (
             "sum",
             {"model": "volume", "unit_price": None, "tiers": [{"up_to": None, "unit_price": "1"}]},
-            "prices.pay_in_advance",
+            "prices[0].pay_in_advance",
         ),
-        ("weighted", {}, "prices.pay_in_advance"),
+        ("weighted", {}, "prices[0].pay_in_advance"),
     ],
 )
 def test_what_is_known_at_the_end_only_is_refused_in_advance(tenant, aggregation, extra, field):

@@ -150,7 +150,7 @@ def _variants(organisation: Organisation, plan: Plan, given: Sequence[VariantInp
     _check_apart(rows)
     if rows[control].version.plan_id != plan.pk:
         text = f"The control is a version of '{plan.code}': who takes no part gets its prices."
-        raise InvalidExperiment(text, field=f"variants.{control}.plan")
+        raise InvalidExperiment(text, field=f"variants[{control}].plan")
     _check_tax_basis(rows)
     check_currencies(rows)
     return rows
@@ -159,7 +159,7 @@ def _variants(organisation: Organisation, plan: Plan, given: Sequence[VariantInp
 def _variant(
     organisation: Organisation, plan: Plan, given: VariantInput, position: int, *, is_control: bool
 ) -> ExperimentVariant:
-    where = f"variants.{position}"
+    where = f"variants[{position}]"
     if not SLUG.match(given.code):
         raise InvalidExperiment("A variant's code has 1 to 60 letters, digits, '-' or '_'.", field=f"{where}.code")
     offered = plan_named(organisation, given.plan, field=f"{where}.plan") if given.plan else plan
@@ -176,10 +176,10 @@ def _check_apart(rows: Sequence[ExperimentVariant]) -> None:
     codes, versions = set[str](), set[uuid.UUID]()
     for n, row in enumerate(rows):
         if row.code in codes:
-            raise InvalidExperiment(f"Two variants have the code '{row.code}'.", field=f"variants.{n}.code")
+            raise InvalidExperiment(f"Two variants have the code '{row.code}'.", field=f"variants[{n}].code")
         if row.version_id in versions:
             raise InvalidExperiment(
-                f"Two variants have the same prices ({row.version}).", field=f"variants.{n}.version"
+                f"Two variants have the same prices ({row.version}).", field=f"variants[{n}].version"
             )
         codes.add(row.code)
         versions.add(row.version_id)
@@ -190,7 +190,7 @@ def _check_tax_basis(rows: Sequence[ExperimentVariant]) -> None:
     for n, row in enumerate(rows):
         if row.version.plan.prices_include_tax != control.prices_include_tax:
             text = f"The prices of '{row.code}' include tax and those of the control do not, or the other way round."
-            raise InvalidExperiment(text, field=f"variants.{n}.plan")
+            raise InvalidExperiment(text, field=f"variants[{n}].plan")
 
 
 def check_currencies(rows: Sequence[ExperimentVariant]) -> None:
@@ -203,7 +203,7 @@ def check_currencies(rows: Sequence[ExperimentVariant]) -> None:
     for n, row in enumerate(rows):
         if found[row.version_id] != wanted:
             other, control = (", ".join(sorted(codes)) or "none" for codes in (found[row.version_id], wanted))
-            raise CurrenciesDiffer(variant=row.code, other=other, control=control, field=f"variants.{n}.version")
+            raise CurrenciesDiffer(variant=row.code, other=other, control=control, field=f"variants[{n}].version")
 
 
 def _write(experiment: Experiment, rows: Sequence[ExperimentVariant]) -> None:
