@@ -7,7 +7,7 @@ aside with the reason in ``Subscription.failure``, and the run goes on.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,7 +15,7 @@ from decimal import Decimal
 import structlog
 from celery import current_app
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from billing import clock
 from billing.context import Actor
@@ -24,7 +24,6 @@ from billing.models import Organisation
 from billing.services import audit
 from subscriptions.models import BillingRun, Subscription
 from subscriptions.services import changes
-from subscriptions.services.billing_run_claims import whole_customers
 from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_records import fail, finish, run_row
 from subscriptions.services.billing_run_rows import Due, Refusal, due_subscriptions
@@ -187,18 +186,13 @@ def _dry_run(
     progress: ProgressCallback | None,
     only: Sequence[uuid.UUID] | None,
 ) -> BillingRunReport:
-    """Price everything that a run would bill, period after period, in memory."""
+    """Price everything that a run would bill, period after period, in memory: no more of it than a page."""
     due = all_due(organisation, due_at, only)
     cycles, tally, count = Cycles(organisation=organisation, at=at), Tally(), due.count()
-    after: uuid.UUID | None = None
-    seen: set[uuid.UUID] = set()  # consolidated customers, who came whole with their first subscription
-    while page := _page(due, after, chunk_size):
-        after = page[-1].id
+    for page in _pages(due, chunk_size, cycles):
         rows = page
-        if cycles.terms.may_consolidate:
-            rows = whole_customers([row for row in page if row.customer_id not in seen], due, cycles.terms, lock=False)
-            seen |= {row.customer_id for row in rows if cycles.terms.of(row.customer_id).consolidate}
         while rows:
+            rows.sort(key=lambda row: (row.next_billing_at, row.id))  # as the run takes them
             priced, refusals = cycles.price(rows)
             tally.count(priced, refusals)
             cycles.foresee(priced)
@@ -207,14 +201,26 @@ def _dry_run(
             rows = [
                 row for row in (done.get(row.id, row) for row in rows if row.id not in refused) if _is_due(row, due_at)
             ]
+        cycles.forget()
         if progress is not None:
             progress(progress_of(count, tally))
     return _report(organisation, None, due_at, count, tally, dry_run=True)
 
 
-def _page(due: QuerySet[Subscription], after: uuid.UUID | None, size: int) -> list[Due]:
-    rows = due.filter(pk__gt=after) if after else due
-    return [Due(*row) for row in rows.order_by("id").values_list(*Due._fields)[:size]]
+def _pages(due: QuerySet[Subscription], size: int, cycles: Cycles) -> Iterator[list[Due]]:
+    """What is due, ``size`` rows at a time, customer by customer; who shares something between subscriptions comes whole."""
+    ahead = due
+    while page := _rows(ahead, size):
+        last = page[-1]
+        if len(page) == size and cycles.in_order(last.customer_id):
+            page += _rows(due.filter(customer=last.customer_id, pk__gt=last.id))
+            last = page[-1]
+        ahead = due.filter(Q(customer__gt=last.customer_id) | Q(customer=last.customer_id, pk__gt=last.id))
+        yield page
+
+
+def _rows(due: QuerySet[Subscription], limit: int | None = None) -> list[Due]:
+    return [Due(*row) for row in due.order_by("customer_id", "id").values_list(*Due._fields)[:limit]]
 
 
 def _is_due(row: Due, due_at: datetime) -> bool:

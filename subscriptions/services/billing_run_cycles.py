@@ -50,7 +50,7 @@ class Cycles:
     def price(self, rows: Sequence[Due]) -> tuple[list[Cycle], list[Refusal]]:
         """What each row owes at its billing moment, on the invoices they make. What cannot be priced is refused by itself.
 
-        Of a consolidated customer only the earliest day is billed; the other rows wait for the next call.
+        Of a customer who is consolidated, or has coupons, only the earliest day is billed; the other rows wait for the next call.
         """
         self.terms.meet(row.customer_id for row in rows)
         self.issuer.meet(row.customer_id for row in rows)
@@ -110,18 +110,28 @@ class Cycles:
         return found
 
     def in_turn(self, rows: Sequence[Due]) -> list[Due]:
-        """Without the rows of consolidated customers that are due on a later day than another of theirs."""
-        if not self.terms.may_consolidate:
-            return list(rows)
+        """Without the rows that are due on a later day than another one of their customer, where the order matters."""
         first: dict[uuid.UUID, date] = {}
         for row in rows:
-            day = self._day(row)
-            first[row.customer_id] = min(first.get(row.customer_id, day), day)
-        return [
-            row
-            for row in rows
-            if self._day(row) == first[row.customer_id] or not self.terms.of(row.customer_id).consolidate
-        ]
+            if self._matters(row.customer_id):
+                first[row.customer_id] = min(first.get(row.customer_id, date.max), self._day(row))
+        if not first:
+            return list(rows)
+        return [row for row in rows if row.customer_id not in first or self._day(row) == first[row.customer_id]]
+
+    def in_order(self, customer_id: uuid.UUID) -> bool:
+        """Whether the customer's subscriptions are billed in the order of their days: they share invoices or coupons."""
+        self.terms.meet([customer_id])
+        self.coupons.meet([customer_id])
+        return self._matters(customer_id)
+
+    def _matters(self, customer_id: uuid.UUID) -> bool:
+        return self.coupons.has(customer_id) or (self.terms.may_consolidate and self.terms.of(customer_id).consolidate)
+
+    def forget(self) -> None:
+        """The next rows are of other customers, or are read anew: what was noted of these is not needed any more."""
+        self.coupons.forget()
+        self.foreseen.clear()
 
     def _day(self, row: Due) -> date:
         return local_date(row.next_billing_at, self._zone(row))

@@ -103,7 +103,7 @@ def _forgetting(cycles: Cycles) -> Iterator[None]:
     try:
         yield
     finally:
-        cycles.coupons.forget()
+        cycles.forget()
 
 
 def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], run: BillingRun | None) -> Tally:

@@ -123,6 +123,10 @@ class CouponBook:
         """Read them anew and keep others off until the caller's transaction ends."""
         self._read(set(customer_ids), lock=True)
 
+    def has(self, customer_id: uuid.UUID) -> bool:
+        """Whether a customer that was met has coupons left: then the order of his invoices says which of them are reduced."""
+        return bool(self._of.get(customer_id))
+
     def forget(self) -> None:
         """What was noted is in the database, or was never committed: the next chunk of a run reads it there."""
         for known in (self._of, self._taken, self._after, self._until, self._beside):

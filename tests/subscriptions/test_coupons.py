@@ -18,6 +18,7 @@ from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_writing import bill_chunk
 from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.catalog import PriceInput
+from subscriptions.services.coupon_book import CouponBook
 from subscriptions.services.coupons import CouponNotForYou, CouponNotOffered, CouponUsedUp, InvalidCoupon, redeem
 from subscriptions.services.draft_finalizing import finalize_due
 from tests.subscriptions.house import (
@@ -466,3 +467,59 @@ def test_a_run_keeps_no_more_coupons_in_memory_than_a_chunk_has(tenant, monkeypa
     assert kept == [9, 9, 3]  # a customer, a coupon and an invoice each
     assert {state(one) for one in held} == {("used_up", 0, "0.00", 1, "10.00")}
     assert [one.net.amount for one in Invoice.objects.all()] == [Decimal(90)] * 7
+
+
+class TestDryRunsOfSeveralSubscriptions:
+    """A coupon goes to the invoices that come first, whichever subscription they are of, and in whatever chunks they come."""
+
+    @pytest.fixture
+    def buyers(self, tenant):
+        """Three customers with two weekly plans and a monthly one, begun on three days, and a coupon for the next four invoices."""
+        coupon(tenant, duration="periods", periods=4, percent=Decimal(50))
+        monthly = make_plan(tenant, flat("100.00"), code="monthly")
+        weekly = make_plan(tenant, flat("8.00"), code="weekly", interval="week")
+        found = [make_customer(tenant) for _ in range(3)]
+        for day, plan in (("2026-04-01", weekly), ("2026-04-03", monthly), ("2026-04-09", weekly)):
+            turn(tenant, local(f"{day} 09:00"))
+            for buyer in found:
+                subscribe(buyer, plan)
+        for buyer in found:
+            give(buyer)
+        return found
+
+    @pytest.mark.parametrize("size", [1, 2, 4, 500])
+    def test_a_look_ahead_equals_what_is_billed_as_time_passes(self, tenant, buyers, size):
+        """A week at half its price, the month, a week of each: 4 + 50 + 4 + 4 are taken off each customer's 13 invoices."""
+        end = local("2026-05-08 09:00")
+        dry = run_billing(organisation=tenant, due_at=end, dry_run=True, chunk_size=size)
+
+        run(tenant)
+        live(tenant, end)
+
+        billed = Invoice.objects.all()
+        assert (dry.invoices, dry.totals) == (39, {"INR": sum(one.total.amount for one in billed)})
+        assert billed.count() == 39
+        assert {one.discounted for one in AppliedCoupon.objects.all()} == {Decimal("62.00")}
+
+    @pytest.mark.parametrize("size", [1, 4, 500])
+    def test_so_does_a_run_that_comes_late(self, tenant, buyers, size):
+        turn(tenant, local("2026-05-08 09:00"))
+
+        dry = run_billing(organisation=tenant, dry_run=True, chunk_size=size)
+        real = run_billing(organisation=tenant, chunk_size=size)
+
+        assert (dry.invoices, dry.totals) == (real.invoices, real.totals)
+        assert {one.discounted for one in AppliedCoupon.objects.all()} == {Decimal("62.00")}
+
+    def test_it_keeps_no_more_in_memory_than_a_chunk(self, tenant, buyers, monkeypatch):
+        kept = []
+        forget = CouponBook.forget
+
+        def counted(book):
+            kept.append(len(book._of))
+            forget(book)
+
+        monkeypatch.setattr(CouponBook, "forget", counted)
+        run_billing(organisation=tenant, due_at=local("2026-05-08 09:00"), dry_run=True, chunk_size=2)
+
+        assert kept == [1, 1, 1]
