@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 
 from billing import clock
 from billing.errors import NotFound
-from billing.models import AuditRecord, Event, Organisation
+from billing.models import AuditRecord, Customer, Event, Organisation
 from invoices.models import Mail
 from subscriptions.entitlements import catalogue, checking, upgrades
 from subscriptions.entitlements.checking import Question
@@ -605,6 +605,41 @@ def test_a_check_takes_two_queries_cold_and_one_warm(tenant, customer, django_as
     asked = [Question(customer.external_id, "exports", Decimal(n)) for n in range(1, 30)]
     with django_assert_num_queries(1):
         checking.check_many(organisation=tenant, questions=asked)
+
+
+def test_a_check_is_planned_once_by_whatever_name_and_for_however_many(tenant, customer):
+    """By external id or id, one or a batch, and where a quota is taken: four texts in all, each prepared, however often."""
+    feature(tenant)
+    subscribe(customer, plan_with(tenant, 10))
+    names = {
+        "one": ["c"],
+        "id": [str(customer.pk)],
+        "many": ["c", "nobody"],
+        "mixed": ["nobody", str(customer.pk), "c"],
+    }
+    Customer.objects.filter(pk=customer.pk).update(external_id="c")
+    customer.refresh_from_db()
+
+    def answers(asked):
+        found = checking.check_many(organisation=tenant, questions=[Question(one, "exports") for one in asked])
+        return [one.verdict.remaining for one in found]
+
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    connection.connection._prepared.clear()
+    for _ in range(3):
+        assert {kind: answers(asked) for kind, asked in names.items()} == {
+            "one": [10], "id": [10], "many": [10, None], "mixed": [None, 10, 10],
+        }  # fmt: skip
+    consume(customer, 1)
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT parameter_types::text, generic_plans + custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE '%subscriptions_quotacounter q%'"
+        )
+        planned = dict(cursor.fetchall())
+    assert planned == {"{uuid,text}": 4, "{uuid,text[],uuid[]}": 6, "{uuid,text[]}": 3, "{uuid,uuid[]}": 1}
 
 
 def test_a_cache_that_is_away_costs_a_query_and_nothing_else(tenant, customer, monkeypatch, django_assert_num_queries):
