@@ -3,9 +3,9 @@
 * Revenue: net amounts of the lines of invoices that count (finalised and not annulled), by day of issue, less credit notes.
 * Service: the meter's, for usage; else what the organisation says of the charge's code (``services`` in its settings).
 * Cost: the line's quantity times the unit cost of the meter or charge on the days that the line is for, up to its day of issue. A
-  cost that changed within them counts for its days; days without one are left out. So a new cost leaves what was used before it
-  as it was. A correction of billed usage counts the difference. Credit notes take back revenue, not cost: what was used has
-  cost what it cost.
+  cost that changed within them counts for its days, as wholes: the last that was said of a day holds for all of it. Days without one
+  are left out. So a new cost leaves the days before it as they were. A correction of billed usage counts the difference. Credit notes
+  take back revenue, not cost: what was used has cost what it cost.
 """
 
 from collections.abc import Iterable, Mapping

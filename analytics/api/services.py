@@ -46,7 +46,7 @@ class TagInput(StrictSerializer):
     service = serializers.CharField(max_length=60)
     unit_cost = serializers.DecimalField(
         max_digits=21, decimal_places=12, min_value=0, required=False, allow_null=True,
-        help_text="Another cost than before counts from today on: earlier days keep theirs.",
+        help_text="Another cost than before counts for the whole of today and from then on: earlier days keep theirs.",
     )  # fmt: skip
 
 

@@ -175,7 +175,7 @@ class MeterChangeForm(EventForm, MeterWordsForm):
 
     unit_cost_from = forms.DateField(
         required=False, label="Cost counts from", widget=UnfoldAdminDateWidget(attrs={"type": "date"}),
-        help_text="What was used before keeps its cost. Empty: today.",
+        help_text="The whole of this day has the new cost, days before keep theirs. Empty: today.",
     )  # fmt: skip
     reason = ReasonForm.base_fields["reason"]
 

@@ -37,7 +37,8 @@ class MeterFields(StrictSerializer):
     )  # fmt: skip
     unit_cost_from = serializers.DateField(
         required=False,
-        help_text="First day on which the cost counts; usage before keeps its cost. Left out: today, for a new meter all days.",
+        help_text="First day on which the cost counts, from its beginning; the days before keep theirs. Left out: today, for a new "
+        "meter all days.",
     )
 
 

@@ -121,6 +121,25 @@ def test_another_cost_leaves_what_was_used_before_as_it_was(tenant, meter, subsc
     assert figures(tenant, july)["api"] == (D(30), None, None)
 
 
+def test_the_last_cost_said_on_a_day_holds_for_the_whole_day(tenant, meter, subscription):
+    """Costs are of days: what was invoiced in the morning costs what was said in the evening, yesterday stays as it was."""
+    use(subscription.customer, meter, "30", local("2026-04-10 09:00"))
+    live(tenant, local("2026-05-01 09:00"))  # April's calls are on an invoice of this morning
+    attribution.tag_charges(
+        organisation=tenant, actor=CLERK, tags={"seats": {"service": "workspace", "unit_cost": "7.50"}}
+    )
+    change = {"organisation": tenant, "meter_id": meter.pk, "actor": CLERK}
+    for cost in ("0.40", "0.30"):
+        meters.update_meter(**change, unit_cost=D(cost), unit_cost_from=date(2026, 4, 30))
+    attribution.tag_charges(
+        organisation=tenant, actor=CLERK, tags={"seats": {"service": "workspace", "unit_cost": "9.00"}}
+    )
+
+    may = figures(tenant, date(2026, 5, 1))
+    assert may["api"][1] == D("3.2")  # 29 days at 0.10, the 30th at 0.30
+    assert may["workspace"][1] == D(18)
+
+
 def test_a_cost_kept_before_costs_had_dates_counts_from_the_beginning(tenant, subscription):
     tenant.settings = {"services": {"seats": {"service": "workspace", "unit_cost": "7.50"}}}
     tenant.save()
