@@ -153,7 +153,7 @@ class SubscriptionAdmin(AddOnActions, RecordAdmin):
             return f"{row} runs again from {moment(resumed.resume_at, row.organisation)}."
         return f"{row} runs again; next invoice {moment(resumed.next_billing_at, row.organisation)}."
 
-    @decision(description="Suspend", permission="subscription.edit", icon="block")
+    @decision(description="Suspend", permission="subscription.edit", icon="block", foretell=foretelling("suspend"))
     def suspend(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
         acting.suspend(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row} is suspended: nothing is served or billed until it is reactivated."
@@ -171,18 +171,27 @@ class SubscriptionAdmin(AddOnActions, RecordAdmin):
         return f"{row} is cancelled. {issued_text(ended.issued)}"
 
     @decision(
-        description="Reactivate", permission="subscription.edit", icon="restart_alt", variant=ActionVariant.PRIMARY
-    )
+        description="Reactivate", permission="subscription.edit", icon="restart_alt", variant=ActionVariant.PRIMARY,
+        foretell=foretelling("reactivate"),
+    )  # fmt: skip
     def reactivate(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
         found = acting.reactivate(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row} goes on; next invoice {moment(found.next_billing_at, row.organisation)}."
 
-    @decision(description="Take planned changes back", permission="subscription.edit", icon="event_busy")
+    @decision(
+        description="Take planned changes back", permission="subscription.edit", icon="event_busy",
+        foretell=foretelling("cancel_change"),
+    )  # fmt: skip
     def drop_plans(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
-        changing.cancel_planned_change(subscription_id=row.pk, actor=actor)
+        changing.cancel_planned_change(subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row}: nothing is planned any more."
 
-    @decision(description="Take cancellation back", permission="subscription.edit", icon="undo")
+    @decision(
+        description="Take cancellation back",
+        permission="subscription.edit",
+        icon="undo",
+        foretell=foretelling("uncancel"),
+    )
     def uncancel(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
         lifecycle.uncancel(subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row} goes on."

@@ -72,6 +72,7 @@ class AddOnsInput(StrictSerializer):
 
 class CancelChangeInput(StrictSerializer):
     change = serializers.UUIDField(required=False, help_text="One planned change; default: all of them.")
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
 class PauseInput(StrictSerializer):
@@ -111,6 +112,7 @@ PREVIEWED: dict[str, type[StrictSerializer]] = {
     "cancel_change": _about(CancelChangeInput),
     "pause": _about(PauseInput),
     "resume": _about(ResumeInput),
+    "suspend": type("PreviewedSuspendInput", (_about(DecisionInput),), {}),
     "cancel": _about(CancelInput),
     "uncancel": type("PreviewedUncancelInput", (_about(DecisionInput),), {}),
     "reactivate": type("PreviewedReactivateInput", (_about(DecisionInput),), {}),

@@ -62,6 +62,7 @@ class PreviewInput(StrictSerializer):
     cancel_change = PREVIEWED["cancel_change"](required=False)
     pause = PREVIEWED["pause"](required=False)
     resume = PREVIEWED["resume"](required=False)
+    suspend = PREVIEWED["suspend"](required=False)
     cancel = PREVIEWED["cancel"](required=False)
     uncancel = PREVIEWED["uncancel"](required=False)
     reactivate = PREVIEWED["reactivate"](required=False)

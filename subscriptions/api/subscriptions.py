@@ -98,7 +98,8 @@ class SubscriptionViewSet(TenantViewSet):
         """Take planned changes and pauses back: one, or all."""
         given = self.valid(asked.CancelChangeInput)
         who = {name: value for name, value in self._who().items() if name != "organisation"}
-        return self._done(changing.cancel_planned_change(**who, change_id=given.get("change")))
+        taken_back = {"change_id": given.get("change"), "reason": given.get("reason", "")}
+        return self._done(changing.cancel_planned_change(**who, **taken_back))
 
     @extend_schema(
         request=asked.PauseInput,
@@ -138,12 +139,18 @@ class SubscriptionViewSet(TenantViewSet):
         ended = acting.cancel(**self._who(), **self.valid(asked.CancelInput))
         return self._done(ended.subscription, ended.issued)
 
-    @extend_schema(request=None, responses=shapes.ActionOutput, tags=TAGS)
+    @extend_schema(
+        request=asked.DecisionInput,
+        responses=shapes.ActionOutput,
+        examples=example("With a reason", {"reason": "Stays after all"}),
+        tags=TAGS,
+    )
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def uncancel(self, request: Request, pk: Any = None) -> Response:
         """Take a planned cancellation back."""
-        return self._done(lifecycle.uncancel(subscription_id=self.get_object().pk, actor=self.actor))
+        given = self.valid(asked.DecisionInput)
+        return self._done(lifecycle.uncancel(subscription_id=self.get_object().pk, actor=self.actor, **given))
 
     @extend_schema(
         request=asked.DecisionInput,

@@ -55,11 +55,7 @@ def reactivate(
     *, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = ""
 ) -> Subscription:
     """Take up again what was suspended, or cancelled within its paid period; and the bill for what is due by that."""
-    found = subscriptions_of(organisation).get(pk=subscription_id)
-    if found.status == rows.Status.SUSPENDED:
-        lifecycle.recover(subscription_id=subscription_id, actor=actor, reason=reason)
-    else:
-        lifecycle.reactivate(subscription_id=subscription_id, actor=actor, reason=reason)
+    lifecycle.take_up(subscription_id=subscription_id, actor=actor, reason=reason)
     return bill_now(organisation=organisation, subscription_id=subscription_id)
 
 

@@ -121,23 +121,26 @@ def _change_now(
 
 @transaction.atomic
 def cancel_planned_change(
-    *, subscription_id: uuid.UUID, actor: Actor, change_id: uuid.UUID | None = None
+    *, subscription_id: uuid.UUID, actor: Actor, change_id: uuid.UUID | None = None, reason: str = ""
 ) -> Subscription:
     """Take planned changes and pauses back: one, or all. Raises ``ChangePlanned`` when there is none."""
     subscription = rows.lock(subscription_id)
-    cancel_planned_row(subscription, Desk(organisation=subscription.organisation, actor=actor), change_id=change_id)
+    desk = Desk(organisation=subscription.organisation, actor=actor)
+    cancel_planned_row(subscription, desk, change_id=change_id, reason=reason)
     rows.save(subscription)
     return subscription
 
 
-def cancel_planned_row(subscription: Subscription, desk: Desk, *, change_id: uuid.UUID | None = None) -> Issued:
+def cancel_planned_row(
+    subscription: Subscription, desk: Desk, *, change_id: uuid.UUID | None = None, reason: str = ""
+) -> Issued:
     """Take what is planned for a row back; the caller saves it."""
     planned = [change for change in desk.planned(subscription) if change_id in (None, change.pk)]
     if not planned:
         raise ChangePlanned(what="planned change")
     for change in planned:
         desk.close(change, applied=False)
-    desk.record("planned_change_cancelled", subscription, after={"changes": len(planned)})
+    desk.record("planned_change_cancelled", subscription, reason=reason, after={"changes": len(planned)})
     return Issued()
 
 

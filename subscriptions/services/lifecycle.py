@@ -26,6 +26,7 @@ from subscriptions.services.ending import (
     check_credit,
     go_on,
     reactivate,
+    reactivate_row,
     settle,
     uncancel,
 )
@@ -34,7 +35,7 @@ from subscriptions.services.rows import Status
 
 __all__ = [
     "Agreement", "Ended", "begin", "cancel", "create_subscription", "drafted", "fall_behind", "pause", "reactivate", "recover",
-    "resume", "suspend", "uncancel",
+    "resume", "suspend", "take_up", "uncancel",
 ]  # fmt: skip
 NONE, PRORATED, REFUND = Credit.NONE.value, Credit.PRORATED.value, Credit.REFUND.value
 
@@ -201,14 +202,20 @@ def suspend(*, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Su
     """
     subscription = rows.lock(subscription_id)
     desk = Desk(organisation=subscription.organisation, actor=actor)
+    suspend_row(subscription, desk, reason=reason)
+    rows.save(subscription)
+    return subscription
+
+
+def suspend_row(subscription: Subscription, desk: Desk, *, reason: str = "") -> Issued:
+    """Suspend a row; the caller saves it."""
     rows.require_billed(subscription, desk.now)
     with rows.refusing(subscription, "be suspended"):
         subscription.suspend()
     subscription.next_billing_at = None
-    rows.save(subscription)
     desk.record("suspended", subscription, reason=reason)
     desk.tell("suspended", subscription, at=desk.now)
-    return subscription
+    return Issued()
 
 
 @transaction.atomic
@@ -244,6 +251,21 @@ def recover_row(subscription: Subscription, desk: Desk, *, reason: str = "") -> 
     desk.record("recovered", subscription, reason=reason)
     desk.tell("recovered", subscription, at=desk.now)
     return Issued()
+
+
+@transaction.atomic
+def take_up(*, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
+    """Go on with what was suspended, or cancelled within the time it paid for. Raises what ``recover`` and ``reactivate`` raise."""
+    subscription = rows.lock(subscription_id)
+    take_up_row(subscription, Desk(organisation=subscription.organisation, actor=actor), reason=reason)
+    rows.save(subscription)
+    return subscription
+
+
+def take_up_row(subscription: Subscription, desk: Desk, *, reason: str = "") -> Issued:
+    """Go on with a row that was suspended or cancelled; the caller saves it."""
+    act = recover_row if subscription.status == Status.SUSPENDED else reactivate_row
+    return act(subscription, desk, reason=reason)
 
 
 def _billed_again_at(subscription: Subscription, at: datetime) -> datetime:

@@ -249,9 +249,10 @@ ACTIONS: Mapping[str, Any] = {
     "cancel_change": changing.cancel_planned_row,
     "pause": lifecycle.pause_row,
     "resume": lifecycle.resume_row,
+    "suspend": lifecycle.suspend_row,
     "cancel": ending.cancel_row,
     "uncancel": ending.uncancel_row,
-    "reactivate": ending.reactivate_row,
+    "reactivate": lifecycle.take_up_row,
     "recover": lifecycle.recover_row,
 }
 

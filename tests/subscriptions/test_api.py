@@ -7,10 +7,11 @@ import pytest
 from rest_framework.test import APIClient
 
 from billing import permissions
-from billing.models import Customer, IdempotencyRecord
+from billing.models import AuditRecord, Customer, IdempotencyRecord
 from billing.services import organisations
 from subscriptions.models import Plan, Subscription
 from tests.subscriptions.house import (
+    amounts,
     flat,
     invoices_of,
     live,
@@ -214,6 +215,44 @@ def test_previews_and_quotes(tenant, client, customer):
         "15.38",
         ["15", "0.375"],
     )
+
+
+def test_a_suspension_and_what_takes_it_up_again_are_foretold_and_keep_their_reason(tenant, client, customer):
+    """Suspended on 5 May, reactivated on 15 June: the preview names the bill for the rest of June, and that is what comes."""
+    plan = make_plan(tenant, seats("300.00"))
+    made = client.post(
+        f"{API}/subscriptions", {"customer": customer.external_id, "plan": plan.code}, format="json"
+    ).json()
+    one, subscription = f"{API}/subscriptions/{made['id']}", Subscription.objects.get(pk=made["id"])
+
+    def foretold(action, **asked):
+        body = {action: {"subscription": made["id"], **asked}, "count": 1}
+        answer = client.post(f"{API}/subscriptions/preview", body, format="json")
+        assert answer.status_code == 200, answer.content
+        found = answer.json()
+        return [one["net"]["amount"] for one in found["invoices"]], [one["what"] for one in found["events"]]
+
+    turn(tenant, local("2026-05-05 09:00"))
+    due_first = foretold("suspend")
+    assert client.post(f"{one}/suspend", {"reason": "Does not pay"}, format="json").status_code == 200
+    assert (due_first, amounts(invoices_of(subscription))) == ((["300.00"], ["renewed", "suspended"]), ["300.00"] * 2)
+    turn(tenant, local("2026-06-15 09:00"))
+    again = foretold("reactivate")
+    assert client.post(f"{one}/reactivate", {"reason": "Has paid"}, format="json").status_code == 200
+    assert (again[0][0], amounts(invoices_of(subscription))) == ("160.00", ["300.00", "300.00", "160.00"])
+    assert again[1][0] == "recovered"
+    client.post(f"{one}/change", {"quantity": 5, "when": "period_end"}, format="json")
+    client.post(f"{one}/cancel", {"when": "period_end"}, format="json")
+    assert foretold("cancel_change", reason="Stays") == ([], ["cancelled"])
+    assert client.post(f"{one}/cancel-change", {"reason": "Stays"}, format="json").status_code == 200
+    assert foretold("uncancel", reason="Stays") == (["300.00"], ["renewed"])
+    assert client.post(f"{one}/uncancel", {"reason": "Stays"}, format="json").status_code == 200
+
+    kept = AuditRecord.objects.filter(target_id=made["id"]).exclude(reason="").order_by("id")
+    assert list(kept.values_list("action", "reason")) == [
+        ("subscription.suspended", "Does not pay"), ("subscription.recovered", "Has paid"),
+        ("subscription.planned_change_cancelled", "Stays"), ("subscription.uncancelled", "Stays"),
+    ]  # fmt: skip
 
 
 def test_another_tenants_rows_are_not_found(tenant, client, customer):

@@ -145,6 +145,8 @@ def test_a_manager_suspends_and_takes_up_again(tenant, manager):
     asked = manager.get(f"/console/subscriptions/subscription/{subscription.pk}/cancel/").content.decode()
     assert asked.count(">Cancel<") + asked.count("> Cancel <") <= 1, "one button cancels, the other goes back"
     assert "Back" in asked
+    assert "This would happen" in decide(manager, subscription, "suspend", look="1").content.decode()
+    assert fresh(subscription).status == "active"
     assert "is suspended" in decide(manager, subscription, "suspend").content.decode()
     assert fresh(subscription).status == "suspended"
     decide(manager, subscription, "reactivate")
