@@ -13,3 +13,4 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 RAZORPAY_API_BASE = STRIPE_API_BASE = (
     "http://127.0.0.1:9"  # nobody listens there; tests that want a gateway start the simulator
 )
+WHITENOISE_AUTOREFRESH = True  # static files are looked for when one is asked for, not by every test client
