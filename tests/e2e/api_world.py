@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 from django.apps import apps
 from django.db import connection, transaction
 from moneyed import Money
@@ -516,9 +517,10 @@ def fingerprint(*, without: Collection[str] = ()) -> dict[str, str]:
     parts = [
         f"SELECT '{t}', count(*), coalesce(sum(hashtext(ctid::text)), 0) FROM \"{t}\"" for t in sorted(set(tables))
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts))
-        return {table: f"{count}:{places}" for table, count, places in cursor.fetchall()}
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cursor:
+        found = cursor.execute(" UNION ALL ".join(parts), prepare=True)  # planning it takes ten times as long
+        return {table: f"{count}:{places}" for table, count, places in found}
 
 
 def changed(before: dict[str, str], **options: Any) -> set[str]:

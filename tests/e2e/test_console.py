@@ -65,7 +65,9 @@ def worlds(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
         around._from_testcase = True
         around.__enter__()
         try:
-            yield build(), build("club", name="Chess Club")
+            made = build(), build("club", name="Chess Club")
+            connection.check_constraints()  # once, here: what is deferred would be checked again after each test
+            yield made
         finally:
             transaction.set_rollback(True)
             around.__exit__(None, None, None)

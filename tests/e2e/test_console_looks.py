@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoDbBlocker
@@ -33,7 +33,9 @@ def worlds(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
         around._from_testcase = True
         around.__enter__()
         try:
-            yield build()
+            made = build()
+            connection.check_constraints()  # once, here: what is deferred would be checked again after each test
+            yield made
         finally:
             transaction.set_rollback(True)
             around.__exit__(None, None, None)
