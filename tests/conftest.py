@@ -9,6 +9,9 @@ from django.db import connection
 from hypothesis import settings
 from pytest_django import DjangoDbBlocker
 
+from config import memory
+from tests import emptying
+
 ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("MUNIM_VAR_DIR", ROOT / "var"))
 
@@ -40,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if not stamp.is_file() or stamp.read_text() != schema_fingerprint():
         config.option.create_db = True
         stamp.unlink(missing_ok=True)
+    emptying.install()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no garbage collection looks it over again."""
+    memory.settle()
 
 
 def allow_truncate() -> None:
