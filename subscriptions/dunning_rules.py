@@ -158,7 +158,7 @@ def reached(stages: Sequence[Stage], *, days: int, attempts: int = 0) -> int:
 def actions_between(stages: Sequence[Stage], taken: int, now_at: int) -> list[str]:
     """What is to be done when a case moves from ``taken`` stages to ``now_at``, each action once, in order.
 
-    After an outage several stages may be reached at once: every measure is taken, but only the last letter and the
+    Several stages may be taken at once (``dunning_waits`` says which): every measure is taken, but only the last letter and the
     last text are sent.
     """
     wanted = list(dict.fromkeys(action for stage in stages[taken:now_at] for action in stage.actions))

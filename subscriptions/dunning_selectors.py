@@ -14,14 +14,18 @@ from moneyed import Money
 
 from billing import clock
 from billing.models import Organisation
-from invoices.models import Invoice
+from invoices.models import Invoice, Mail, TextMessage
 from invoices.selectors import payments_of as invoice_payments
 from payments.models import Payment, PaymentAttempt
 from subscriptions import dunning_rules as rules
+from subscriptions import dunning_waits as waits
 from subscriptions.models import DunningCase, DunningPause, DunningPolicy, Subscription
 
 STATUS = DunningCase.Status
 COLLECTABLE = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID)
+MAIL_WAITS = (Mail.Status.DUE, Mail.Status.SENDING)
+TEXT_WAITS = (TextMessage.Status.DUE, TextMessage.Status.SENDING, TextMessage.Status.UNKNOWN)
+SENT = "sent"
 ENDED = (Subscription.Status.CANCELLED, Subscription.Status.EXPIRED)
 Pauses = Mapping[uuid.UUID, list[tuple[date, date]]]
 
@@ -85,7 +89,7 @@ def due_cases(*, organisation: Organisation, on: date) -> QuerySet[DunningCase]:
         .exclude(Exists(active_pauses(on=on).filter(customer=OuterRef("customer"))))
         .exclude(Exists(debits_under_way()))
         .filter(~Exists(older_of(cases)))
-        .select_related("policy", "invoice")
+        .select_related("policy", "invoice", "organisation")
         .order_by("overdue_since", "id")
     )
 
@@ -137,9 +141,7 @@ def paused_days_of(customers: Iterable[uuid.UUID]) -> Pauses:
 
 def reached_by(case: DunningCase, *, on: date, pauses: Pauses) -> int:
     """How many stages the case has reached on the day ``on``."""
-    counted = rules.counted_days(
-        overdue_since=case.overdue_since, on=on, grace_days=case.policy.grace_days, pauses=_still(case, pauses)
-    )
+    counted = _counted(case, on, pauses)
     return rules.reached(rules.parse_stages(case.policy.stages), days=counted, attempts=case.attempts)
 
 
@@ -155,8 +157,8 @@ def days_overdue(case: DunningCase, *, on: date) -> int:
 
 
 def step_of(case: DunningCase, *, on: date, pauses: Pauses) -> Step | None:
-    """What is due for the case as it stands; None when nothing is, or nothing is owed any more."""
-    stage = reached_by(case, on=on, pauses=pauses)
+    """What is due for the case as it stands; None when nothing is, has to wait, or nothing is owed any more."""
+    stage = reach_of(case, on=on, pauses=pauses).stage
     if stage <= case.stage or case.invoice.status not in COLLECTABLE:
         return None
     return Step(
@@ -169,14 +171,80 @@ def step_of(case: DunningCase, *, on: date, pauses: Pauses) -> Step | None:
     )
 
 
+def reach_of(case: DunningCase, *, on: date, pauses: Pauses) -> waits.Reach:
+    """How far the case may go on the day ``on``, and which stage it has reached that has to wait."""
+    stages, reached = rules.parse_stages(case.policy.stages), reached_by(case, on=on, pauses=pauses)
+    if not any(waits.is_final(stage) for stage in stages[case.stage : reached]):
+        return waits.Reach(stage=max(reached, case.stage))
+    return waits.reach(
+        stages,
+        _taken(case, pauses),
+        taken=case.stage,
+        reached=reached,
+        days=_counted(case, on, pauses),
+        attempts=case.attempts,
+    )
+
+
 def next_step_on(case: DunningCase, *, pauses: Pauses) -> date | None:
-    """The day on which time brings the next stage; None when time brings none."""
-    days = rules.next_day(rules.parse_stages(case.policy.stages), case.stage)
+    """The day on which time brings the next stage, waits included; None when time brings none."""
+    stages = rules.parse_stages(case.policy.stages)
+    days = rules.next_day(stages, case.stage)
     if days is None:
         return None
+    if waits.is_final(stages[case.stage]):
+        _, first = waits.not_before(stages, case.stage + 1, _taken(case, pauses), attempts=case.attempts)
+        days = max(days, first or days)
+    return day_that_counts(case, days, pauses=pauses)
+
+
+def day_that_counts(case: DunningCase, days: int, *, pauses: Pauses) -> date:
+    """The day on which ``days`` days count for the case."""
     return rules.day_of(
         days=days, overdue_since=case.overdue_since, grace_days=case.policy.grace_days, pauses=_still(case, pauses)
     )
+
+
+def _counted(case: DunningCase, on: date, pauses: Pauses) -> int:
+    return rules.counted_days(
+        overdue_since=case.overdue_since, on=on, grace_days=case.policy.grace_days, pauses=_still(case, pauses)
+    )
+
+
+def _taken(case: DunningCase, pauses: Pauses) -> list[waits.Taken]:
+    """The steps in the case's history, with the counted days on which they were taken and their letters left."""
+    stages, found, before = rules.parse_stages(case.policy.stages), [], 0
+    left = _letters_left(case)
+    for line in case.history:
+        letter = waits.letter_between(stages, before, line["stage"])
+        left_on = left.get(line["stage"], date.fromisoformat(line["on"])) if letter else None
+        found.append(
+            waits.Taken(
+                stage=line["stage"],
+                days=_counted(case, date.fromisoformat(line["on"]), pauses),
+                letter=letter,
+                letter_days=None if left_on is None else _counted(case, left_on, pauses),
+            )
+        )
+        before = line["stage"]
+    return found
+
+
+def _letters_left(case: DunningCase) -> dict[int, date | None]:
+    """By step: when its letter or text left, None while both still wait. What could not be sent is not in it.
+
+    On a test clock a letter leaves on the day it is written: its worker runs on real time.
+    """
+    if case.organisation.test_clock_id is not None:
+        return {}
+    key, zone = f"dunning:{case.pk}:", clock.zone(case.organisation)
+    found: dict[int, list[date | None]] = defaultdict(list)
+    for model, waiting in ((Mail, MAIL_WAITS), (TextMessage, TEXT_WAITS)):
+        rows = model.objects.of(case.organisation_id).filter(key__startswith=key, status__in=(*waiting, SENT))
+        for name, status, sent_at in rows.values_list("key", "status", "sent_at"):
+            on = sent_at.astimezone(zone).date() if status == SENT and sent_at else None
+            found[int(name.removeprefix(key))].append(on)
+    return {step: min((on for on in days if on is not None), default=None) for step, days in found.items()}
 
 
 def chased_invoices(*, invoice_ids: Collection[str]) -> set[str]:

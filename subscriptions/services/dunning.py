@@ -112,6 +112,9 @@ def _lock_pause(customer_id: uuid.UUID) -> None:
 def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> DunningReport:
     """Take every stage that is reached today, each case in its own transaction. A dry run writes nothing.
 
+    After an outage the stages that were missed are taken up to the next one that cuts off, which waits as many days as the
+    policy puts between (``dunning_waits``); the case says why.
+
     Before a stage suspends or cancels, what was served until now is billed; where that cannot be done (its tax rate is
     missing, say), the stage is held back with the reason, for everybody to see. A case that is refused, for this or because
     its invoice was paid this moment, is reported and tried again by the next run.
@@ -127,6 +130,8 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
             foreseen = step_of(case, on=today, pauses=pauses)
             if foreseen is not None and not dry_run:
                 _bill_first(case, foreseen)
+            if foreseen is None and not dry_run:
+                cases.keep_waiting(case.pk, today=today)
             step = foreseen if dry_run or foreseen is None else advance_case(case_id=case.pk, at=at, today=today)
         except DomainError as exc:
             log.warning("dunning.refused", case=str(case.pk), code=exc.code)
@@ -172,9 +177,9 @@ def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | Non
     if step is None:
         return None
     done = _take(case, step)
-    case.stage, case.held_because = step.stage, ""
+    case.stage, case.history = step.stage, [*case.history, _noted(step, done, today)]
+    cases.note_wait(case, today=today)
     cases.look_ahead(case)
-    case.history = [*case.history, _noted(step, done, today)]
     told = {"stage": step.stage, "days_overdue": step.days_overdue, "attempts": step.attempts, "actions": done}
     cases.publish("dunning.stage", case, at=at, **told)
     if step.stage == len(case.policy.stages):

@@ -12,7 +12,7 @@ from billing.services import outbox
 from invoices.events import text
 from invoices.models import Invoice
 from subscriptions import dunning_rules as rules
-from subscriptions.dunning_selectors import COLLECTABLE, next_step_on, paused_days_of
+from subscriptions.dunning_selectors import COLLECTABLE, day_that_counts, next_step_on, paused_days_of, reach_of
 from subscriptions.models import DunningCase
 from subscriptions.services import dunning_measures as measures
 
@@ -117,6 +117,35 @@ def hold_back(case: DunningCase, *, reason: str) -> None:
     """
     seen = DunningCase.objects.filter(pk=case.pk, status=Status.OPEN, stage=case.stage)
     seen.update(held_because=reason[:300])
+
+
+def note_wait(case: DunningCase, *, today: date) -> None:
+    """Say on the case why a stage that it has reached waits, if one does; the caller saves it."""
+    pauses = paused_days_of([case.customer_id])
+    found = reach_of(case, on=today, pauses=pauses)
+    case.held_because = ""
+    if found.waiting and found.not_before is None:
+        case.held_because = f"Stage {found.waiting} waits until a letter before it has been sent."
+    elif found.waiting and found.not_before is not None:
+        until = day_that_counts(case, found.not_before, pauses=pauses)
+        case.held_because = (
+            f"Stage {found.waiting} comes on {until} at the earliest: what goes before it was late, and the customer is given "
+            f"the days that the policy puts between."
+        )
+
+
+@transaction.atomic
+def keep_waiting(case_id: uuid.UUID, *, today: date) -> None:
+    """Note why a case that was looked at today takes no stage, and when it is to be looked at next."""
+    case = (
+        DunningCase.objects.select_for_update(of=("self",))
+        .select_related("policy", "organisation", "invoice")
+        .get(pk=case_id)
+    )
+    if case.status == Status.OPEN:
+        note_wait(case, today=today)
+        look_ahead(case)
+        case.save(update_fields=["held_because", "next_stage_on", "next_stage_attempts"])
 
 
 def look_ahead(case: DunningCase) -> None:

@@ -3,12 +3,14 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import time_machine
 from django.apps import apps
 from moneyed import Money
 
 from bench import population
+from billing import clock
 from billing.context import Actor
-from billing.models import AuditRecord, Event, TestClock
+from billing.models import AuditRecord, Event, Organisation, TestClock
 from billing.services import outbox
 from invoices.models import Invoice, Mail, PaymentAllocation
 from invoices.services import settling
@@ -20,6 +22,7 @@ from subscriptions.models import DunningCase, DunningPolicy, Subscription
 from subscriptions.services import dunning_measures
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.dunning import run_dunning
+from subscriptions.services.dunning_pauses import pause
 from subscriptions.services.dunning_policies import UnknownPlans, create_policy
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +53,15 @@ def case_of(subscription, number=0):
 
 
 def live(organisation, days):
-    """Let it be ``days`` after the due date, and what the clock runs then."""
+    """Let it become ``days`` after the due date, day by day, and what the clock runs then; the last day's report."""
+    today = (clock.now(organisation).date() - DUE).days
+    for day in range(min(max(today + 1, 1), days), days):
+        wake(organisation, day)
+    return wake(organisation, days)
+
+
+def wake(organisation, days):
+    """Let it be ``days`` after the due date at once, as after an outage, and what the clock runs then."""
     at = datetime(2026, 6, 1, 6, 0, tzinfo=UTC) + timedelta(days=days)
     TestClock.objects.filter(pk=organisation.test_clock_id).update(now=at)
     mark_overdue(organisation=organisation)
@@ -120,13 +131,130 @@ def test_each_stage_is_taken_once_however_often_the_run_fires(works):
     assert letters(nth(works, 0)) == ["reminder_1"]
 
 
-def test_after_an_outage_all_measures_are_taken_but_only_the_last_letter_is_sent(works):
-    report = live(works, 12)
+def steps_of(organisation, subscription, days):
+    """What each of the ``days`` does to a subscription's first case, where it does something."""
+    case = case_of(subscription)
+    taken = {day: [step for step in wake(organisation, day).steps if step.case_id == case.pk] for day in days}
+    return {day: (step.stage, step.actions) for day, steps in taken.items() for step in steps}
 
-    [step, _] = report.steps
-    assert (step.stage, step.days_overdue, step.actions) == (3, 12, ("mail:final_notice", "suspend"))
-    assert letters(nth(works, 0)) == ["final_notice"]
-    assert nth(works, 0).status == "suspended"
+
+def test_after_an_outage_it_writes_first_and_then_cuts_off_stage_by_stage_with_the_days_between(works):
+    """Nothing ran for forty days: one letter, and what cuts off has the policy's days before it, as on any other day."""
+    [step, _] = wake(works, 40).steps
+    assert (step.stage, step.days_overdue, step.actions) == (2, 40, ("mail:reminder_2",))
+    assert (nth(works, 0).status, letters(nth(works, 0))) == ("past_due", ["reminder_2"])
+    case = case_of(nth(works, 0))
+    assert case.next_stage_on == DUE + timedelta(days=45)
+    assert case.held_because.startswith("Stage 3 comes on 2026-07-16 at the earliest")
+
+    assert steps_of(works, nth(works, 0), range(40, 70)) == {
+        45: (3, ("mail:final_notice", "suspend")),
+        56: (4, ("cancel", "write_off")),
+    }
+
+    case = case_of(nth(works, 0))
+    assert (case.status, case.held_because, nth(works, 0).status) == ("exhausted", "", "cancelled")
+    assert letters(nth(works, 0))[:2] == ["reminder_2", "final_notice"], (
+        "then the period that was billed meanwhile is chased"
+    )
+
+
+def test_an_outage_after_the_first_letter_does_not_cut_off_on_the_day_it_ends(works):
+    live(works, 1)
+    wake(works, 60)
+
+    case = case_of(nth(works, 0))
+    assert (case.stage, nth(works, 0).status, case.next_stage_on) == (2, "past_due", DUE + timedelta(days=65))
+    assert steps_of(works, nth(works, 0), range(60, 90)) == {
+        65: (3, ("mail:final_notice", "suspend")),
+        76: (4, ("cancel", "write_off")),
+    }
+
+
+def test_a_stage_whose_letter_went_out_in_time_is_taken_at_once_and_the_next_one_waits(works):
+    live(works, 5)
+
+    assert steps_of(works, nth(works, 0), [50, 60, 61]) == {
+        50: (3, ("mail:final_notice", "suspend")),
+        61: (4, ("cancel", "write_off")),
+    }
+
+
+def test_a_dry_run_waits_as_the_run_does(works):
+    for day in (40, 44, 45, 55, 56):
+        at = datetime(2026, 6, 1, 6, 0, tzinfo=UTC) + timedelta(days=day)
+        TestClock.objects.filter(pk=works.test_clock_id).update(now=at)
+        mark_overdue(organisation=works)
+        outbox.dispatch(works.pk, wait=True)
+        foreseen = run_dunning(organisation=works, dry_run=True)
+        done = run_dunning(organisation=works)
+        outbox.dispatch(works.pk, wait=True)
+        assert (foreseen.steps, len(done.steps)) == (done.steps, 0 if day in (44, 55) else 2), day
+
+
+def test_a_policy_that_never_writes_ends_too_stage_by_stage(works):
+    stages = [
+        {"after_days": 5, "actions": ["restrict"]},
+        {"after_days": 10, "actions": ["suspend"]},
+        {"after_days": 20, "actions": ["cancel", "write_off"]},
+    ]
+    create_policy(organisation=works, code="silent", stages=stages, is_default=True, actor=ACTOR)
+
+    [step, _] = wake(works, 40).steps
+
+    assert step.actions == ("restrict",)
+    assert steps_of(works, nth(works, 0), range(41, 60)) == {45: (2, ("suspend",)), 55: (3, ("cancel", "write_off"))}
+
+
+def test_days_of_a_pause_are_no_days_of_the_wait(works):
+    wake(works, 40)
+    pause(
+        organisation=works,
+        customer_id=nth(works, 0).customer_id,
+        until=DUE + timedelta(days=47),
+        reason="Talks",
+        actor=ACTOR,
+    )
+
+    assert case_of(nth(works, 0)).next_stage_on == DUE + timedelta(days=53)
+    assert steps_of(works, nth(works, 0), range(41, 56)) == {53: (3, ("mail:final_notice", "suspend"))}
+
+
+class TestOnRealTime:
+    """Letters leave on their own queue: one that has not left warns nobody."""
+
+    @pytest.fixture
+    def chased(self, works):
+        """Written to, then an outage; from then on time is real."""
+        live(works, 5)
+        TestClock.objects.filter(pk=works.test_clock_id).update(now=datetime(2026, 6, 21, 6, 0, tzinfo=UTC))
+        with time_machine.travel(datetime(2026, 6, 21, 6, 0, tzinfo=UTC), tick=False):
+            Organisation.objects.filter(pk=works.pk).update(test_clock=None)
+            works.refresh_from_db()
+            yield works
+
+    def sent(self, on):
+        Mail.objects.filter(key__startswith="dunning:").update(
+            status="sent", sent_at=datetime(2026, 6, on, 6, 0, tzinfo=UTC)
+        )
+
+    def test_nobody_is_cut_off_while_no_letter_has_left(self, chased):
+        assert [len(run_dunning(organisation=chased, dry_run=dry).steps) for dry in (True, False)] == [0, 0]
+        case = case_of(nth(chased, 0))
+        assert (case.stage, case.held_because) == (2, "Stage 3 waits until a letter before it has been sent.")
+
+        self.sent(6)
+        assert [step.stage for step in run_dunning(organisation=chased).steps] == [3, 3]
+        assert case_of(nth(chased, 0)).stage == 3
+
+    def test_a_letter_that_left_late_counts_from_then(self, chased):
+        self.sent(18)
+        assert run_dunning(organisation=chased).steps == ()
+        assert case_of(nth(chased, 0)).next_stage_on == date(2026, 6, 23)
+
+    def test_a_letter_that_cannot_be_sent_does_not_hold_the_chase_up(self, chased):
+        Mail.objects.filter(key__startswith="dunning:").update(status="failed")
+        assert [step.stage for step in run_dunning(organisation=chased).steps] == [3, 3]
 
 
 def test_a_paid_invoice_ends_the_chase_and_the_subscription_recovers(works):
@@ -140,7 +268,7 @@ def test_a_paid_invoice_ends_the_chase_and_the_subscription_recovers(works):
     assert nth(works, 0).status == "active"
     assert nth(works, 1).status == "suspended"
     live(works, 25)
-    assert letters(nth(works, 0)) == ["reminder_1", "reminder_2", "final_notice"][2:]
+    assert letters(nth(works, 0)) == ["reminder_1", "reminder_2", "final_notice"]
     assert case_of(nth(works, 0)).status == "recovered"
     recovered = Event.objects.get(type="dunning.recovered")
     assert (recovered.payload["recovered"], recovered.payload["amount"]) == ("769.95", "769.95")
@@ -182,7 +310,7 @@ def test_a_payment_taken_back_goes_on_where_the_chase_was(works):
     assert (case.status, case.stage, case.recovered) == ("open", 2, Money(0, "INR"))
     assert case.next_stage_on == DUE + timedelta(days=10)
     live(works, 10)
-    assert letters(nth(works, 0)) == ["reminder_2", "final_notice"]
+    assert letters(nth(works, 0)) == ["reminder_1", "reminder_2", "final_notice"]
 
 
 def test_of_several_unpaid_invoices_only_the_oldest_is_chased(works):

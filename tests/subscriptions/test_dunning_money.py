@@ -261,7 +261,7 @@ class TestMeanwhile:
             ),
         )
         assert (nth(works, 0).status, nth(works, 1).status) == ("past_due", "suspended")
-        assert letters(nth(works, 0)) == ["reminder_2"]
+        assert letters(nth(works, 0)) == ["reminder_1", "reminder_2"]
 
     def test_a_debit_that_is_under_way_is_waited_for(self, works):  # noqa: F811
         live(works, 9)
@@ -269,12 +269,12 @@ class TestMeanwhile:
         Payment.objects.filter(pk=payment.pk).update(status="processing")
 
         foreseen = run_dunning(organisation=works, dry_run=True)
-        assert [step.case_id for step in live(works, 12).steps] == [case_of(nth(works, 1)).pk]
+        assert [step.case_id for step in live(works, 10).steps] == [case_of(nth(works, 1)).pk]
         assert foreseen.steps == ()
         assert nth(works, 0).status == "past_due"
 
         Payment.objects.filter(pk=payment.pk).update(status="failed")
-        [step] = live(works, 12).steps
+        [step] = live(works, 11).steps
         assert (step.stage, nth(works, 0).status) == (3, "suspended")
 
     def test_the_debit_of_another_invoice_is_not(self, works):  # noqa: F811
