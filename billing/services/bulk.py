@@ -15,17 +15,16 @@ from billing import clock
 from billing.context import correlation_id
 from billing.ids import uuid7
 from billing.models import Event, JournalEntry, Posting
-from billing.services.copying import copy_rows
+from billing.services.copying import copy_rows, encoded
 from billing.services.ledger import CREDIT, DEBIT, UnbalancedEntry
 from billing.services.outbox.waking import wake_after_commit
 
 ENTRY = (
-    "id", "recorded_at", "organisation_id", "kind", "source_type", "source_id", "occurred_at", "idempotency_key", "description",
+    "id", "source_id", "idempotency_key", "description", "recorded_at", "organisation_id", "kind", "source_type", "occurred_at",
 )  # fmt: skip
 POSTING = ("organisation_id", "entry_id", "account_id", "side", "amount", "currency", "customer_id")
 EVENT = (
-    "uid", "organisation_id", "type", "aggregate_type", "aggregate_id", "payload", "occurred_at", "correlation_id",
-    "recorded_at",
+    "uid", "type", "aggregate_type", "aggregate_id", "payload", "organisation_id", "occurred_at", "correlation_id", "recorded_at",
 )  # fmt: skip
 
 
@@ -64,49 +63,42 @@ def post_fresh(
     for entry in entries:
         if difference := sum((leg.amount for leg in entry.legs), Decimal(0)):
             raise UnbalancedEntry(key=entry.key, difference=difference, currency=entry.currency)
-    recorded_at = clock.wall_now()
+    owner = encoded((organisation_id,))
+    shared = encoded((clock.wall_now(), organisation_id, kind, source_type, occurred_at))
+    numbered = list(zip(ids, entries, strict=True))
     copy_rows(
-        JournalEntry,
-        ENTRY,
-        (
-            (
-                pk,
-                recorded_at,
-                organisation_id,
-                kind,
-                source_type,
-                entry.source_id,
-                occurred_at,
-                entry.key,
-                entry.description,
-            )
-            for pk, entry in zip(ids, entries, strict=True)
-        ),
+        JournalEntry, ENTRY, ((pk, entry.source_id, entry.key, entry.description, shared) for pk, entry in numbered)
     )
     copy_rows(
         Posting,
         POSTING,
         (
-            (organisation_id, pk, leg.account_id, DEBIT if leg.amount > 0 else CREDIT, abs(leg.amount), entry.currency,
-             leg.customer_id)
-            for pk, entry in zip(ids, entries, strict=True)
+            (
+                owner,
+                pk,
+                leg.account_id,
+                DEBIT if leg.amount > 0 else CREDIT,
+                abs(leg.amount),
+                entry.currency,
+                leg.customer_id,
+            )
+            for pk, entry in numbered
             for leg in entry.legs
         ),
-    )  # fmt: skip
+    )
 
 
 def publish_fresh(*, organisation_id: uuid.UUID, events: Sequence[FreshEvent], at: datetime) -> None:
     """Write events in one statement; wake the dispatcher after commit."""
     if not events:
         return
-    recorded_at, correlation = clock.wall_now(), correlation_id()
+    shared = encoded((organisation_id, at, correlation_id(), clock.wall_now()))
     copy_rows(
         Event,
         EVENT,
         (
-            (uuid7(), organisation_id, event.type, event.aggregate_type, event.aggregate_id, json.dumps(event.payload), at,
-             correlation, recorded_at)
+            (uuid7(), event.type, event.aggregate_type, event.aggregate_id, json.dumps(event.payload), shared)
             for event in events
         ),
-    )  # fmt: skip
+    )
     wake_after_commit(organisation_id)

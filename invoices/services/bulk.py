@@ -17,12 +17,13 @@ from typing import Any
 from django.db import connection, transaction
 
 from billing import clock
+from billing.arrays import among
 from billing.errors import NotFound
 from billing.ids import uuid7
 from billing.models import BillingParty, Customer, Organisation
 from billing.money import quantize
 from billing.services.bulk import FreshEntry, FreshEvent, Leg, post_fresh, publish_fresh
-from billing.services.copying import copy_rows
+from billing.services.copying import Encoded, copy_rows, encoded
 from billing.services.ledger import accounts_for
 from invoices.drafts import InvoiceDraft, LineInput, PricedInvoice, PricedLine, PricedTax, TaxContext
 from invoices.models import Invoice, InvoiceLine, InvoiceTax, NumberSeries
@@ -44,23 +45,28 @@ LINE = (
 TAX = (
     "organisation_id", "invoice_id", "component", "category", "rate", "base", "tax", "reverse_charged", "currency", "reason",
 )  # fmt: skip
-INVOICE = (
-    "id", "recorded_at", "organisation_id", "customer_id", "buyer_id", "seller_id", "origin", "status", "number", "issued_on",
-    "due_on", "net_days", "period_start", "period_end", "net", "tax", "rounding", "total", "paid", "credited", "due",
-    "currency", "prices_include_tax", "place_of_supply", "reverse_charge", "memo", "custom_fields", "subscription_ref",
-    "collect_automatically", "method_ref", "created_at", "finalized_at", "paid_at", "version",
+OWN = (
+    "id", "number", "status", "issued_on", "due_on", "finalized_at", "paid_at", "customer_id", "buyer_id", "origin", "net_days",
+    "period_start", "period_end", "memo", "custom_fields", "subscription_ref", "collect_automatically", "method_ref",
 )  # fmt: skip
+FIGURES = (
+    "net", "tax", "rounding", "total", "paid", "credited", "due", "currency", "prices_include_tax", "place_of_supply",
+    "reverse_charge",
+)  # fmt: skip
+SHARED = ("organisation_id", "seller_id", "recorded_at", "created_at", "version")
+INVOICE = OWN + FIGURES + SHARED
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What equal drafts share: the priced invoice, and its rows without the ids."""
+    """What equal drafts share: the priced invoice, and its rows as they are copied, without the ids."""
 
     priced: PricedInvoice
     given: Sequence[LineInput]  # keeps the lines alive, by whose identity the figures are found again
     context: TaxContext
-    lines: tuple[tuple[Any, ...], ...]
-    taxes: tuple[tuple[Any, ...], ...]
+    lines: tuple[Encoded, ...]
+    taxes: tuple[Encoded, ...]
+    row: Encoded
     credits: tuple[tuple[str, Decimal], ...]
     total_text: str
 
@@ -125,7 +131,7 @@ class Issuer:
         """Look up where the buyers of the next drafts are, in one query; forgets those met before."""
         rows = (
             Customer.objects.of(self.organisation)
-            .filter(pk__in=set(customer_ids))
+            .filter(pk__in=among(set(customer_ids)))
             .values_list(
                 "pk", "party_id", "party__country", "party__region", "party__registered", "party__tax_treatment"
             )
@@ -151,8 +157,8 @@ class Issuer:
         if not invoices:
             return
         self._write_rows(invoices)
-        recorded_at = clock.wall_now()
-        copy_rows(Invoice, INVOICE, (self._draft_row(one, recorded_at) for one in invoices))
+        shared = self._shared()
+        copy_rows(Invoice, INVOICE, (_draft_row(one, shared) for one in invoices))
 
     def issue_drafts(self, invoices: Sequence[PreparedInvoice]) -> list[IssuedInvoice]:
         """Finalise drafts as they are prepared now, under the ids they have; the caller holds their rows locked.
@@ -181,8 +187,8 @@ class Issuer:
         self._write_rows(invoices)
         accounts = self._accounts_for(invoices)
         numbers = self._take_numbers(invoices)
-        recorded_at = clock.wall_now()
-        copy_rows(Invoice, INVOICE, (self._row(one, numbers[one.id], recorded_at) for one in invoices))
+        shared = self._shared()
+        copy_rows(Invoice, INVOICE, (self._row(one, numbers[one.id], shared) for one in invoices))
         post_fresh(
             organisation_id=owner,
             kind="invoice_finalized",
@@ -194,9 +200,9 @@ class Issuer:
         return [IssuedInvoice(one.id, numbers[one.id], one.draft, one.figures.priced, one.due_on) for one in invoices]
 
     def _write_rows(self, invoices: Sequence[PreparedInvoice]) -> None:
-        owner = self.organisation.pk
-        copy_rows(InvoiceLine, LINE, ((owner, one.id, *row) for one in invoices for row in one.figures.lines))
-        copy_rows(InvoiceTax, TAX, ((owner, one.id, *row) for one in invoices for row in one.figures.taxes))
+        owner = encoded((self.organisation.pk,))
+        copy_rows(InvoiceLine, LINE, ((owner, one.id, row) for one in invoices for row in one.figures.lines))
+        copy_rows(InvoiceTax, TAX, ((owner, one.id, row) for one in invoices for row in one.figures.taxes))
 
     def _context(self, party_id: uuid.UUID | None, place: Any, on: date) -> TaxContext:
         """The tax context of a place on a day, shared by all who buy there."""
@@ -242,24 +248,14 @@ class Issuer:
             numbers |= zip(ids, taken, strict=True)
         return numbers
 
-    def _row(self, one: PreparedInvoice, number: str, recorded_at: datetime) -> tuple[Any, ...]:
-        draft, priced = one.draft, one.figures.priced
-        settled = not priced.total
-        return (
-            one.id, recorded_at, self.organisation.pk, draft.customer_id, one.buyer_id, self.organisation.party_id,
-            draft.origin, (Invoice.Status.PAID if settled else Invoice.Status.OPEN).value, number, one.issued_on, one.due_on,
-            one.net_days, draft.period_start, draft.period_end, priced.net, priced.tax, priced.rounding, priced.total, ZERO,
-            ZERO, priced.total, draft.currency, draft.prices_include_tax, priced.place_of_supply, priced.reverse_charge,
-            draft.memo, json.dumps(dict(draft.custom_fields)) if draft.custom_fields else "{}", draft.subscription_ref,
-            draft.collect_automatically,
-            draft.method_ref, self.at, self.at, self.at if settled else None, 1,
-        )  # fmt: skip
+    def _shared(self) -> Encoded:
+        return encoded((self.organisation.pk, self.organisation.party_id, clock.wall_now(), self.at, 1))
 
-    def _draft_row(self, one: PreparedInvoice, recorded_at: datetime) -> tuple[Any, ...]:
-        """The row of a draft: what the finalised one has, but for what finalising gives it."""
-        row = dict(zip(INVOICE, self._row(one, "", recorded_at), strict=True))
-        draft = {"status": Invoice.Status.DRAFT.value, "issued_on": None, "due_on": None}
-        return tuple((row | draft | {"finalized_at": None, "paid_at": None}).values())
+    def _row(self, one: PreparedInvoice, number: str, shared: Encoded) -> tuple[Any, ...]:
+        settled = not one.total
+        status = Invoice.Status.PAID if settled else Invoice.Status.OPEN
+        paid_at = self.at if settled else None
+        return (one.id, number, status, one.issued_on, one.due_on, self.at, paid_at, *_rest_of_row(one, shared))
 
     def _events(self, invoices: Sequence[PreparedInvoice], numbers: dict[uuid.UUID, str]) -> list[FreshEvent]:
         events = []
@@ -269,6 +265,20 @@ class Issuer:
             if not one.total:
                 events.append(FreshEvent("invoice.paid", SOURCE_TYPE, one.id, payload))
         return events
+
+
+def _draft_row(one: PreparedInvoice, shared: Encoded) -> tuple[Any, ...]:
+    """The row of a draft: what the finalised one has, but for what finalising gives it."""
+    return (one.id, "", Invoice.Status.DRAFT, None, None, None, None, *_rest_of_row(one, shared))
+
+
+def _rest_of_row(one: PreparedInvoice, shared: Encoded) -> tuple[Any, ...]:
+    draft = one.draft
+    return (
+        draft.customer_id, one.buyer_id, draft.origin, one.net_days, draft.period_start, draft.period_end, draft.memo,
+        json.dumps(dict(draft.custom_fields)) if draft.custom_fields else "{}", draft.subscription_ref,
+        draft.collect_automatically, draft.method_ref, one.figures.row, shared,
+    )  # fmt: skip
 
 
 def _entry(one: PreparedInvoice, number: str, accounts: Mapping[tuple[str, str], uuid.UUID]) -> FreshEntry | None:
@@ -306,8 +316,23 @@ def _figures(draft: InvoiceDraft, context: TaxContext) -> Figures:
         priced=priced,
         given=draft.lines,
         context=context,
-        lines=tuple(_line_row(line, draft.currency) for line in priced.lines),
-        taxes=tuple(_tax_row(row, draft.currency) for row in priced.taxes),
+        lines=tuple(encoded(_line_row(line, draft.currency)) for line in priced.lines),
+        taxes=tuple(encoded(_tax_row(row, draft.currency)) for row in priced.taxes),
+        row=encoded(
+            (
+                priced.net,
+                priced.tax,
+                priced.rounding,
+                priced.total,
+                ZERO,
+                ZERO,
+                priced.total,
+                draft.currency,
+                draft.prices_include_tax,
+                priced.place_of_supply,
+                priced.reverse_charge,
+            )
+        ),
         credits=tuple((account, amount) for account, amount in credits if amount),
         total_text=f"{quantize(priced.total, draft.currency):f}",
     )

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 log = structlog.get_logger(__name__)
-CHUNK = 500
+CHUNK = 1000
 
 
 class DueInFuture(InvalidInput):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from django.db import transaction
 
 from billing import clock
+from billing.arrays import among
 from billing.context import Actor
 from billing.errors import InvalidInput, NotFound
 from billing.models import Customer, Organisation
@@ -36,7 +37,7 @@ class TermsBook:
         house = self._read_house()
         self._known = {}
         if self._some_differ:
-            rows = BillingTerms.objects.of(self.organisation).filter(customer__in=set(customer_ids))
+            rows = BillingTerms.objects.of(self.organisation).filter(customer__in=among(set(customer_ids)))
             for customer_id, consolidate, grace_days in rows.values_list("customer_id", "consolidate", "grace_days"):
                 self._known[customer_id] = _merged(house, consolidate, grace_days)
 

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from moneyed import Money
 
 from billing import clock
-from billing.arrays import array_of
+from billing.arrays import among, array_of
 from billing.ids import uuid7
 from billing.models import Organisation
 from billing.money import exponent, quantize
@@ -139,7 +139,7 @@ class CouponBook:
 
     def _read(self, customer_ids: set[uuid.UUID], *, lock: bool) -> None:
         rows = AppliedCoupon.objects.of(self.organisation).filter(
-            customer__in=customer_ids, status=AppliedCoupon.Status.ACTIVE
+            customer__in=among(customer_ids), status=AppliedCoupon.Status.ACTIVE
         )
         found = held_of(rows.select_for_update(of=("self",), no_key=True) if lock else rows)
         for customer_id in customer_ids:

@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.models import Count, Exists, OuterRef
 
 from billing import clock
+from billing.arrays import among
 from billing.errors import DomainError
 from billing.ids import uuid7
 from billing.metering import Used, Window
@@ -92,7 +93,7 @@ def corrections(
     one in ``moments``, by that.
     """
     known = {subject.subscription_id: subject for subject in subjects}
-    rows = list(UsageWindow.objects.filter(subscription_ref__in=known, closed_at=None).order_by("ends_at", "id"))
+    rows = list(UsageWindow.objects.filter(subscription_ref__in=among(known), closed_at=None).order_by("ends_at", "id"))
     if not rows:
         return {}
     plains = {row.pk: _window_of(row) for row in rows}
@@ -283,7 +284,7 @@ def close(*, organisation: Organisation, subscription_ids: Sequence[uuid.UUID], 
         return 0
     waits = DraftCycle.objects.filter(period__subscription=OuterRef("subscription_ref"), finalized_at=None)
     open_ones = UsageWindow.objects.filter(closed_at=None, owed=0)
-    over = open_ones.filter(subscription_ref__in=subscription_ids, ends_at__lt=_over(organisation, at))
+    over = open_ones.filter(subscription_ref__in=among(subscription_ids), ends_at__lt=_over(organisation, at))
     rows = list(over.annotate(waits=Exists(waits)))
     changes = changes_before(_window_of(row) for row in rows if row.waits)
     done = [row.pk for row in rows if not row.waits or not _has_changed(row, changes)]

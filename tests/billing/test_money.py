@@ -1,7 +1,10 @@
 """Money rules: exact, one rounding, parts add up."""
 
 import ast
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,19 @@ def test_ids_are_ordered_by_time() -> None:
     assert len(set(ids)) == 2000
     assert [one.int >> 80 for one in ids] == sorted(one.int >> 80 for one in ids)
     assert {one.version for one in ids} == {7}
+
+
+def test_forked_processes_and_threads_draw_different_ids() -> None:
+    uuid7()  # fetches ahead what a child would inherit
+    with get_context("fork").Pool(3, maxtasksperchild=1) as pool:
+        drawn = [one for many in pool.map(_many_ids, range(6), chunksize=1) for one in many]
+    with ThreadPoolExecutor(4) as threads:
+        drawn += [one for many in threads.map(_many_ids, range(8)) for one in many]
+    assert len({one.int & (2**62 - 1) for one in drawn}) == len(drawn) == 14 * 500
+
+
+def _many_ids(_: int) -> list[uuid.UUID]:
+    return [uuid7() for _ in range(500)]
 
 
 @pytest.mark.parametrize("good", ["33AAFCT2207K1ZJ", "38AAFCT2207K1Z9", " 33aafct2207k1zj "])
