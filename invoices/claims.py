@@ -18,6 +18,9 @@ from invoices.models import Invoice
 
 COUNTING = (Invoice.Status.OPEN, Invoice.Status.PARTIALLY_PAID, Invoice.Status.PAID)
 ZERO = Decimal(0)
+ONE_DAY, ONE_SECOND = timedelta(days=1), timedelta(seconds=1)
+CLOCK_CHANGE = timedelta(hours=1)
+"""By how much the days that are left may be longer than their number: clocks are put back once in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +40,33 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Stake:
-    """An amount for the days [first_on, last_on] of a component: billed (more than nothing), or taken off again (less)."""
+    """An amount for the days [first_on, last_on] of a component: billed (more than nothing), or taken off again (less).
+
+    ``seconds``: how many of them were charged, where the first day was not charged whole.
+    """
 
     code: str
     amount: Decimal
     first_on: date | None
     last_on: date | None
+    seconds: int | None = None
 
 
 def claimed_from(stakes: Iterable[Stake], from_on: date) -> dict[str, Claim]:
     """What is claimed by component for ``from_on`` and the days after."""
     sums: dict[str, list[Decimal]] = defaultdict(list)
     for stake in stakes:
-        sums[stake.code].append(stake.amount * _share(stake.first_on, stake.last_on, from_on))
+        sums[stake.code].append(stake.amount * _share(stake, from_on))
     return {code: Claim(sum(amounts, ZERO), len(amounts)) for code, amounts in sums.items()}
 
 
-def _share(first_on: date | None, last_on: date | None, from_on: date) -> Decimal:
-    """Which part of the days [first_on, last_on] is ``from_on`` or later; the whole where there are no days."""
+def _share(stake: Stake, from_on: date) -> Decimal:
+    """Which part of what was charged is for ``from_on`` or later; the whole where there are no days."""
+    first_on, last_on = stake.first_on, stake.last_on
     if first_on is None or last_on is None or last_on < first_on:
         return Decimal(1)
-    days = (last_on - first_on) + timedelta(days=1)
-    left = (last_on - max(first_on, from_on)) + timedelta(days=1)
-    return Decimal(max(left.days, 0)) / Decimal(days.days)
+    days = (last_on - first_on) + ONE_DAY
+    left = max((last_on - max(first_on, from_on)) + ONE_DAY, timedelta(0))
+    if stake.seconds and left:
+        days, left = timedelta(seconds=stake.seconds), left + CLOCK_CHANGE
+    return min(Decimal(left // ONE_SECOND) / Decimal(days // ONE_SECOND), Decimal(1))

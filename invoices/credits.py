@@ -4,17 +4,45 @@ Section 34 of the CGST Act: the credit bears the rate of its invoice; the last c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import NamedTuple
 
 from invoices.drafts import PricedInvoice
 from invoices.errors import CreditExceedsInvoice, NothingToCredit
+from invoices.tax.rates import TaxRule
 from invoices.totals import spread
 
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 HALVES = frozenset({"CGST", "SGST", "UTGST"})
 BY_LINE = frozenset({"CGST", "IGST", "GST"})
+
+
+class Treatment(NamedTuple):
+    """How an amount is taxed: category, rate in percent, and the taxes that are levied (the halves, or one whole)."""
+
+    letter: str
+    rate: Decimal
+    components: frozenset[str]
+
+    @classmethod
+    def by(cls, rule: TaxRule) -> "Treatment":
+        """How a rule taxes."""
+        return cls(rule.category, rule.rate, frozenset(component for component, _ in rule.components))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meant:
+    """What proration gives a credit for: the unused days [unused_from, unused_to].
+
+    ``instead_of``: by position, how much of what is taken off a line (net) stands for which other component.
+    """
+
+    unused_from: date | None = None
+    unused_to: date | None = None
+    instead_of: Mapping[int, Mapping[str, Decimal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +107,11 @@ class Standing:
     left_rounding: Decimal
     left_total: Decimal
     quantum: Decimal
+
+    def treatment(self, position: int) -> Treatment:
+        """How the line at ``position`` was taxed."""
+        line = self.lines[position - 1]
+        return Treatment(line.letter, line.rate, frozenset(row.component for row in self.taxes if row.holds(line)))
 
     def price(self, asked: Mapping[int, Decimal] | None) -> PricedCredit:
         """What a credit note over ``asked`` net amounts would say. Raises what ``price_credit`` raises."""

@@ -19,6 +19,7 @@ from billing.errors import InvalidInput
 from subscriptions.periods import Period, end_day, local_date, start_of_day
 
 DAY, SECOND, NONE = "day", "second", "none"
+SECONDS = "seconds"
 
 _EXACT = Context(prec=80, rounding=ROUND_HALF_UP)
 
@@ -69,7 +70,7 @@ def seconds_of(period: Period, *, start: datetime, end: datetime) -> Part:
     total = int((period.end - period.start).total_seconds())
     first = min(max(int((start - period.start).total_seconds()), 0), total)
     last = min(max(int((end - period.start).total_seconds()), first), total)
-    return Part(first, last, total, "seconds")
+    return Part(first, last, total, SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ A component that is not prorated is neither credited nor charged again within a 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from moneyed import Money
 
 from billing.money import round_money
 from invoices.claims import Claim
+from invoices.credits import Treatment
 from invoices.drafts import LineInput
 from subscriptions.lines import Component, PriceBook, part_line
 from subscriptions.periods import Period, end_day, local_date
@@ -110,16 +111,56 @@ class Settlement:
 
 
 def net_by_component(lines: Sequence[LineInput]) -> Settlement:
-    """For lines that come to less than nothing: components that cost more are invoiced, the others credited."""
-    sums: dict[str, Money] = {}
-    members: dict[str, list[LineInput]] = defaultdict(list)
+    """For lines that come to less than nothing: components that cost more are invoiced, the others credited.
+
+    A component is netted within the same days only: what a new period charges is on an invoice, so that it can be given back.
+    """
+    sums: dict[tuple[str, date | None], Money] = {}
+    members: dict[tuple[str, date | None], list[LineInput]] = defaultdict(list)
     for line in lines:
-        sums[line.code] = sums[line.code] + line.amount if line.code in sums else line.amount
-        members[line.code].append(line)
+        key = line.code, line.period_end
+        sums[key] = sums[key] + line.amount if key in sums else line.amount
+        members[key].append(line)
+    credit: dict[str, Money] = {}
+    for (code, _), amount in sums.items():
+        if amount.amount < 0:
+            _add(credit, code, -amount)
     return Settlement(
-        invoice=tuple(line for code, amount in sums.items() if amount.amount > 0 for line in members[code]),
-        credit={code: -amount for code, amount in sums.items() if amount.amount < 0},
+        invoice=tuple(line for key, amount in sums.items() if amount.amount > 0 for line in members[key]), credit=credit
     )
+
+
+def _add(sums: dict[str, Money], code: str, amount: Money) -> None:
+    sums[code] = sums[code] + amount if code in sums else amount
+
+
+def settle(
+    lines: Sequence[LineInput], *, treatments: Mapping[str, Treatment], billed: Mapping[str, Collection[Treatment]]
+) -> Settlement:
+    """What is invoiced of ``lines`` and what is credited, so that no tax of the invoice is given back that was not charged.
+
+    ``treatments``: how the invoice taxes a category; ``billed``: how components were taxed when they were billed. What was
+    billed at another tax is credited there; of lines that are taxed alike and come to nothing or less, what costs more is
+    invoiced by component and the rest credited.
+    """
+    alike: dict[Treatment, list[LineInput]] = defaultdict(list)
+    invoiced: set[int] = set()
+    credit: dict[str, Money] = {}
+    for line in lines:
+        treatment = treatments[line.tax_category]
+        if line.amount.amount < 0 and not is_taken_off(line) and not {treatment}.issuperset(billed.get(line.code, ())):
+            _add(credit, line.code, -line.amount)
+        else:
+            alike[treatment].append(line)
+    for members in alike.values():
+        if sum(line.amount.amount for line in members) > 0:
+            invoiced |= {id(line) for line in members}
+            continue
+        netted = net_by_component(members)
+        invoiced |= {id(line) for line in netted.invoice}
+        for code, amount in netted.credit.items():
+            _add(credit, code, amount)
+    return Settlement(invoice=tuple(line for line in lines if id(line) in invoiced), credit=credit)
 
 
 def as_paid(lines: Sequence[LineInput], shares: Mapping[str, Decimal]) -> list[LineInput]:

@@ -45,9 +45,15 @@ WITH metered AS (
     WHERE i.organisation_id = %(organisation)s AND i.status NOT IN ('draft', 'void')
       AND i.issued_on >= %(since)s AND i.issued_on <= %(until)s
     UNION ALL
-    SELECT date_trunc('month', n.issued_on)::date, n.currency, l.code, -(taken ->> 'amount')::numeric, 0, NULL, n.issued_on
+    SELECT date_trunc('month', n.issued_on)::date, n.currency, part.code, -part.amount, 0, NULL, n.issued_on
     FROM invoices_creditnote n CROSS JOIN LATERAL jsonb_array_elements(n.lines) AS taken
     JOIN invoices_invoiceline l ON l.invoice_id = n.invoice_id AND l.position = (taken ->> 'position')::int
+    CROSS JOIN LATERAL (
+        SELECT key, value::numeric FROM jsonb_each_text(taken -> 'instead_of')
+        UNION ALL
+        SELECT l.code, (taken ->> 'amount')::numeric
+               - coalesce((SELECT sum(value::numeric) FROM jsonb_each_text(taken -> 'instead_of')), 0)
+    ) AS part (code, amount)
     WHERE n.organisation_id = %(organisation)s AND n.issued_on >= %(since)s AND n.issued_on <= %(until)s
 ), line AS (
     SELECT month, currency, code, last_on, least(coalesce(period_start, last_on), last_on) AS first_on,

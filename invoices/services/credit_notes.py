@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from billing.errors import InvalidInput, PermissionRefused
 from billing.money import exponent, quantize, same_currency
 from billing.services import audit, ledger, outbox
 from invoices import postings
-from invoices.credits import Creditable, CreditableTax, CreditedTax, PricedCredit, Standing
+from invoices.credits import Creditable, CreditableTax, CreditedTax, Meant, PricedCredit, Standing
 from invoices.errors import InvoiceNotOpen
 from invoices.events import credit_note_payload
 from invoices.models import CreditNote, Invoice, NumberSeries
@@ -34,13 +34,13 @@ def issue_credit_note(
     reason: str,
     actor: Actor,
     at: datetime | None = None,
-    unused_from: date | None = None,
+    meant: Meant | None = None,
     refund: bool = False,
 ) -> CreditNote:
     """Credit an invoice: all that is left, or net ``amounts`` by line position; tax follows the invoice's rates.
 
     First it reduces what is due; the rest becomes the customer's credit, to be refunded or applied to other invoices.
-    ``unused_from``: it pays the days from then on back (proration); otherwise it is meant for the whole of each line.
+    ``meant``: the unused days it pays back (proration), and for what; otherwise it is meant for the whole of each line.
     ``refund``: what becomes credit goes back where it came from: reserved here, so that nobody spends it meanwhile, and sent
     once this is committed (``credit_note.refund_due``).
     Raises ``InvoiceNotOpen``, ``CreditExceedsInvoice``, ``NothingToCredit``; with ``refund`` also ``PermissionRefused``
@@ -55,7 +55,7 @@ def issue_credit_note(
         raise InvalidInput("Say why the credit is given; it is printed on the credit note.", field="reason")
     at = at or clock.now(invoice.organisation_id)
     priced = price(invoice, amounts)
-    note = _write(invoice, priced, reason, at, unused_from)
+    note = _write(invoice, priced, reason, at, meant or Meant())
     _post(note, invoice, priced, at)
     if note.reduced_due.amount:
         invoice.credited += note.reduced_due
@@ -146,7 +146,7 @@ def _creditable_taxes(invoice: Invoice, notes: list[CreditNote]) -> list[Credita
     return rows
 
 
-def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime, unused_from: date | None) -> CreditNote:
+def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime, meant: Meant) -> CreditNote:
     organisation = invoice.organisation
     issued_on = at.astimezone(clock.zone(organisation)).date()
     total = Money(priced.total, invoice.currency)
@@ -162,7 +162,7 @@ def _write(invoice: Invoice, priced: PricedCredit, reason: str, at: datetime, un
         rounding=Money(priced.rounding, invoice.currency),
         total=total,
         taxes=[_tax_row(row, invoice.currency) for row in priced.taxes],
-        lines=[_line_row(line, net, tax, invoice.currency, unused_from) for line, net, tax in priced.lines],
+        lines=[_line_row(line, net, tax, invoice.currency, meant) for line, net, tax in priced.lines],
         reduced_due=reduced_due,
         to_credit=total - reduced_due,
         created_at=at,
@@ -196,11 +196,18 @@ def _tax_row(row: CreditedTax, currency: str) -> dict[str, str]:
     }
 
 
-def _line_row(line: Creditable, net: Decimal, tax: Decimal, currency: str, unused_from: date | None) -> dict[str, Any]:
-    return {
+def _line_row(line: Creditable, net: Decimal, tax: Decimal, currency: str, meant: Meant) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "position": line.position,
         "description": line.description,
         "amount": f"{quantize(net, currency):f}",
         "tax": f"{quantize(tax, currency):f}",
         "tax_rate": f"{line.rate:f}",
-    } | ({"unused_from": unused_from.isoformat()} if unused_from else {})
+    }
+    if meant.unused_from:
+        row["unused_from"] = meant.unused_from.isoformat()
+    if meant.unused_to:
+        row["unused_to"] = meant.unused_to.isoformat()
+    if others := meant.instead_of.get(line.position):
+        row["instead_of"] = {code: f"{quantize(amount, currency):f}" for code, amount in others.items()}
+    return row

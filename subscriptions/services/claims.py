@@ -12,17 +12,17 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from moneyed import Money
 
 from billing import money
 from invoices.claims import COUNTING, Claim, Stake, claimed_from
-from invoices.credits import PricedCredit, Standing, standing_of
+from invoices.credits import Meant, PricedCredit, Standing, Treatment, standing_of
 from invoices.drafts import PricedInvoice
 from invoices.models import Invoice, InvoiceLine
 from invoices.services import credit_notes
 from subscriptions.late_usage import KIND as CORRECTION
 from subscriptions.models import Subscription
 from subscriptions.progressive import KIND as INTERIM
+from subscriptions.proration import SECONDS
 from subscriptions.selectors import invoices_billing
 from subscriptions.services.coupon_book import discount_in
 
@@ -41,21 +41,31 @@ class ClaimedLine:
     discount: Decimal = _NOTHING
     nets: bool = False
     """It takes off unused days that another invoice billed."""
+    seconds: int | None = None
+    """How many seconds of the days it charges; None where it charges them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a note took off a line (net), the unused days it was meant for, and which other component it stands for, if any."""
+
+    position: int
+    net: Decimal
+    unused_from: date | None = None
+    unused_to: date | None = None
+    instead_of: str = ""
 
 
 @dataclass(slots=True)
 class Claimed:
-    """An invoice with what credit notes left of it; ``invoice`` is None for one that only a preview has issued.
-
-    ``taken``: what notes took off its lines, as (position, net amount, first day it was meant for).
-    """
+    """An invoice with what credit notes left of it; ``invoice`` is None for one that only a preview has issued."""
 
     id: uuid.UUID
     invoice: Invoice | None
     currency: str
     lines: tuple[ClaimedLine, ...]
     standing: Standing
-    taken: list[tuple[int, Decimal, date | None]] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
 
     def left(self, line: ClaimedLine) -> Decimal:
         """What is left of a line, by the price list."""
@@ -73,19 +83,27 @@ class Claimed:
         """What it claims, and what notes took off again."""
         by_position = {line.position: line for line in self.lines}
         for line in self.lines:
-            yield Stake(line.code, line.given, line.first_on, line.last_on)
-        for position, net, since in self.taken:
-            if position in by_position:
-                credited = by_position[position]
-                first_on = max(credited.first_on or since, since) if since else credited.first_on
-                is_beyond = first_on is not None and credited.last_on is not None and first_on > credited.last_on
-                last_on = None if is_beyond else credited.last_on  # it gave back what a later invoice netted
-                yield Stake(credited.code, -self._given_for(credited, net), first_on, last_on)
+            yield Stake(line.code, line.given, line.first_on, line.last_on, line.seconds)
+        for taken in self.taken:
+            if taken.position in by_position:
+                yield self._taken_off(by_position[taken.position], taken)
 
-    def credit(self, priced: PricedCredit, since: date | None) -> None:
+    def _taken_off(self, line: ClaimedLine, taken: Taken) -> Stake:
+        code, amount = taken.instead_of or line.code, -self._given_for(line, taken.net)
+        since = taken.unused_from
+        if since is None:
+            return Stake(code, amount, line.first_on, line.last_on)
+        if taken.unused_to is not None:
+            return Stake(code, amount, since, taken.unused_to)
+        first_on = max(line.first_on or since, since)
+        is_beyond = line.last_on is not None and first_on > line.last_on
+        return Stake(code, amount, first_on, None if is_beyond else line.last_on)
+
+    def credit(self, priced: PricedCredit, meant: Meant) -> None:
         """Note in memory that a credit note was issued."""
         self.standing = self.standing.after(priced)
-        self.taken += [(line.position, net, since) for line, net, _ in priced.lines]
+        for line, net, _ in priced.lines:
+            self.taken += _taken(line.position, net, meant)
 
     def _given_for(self, line: ClaimedLine, net: Decimal) -> Decimal:
         """An amount without tax as the price list has it."""
@@ -136,15 +154,12 @@ def _claimed(subscription_id: uuid.UUID, invoice: Invoice) -> Claimed:
             row.period_end,
             discount_in(row.details),
             _nets(row.given.amount, row.details),
+            _seconds(row.details),
         )
         for row in invoice.lines.all()
         if (row.subscription_ref or invoice.subscription_ref) == subscription_id
     ]
-    taken = [
-        (row["position"], Decimal(row["amount"]), _day(row.get("unused_from")))
-        for note in invoice.credit_notes.all()
-        for row in note.lines
-    ]
+    taken = [one for note in invoice.credit_notes.all() for row in note.lines for one in _taken_by(row)]
     standing = credit_notes.standing_now(invoice)
     return Claimed(invoice.pk, invoice, invoice.currency, tuple(lines), standing, taken)
 
@@ -177,6 +192,26 @@ def _nets(given: Decimal, details: Iterable[Any]) -> bool:
     )
 
 
+def _seconds(details: Iterable[Any]) -> int | None:
+    """How many seconds a line charges that is counted by them (``lines.part_line``)."""
+    parts = (part for part in details if isinstance(part, Mapping) and part.get("unit") == SECONDS)
+    return next((part["days"] for part in parts), None)
+
+
+def _taken(position: int, net: Decimal, meant: Meant) -> list[Taken]:
+    """What a note took off one line: for the line itself, and for each component that it stands for."""
+    others = meant.instead_of.get(position, {})
+    shares = [("", net - sum(others.values(), _NOTHING)), *others.items()]
+    return [Taken(position, share, meant.unused_from, meant.unused_to, code) for code, share in shares if share]
+
+
+def _taken_by(row: Mapping[str, Any]) -> list[Taken]:
+    """The same for a line of a note that was issued."""
+    others = {code: Decimal(amount) for code, amount in row.get("instead_of", {}).items()}
+    days = {"unused_from": _day(row.get("unused_from")), "unused_to": _day(row.get("unused_to"))}
+    return _taken(row["position"], Decimal(row["amount"]), Meant(**days, instead_of={row["position"]: others}))
+
+
 def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
@@ -192,6 +227,7 @@ def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
             row.given.period_end,
             discount_in(row.given.details),
             _nets(row.given.amount.amount, row.given.details),
+            _seconds(row.given.details),
         )
         for row in priced.lines
     ]
@@ -208,6 +244,16 @@ def _counts(stake: Stake, from_on: date) -> bool:
     return stake.last_on is None or stake.last_on >= from_on
 
 
+def treatments_billed(claims: Iterable[Claimed]) -> dict[str, set[Treatment]]:
+    """How each component was taxed in the lines that still claim something."""
+    found: dict[str, set[Treatment]] = defaultdict(set)
+    for claim in claims:
+        for line in claim.lines:
+            if line.given > 0 and claim.left(line) > 0:
+                found[line.code].add(claim.standing.treatment(line.position))
+    return found
+
+
 def paid_shares(claims: Iterable[Claimed], from_on: date) -> dict[str, Decimal]:
     """Which part of the price list was charged for components with a discount, in lines that reach to ``from_on``."""
     charged: dict[str, Decimal] = defaultdict(Decimal)
@@ -217,39 +263,3 @@ def paid_shares(claims: Iterable[Claimed], from_on: date) -> dict[str, Decimal]:
             charged[line.code] += line.given
             listed[line.code] += line.given + line.discount
     return {code: charged[code] / listed[code] for code in listed if listed[code] > charged[code]}
-
-
-def spread(claims: Sequence[Claimed], wanted: dict[str, Money]) -> tuple[tuple[Claimed, dict[int, Money]], ...]:
-    """Spread credits by component over the lines that billed them, newest invoice first, never more than is left."""
-    found = []
-    left = dict(wanted)
-    for claim in claims:
-        amounts = _take(claim, left)
-        if amounts:
-            found.append((claim, amounts))
-    return tuple(found)
-
-
-def _take(claim: Claimed, left: dict[str, Money]) -> dict[int, Money]:
-    """Take from one invoice what it can still bear, line by line and in all; lowers ``left`` by it."""
-    room = sum((line.left for line in claim.standing.lines), _NOTHING)
-    rest = {code: wanted.amount for code, wanted in left.items()}
-    asked: dict[int, tuple[ClaimedLine, Decimal, Decimal]] = {}
-    nets: dict[int, Decimal] = {}
-    for line in claim.lines:
-        given = min(rest.get(line.code, _NOTHING), claim.left(line)) if line.given > 0 else _NOTHING
-        if given <= 0 or room <= 0:
-            continue
-        whole = claim.net_of(line, given)
-        asked[line.position], nets[line.position] = (line, given, whole), min(whole, room)
-        rest[line.code] -= given
-        room -= nets[line.position]
-    amounts: dict[int, Money] = {}
-    for position, net in claim.standing.within(nets).items():
-        line, given, whole = asked[position]
-        if net < whole:
-            given = money.quantize(given * net / whole, claim.currency)
-        currency = left[line.code].currency
-        amounts[position] = Money(money.quantize(net, claim.currency), currency)
-        left[line.code] -= Money(given, currency)
-    return amounts

@@ -3,22 +3,20 @@
 ``plan`` only reads and is what a preview shows; ``write`` issues exactly that.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from uuid import UUID
-
-from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
 from billing.selectors.usage import aggregate_parts
+from invoices.credits import Meant
 from invoices.drafts import InvoiceDraft, LineInput
-from invoices.errors import NegativeInvoice
 from invoices.models import CreditNote, Invoice
 from invoices.services import credit_notes
 from invoices.services.finalizing import issue_invoice
-from invoices.services.preview import price_draft
+from invoices.services.preview import treatments
 from invoices.services.settling import lock_customer
 from subscriptions.arrears import arrears_lines, elapsed, least_of
 from subscriptions.late_usage import Correction
@@ -26,24 +24,25 @@ from subscriptions.lines import Payer, PriceBook, draft_of
 from subscriptions.metering import by_component, windows_of
 from subscriptions.models import Subscription
 from subscriptions.periods import end_day, local_date
-from subscriptions.progressive import take_off_whole
+from subscriptions.progressive import is_taken_off, take_off_whole
 from subscriptions.selectors import price_books
 from subscriptions.services import late_usage
-from subscriptions.services.claims import Claimed, left_by_component, paid_shares, spread
+from subscriptions.services.claims import Claimed, left_by_component, paid_shares, treatments_billed
 from subscriptions.services.coupon_book import Held, taken_off
 from subscriptions.services.coupon_uses import note_beside, percents
+from subscriptions.services.crediting import CreditOn, spread
 from subscriptions.services.interim_lines import interim_foreseen, lines_to_take_off
 from subscriptions.services.zones import zone_of
-from subscriptions.switching import as_paid, capped, net_by_component
+from subscriptions.switching import as_paid, capped, settle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """What is to be issued: at most one invoice, and credits by invoice and line position for days from ``unused_from``."""
+    """What is to be issued: at most one invoice, and credits by invoice for the unused days that are ``meant``."""
 
     draft: InvoiceDraft | None = None
-    credits: tuple[tuple[Claimed, dict[int, Money]], ...] = ()
-    unused_from: date | None = None
+    credits: tuple[CreditOn, ...] = ()
+    meant: Meant = field(default_factory=Meant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +69,7 @@ def plan(
 ) -> Documents:
     """The documents that ``lines`` make: one invoice, or where they come to less than nothing, credit notes. Reads only.
 
+    No tax of the invoice falls below zero, and nothing is given back at another tax than it was billed at: both are credited.
     Credits in ``lines`` are cut to what ``claims`` can still bear in lines that reach to ``credit_from``, and to the share of
     the price that was paid where a coupon took something off it. What ``held`` says holds for the period is taken off
     the new charges too; ``books`` are their prices. ``at_price_paid``: the credits are cut to what was paid already.
@@ -97,20 +97,25 @@ def plan(
             inclusive=inclusive,
         )
 
-    if sum(line.amount.amount for line in lines) > 0:
-        whole = draft(lines)
-        try:
-            price_draft(organisation=organisation, draft=whole, at=at)
-        except NegativeInvoice:  # rates differ: less tax comes in than is given back
-            pass
-        else:
-            return Documents(draft=whole)
-    netted = net_by_component(lines)
-    unused = [line.period_start for line in lines if line.amount.amount < 0 and line.period_start]
+    if all(line.amount.amount > 0 for line in lines):
+        return Documents(draft=draft(lines))
+    taxed = treatments(
+        organisation=organisation, draft=draft(lines), categories={line.tax_category for line in lines}, at=at
+    )
+    settled = settle(lines, treatments=taxed, billed=treatments_billed(claimed))
     return Documents(
-        draft=draft(netted.invoice) if netted.invoice else None,
-        credits=spread(claimed, netted.credit),
-        unused_from=min(unused, default=None),
+        draft=draft(settled.invoice) if settled.invoice else None,
+        credits=spread(claimed, settled.credit),
+        meant=_days_of(line for line in lines if line.amount.amount < 0 and not is_taken_off(line)),
+    )
+
+
+def _days_of(credits: Iterable[LineInput]) -> Meant:
+    """The unused days that credits give back."""
+    days = [(line.period_start, line.period_end) for line in credits if line.period_start and line.period_end]
+    return Meant(
+        unused_from=min((first for first, _ in days), default=None),
+        unused_to=max((last for _, last in days), default=None),
     )
 
 
@@ -141,14 +146,14 @@ def write(*, subscription: Subscription, documents: Documents, at: datetime, act
         note_beside(organisation=subscription.organisation, invoice=invoice, lines=documents.draft.lines, at=at)
     notes = tuple(
         credit_notes.issue_credit_note(
-            invoice_id=credited.id,
-            amounts=amounts,
+            invoice_id=credit.claimed.id,
+            amounts=credit.amounts,
             reason=reason,
             actor=actor,
             at=at,
-            unused_from=documents.unused_from,
+            meant=replace(documents.meant, instead_of=credit.instead_of),
         )
-        for credited, amounts in documents.credits
+        for credit in documents.credits
     )
     if reading is not None:
         billed_on = invoice.pk if invoice is not None else None

@@ -7,18 +7,16 @@ measured now, and a first invoice that is waited for counts as paid; everything 
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
-
-from moneyed import Money
 
 from billing import clock
 from billing.context import Actor
 from billing.errors import NotFound
 from billing.ids import uuid7
 from billing.models import Organisation
-from invoices.credits import PricedCredit
+from invoices.credits import Meant, PricedCredit
 from invoices.drafts import InvoiceDraft, PricedInvoice
 from invoices.models import Invoice
 from invoices.services.preview import price_draft
@@ -43,6 +41,7 @@ from subscriptions.services.agreements import Agreement
 from subscriptions.services.billing_run_rows import Cycle
 from subscriptions.services.claims import Claimed, claim_of, claims_of, interim_claims, netted_from
 from subscriptions.services.coupon_book import CouponBook, Held
+from subscriptions.services.crediting import CreditOn
 from subscriptions.services.desk import Desk, require_priced
 from subscriptions.services.documents import Documents, Issued
 from subscriptions.services.interim_lines import foresee
@@ -152,14 +151,15 @@ class Sketch(Desk):
         if planned.draft is not None:
             priced = price_draft(organisation=self.organisation, draft=planned.draft, at=self.now)
             self.note_invoice(planned.draft, priced)
-        self.note_credits(planned.credits, planned.unused_from)
+        self.note_credits(planned.credits, planned.meant)
         return Issued()
 
-    def note_credits(self, credits: Iterable[tuple[Claimed, dict[int, Money]]], unused_from: date | None) -> None:
+    def note_credits(self, credits: Iterable[CreditOn], meant: Meant) -> None:
         """Keep credit notes that would be issued."""
-        for claimed, amounts in credits:
-            credit = claimed.standing.price({position: amount.amount for position, amount in amounts.items()})
-            claimed.credit(credit, unused_from)
+        for one in credits:
+            claimed = one.claimed
+            credit = claimed.standing.price({position: amount.amount for position, amount in one.amounts.items()})
+            claimed.credit(credit, replace(meant, instead_of=one.instead_of))
             self.credits.append(
                 PreviewedCredit(at=self.now, invoice=claimed.invoice, priced=credit, currency=claimed.currency)
             )
@@ -173,9 +173,8 @@ class Sketch(Desk):
         if cycle.excess and since is not None:
             known = interim_claims(subscription_id=cycle.row.id, usage_from=since)
             claims = [*self._interim.get(since, ()), *(self._known.setdefault(claim.id, claim) for claim in known)]
-            self.note_credits(
-                excess_credits.planned(claims, excess=cycle.excess, currency=cycle.row.currency), unused_from=None
-            )
+            planned = excess_credits.planned(claims, excess=cycle.excess, currency=cycle.row.currency)
+            self.note_credits(planned, Meant())
 
     def note_interim(self, since: datetime, draft: InvoiceDraft) -> None:
         """Keep an invoice of the usage window from ``since`` that would be issued before its end."""

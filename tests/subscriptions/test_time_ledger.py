@@ -38,7 +38,7 @@ from tests.subscriptions.house import (
 
 pytestmark = pytest.mark.django_db
 HISTORIES = int(os.environ.get("MUNIM_TIME_HISTORIES", "16"))
-FIRST = int(os.environ.get("MUNIM_TIME_FIRST", "0"))
+FIRST = int(os.environ.get("MUNIM_TIME_FIRST", "101"))
 STEPS = 5
 DAY = 24 * 60 * 60
 DONE: Counter[str] = Counter()  # told when a history fails: what was tried
