@@ -31,6 +31,15 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def refuse_a_count(count: str, trusted: Sequence[Network]) -> None:
+    """Stop the start where proxies are only counted (``NUM_PROXIES``): callers would go by the proxy's address unnoticed."""
+    if count.strip() not in ("", "0") and not trusted:
+        raise ImproperlyConfigured(
+            f"NUM_PROXIES is {count.strip()!r}, but proxies are not counted here. Name their addresses or networks in "
+            "TRUSTED_PROXIES, such as 10.0.0.0/8, and take NUM_PROXIES away."
+        )
+
+
 def caller(remote: str, forwarded: str, trusted: Sequence[Network]) -> str:
     """The address of who asks: ``remote`` itself unless it is a trusted proxy, else what the proxies saw."""
     known = _address(remote)

@@ -168,6 +168,7 @@ SMS_URL = env.str("SMS_URL", "")  # twilio://sid:token@api.twilio.com?from=+1500
 # --- Transport security ----------------------------------------------------------------------------
 _HTTPS = IS_PRODUCTION and PUBLIC_URL.startswith("https://")
 TRUSTED_PROXIES = proxies.networks(env.list("TRUSTED_PROXIES", default=[]))
+proxies.refuse_a_count(env.str("NUM_PROXIES", ""), TRUSTED_PROXIES)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
 SECURE_SSL_REDIRECT = _HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]

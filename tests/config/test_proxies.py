@@ -1,5 +1,8 @@
 """Behind proxies that are ours the caller's address counts; what callers write themselves does not."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -50,6 +53,31 @@ def test_without_proxies_no_header_is_believed() -> None:
 def test_what_names_no_network_stops_the_start(wrong: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"TRUSTED_PROXIES: .*{wrong}"):
         proxies.networks(["10.0.0.0/8", wrong])
+
+
+def test_proxies_that_are_only_counted_stop_the_start() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"NUM_PROXIES is '2'.*TRUSTED_PROXIES"):
+        proxies.refuse_a_count(" 2 ", ())
+
+
+@pytest.mark.parametrize(("count", "trusted"), [("", ()), ("0", ()), ("2", OURS)])
+def test_a_count_that_hides_nothing_is_let_be(count: str, trusted: Any) -> None:
+    proxies.refuse_a_count(count, trusted)
+
+
+def test_the_settings_themselves_refuse_a_count() -> None:
+    given = {"MUNIM_ENV": "test", "NUM_PROXIES": "1", "TRUSTED_PROXIES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", "import config.settings"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "ImproperlyConfigured: NUM_PROXIES is '1', but proxies are not counted here." in done.stderr
 
 
 @pytest.mark.django_db
