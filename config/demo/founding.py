@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from billing import permissions
-from billing.models import TestClock, User
+from billing.models import Role, TestClock, User
 from billing.services import organisations
 from config.demo.household import House
 from config.demo.http import Api, Simulator
@@ -16,7 +16,8 @@ from config.demo.script import Script
 from config.demo.software import SoftwareHouse
 
 PASSWORD = "munim-demo-2025"  # noqa: S105  (of the demo's people, printed on purpose)
-PEOPLE = {"clerk": "clerk", "manager": "manager", "auditor": "auditor", "admin": "admin"}
+OPERATOR = "operator@munim.example"
+SCHOOL, SOFTWARE = "shanti.example", "kranich.example"  # where the mail of their people goes
 
 WEBHOOKS = {"duplicate": 2, "lose": 23, "reorder": True}  # each twice, every 23rd not at all, in any order
 RAZORPAY_EVENTS = [
@@ -66,11 +67,16 @@ def found(*, simulator: Simulator, public_url: str, first_day: date, scale: int,
     return lives
 
 
+def address_of(role: str, domain: str) -> str:
+    """The mail address by which a house's person of this role signs in."""
+    return f"{role}@{domain}"
+
+
 def logins_text() -> str:
     """Who can sign in to the console, and how."""
-    lines = ["[bold]Console logins[/bold] (password for all of them: [cyan]munim-demo-2025[/cyan])"]
-    lines += [f"  {role:9}{role}@shanti.example   {role}@kranich.example" for role in PEOPLE]
-    lines.append("  operator operator@munim.example (sees both organisations)")
+    lines = [f"[bold]Console logins[/bold] (password for all of them: [cyan]{PASSWORD}[/cyan])"]
+    lines += [f"  {role:10}{address_of(role, SCHOOL):26}{address_of(role, SOFTWARE)}" for role in Role.values]
+    lines.append(f"  {'operator':10}{OPERATOR} (sees both organisations)")
     return "\n".join(lines)
 
 
@@ -85,7 +91,7 @@ def _school(
         scale,
         seed,
         provider="razorpay",
-        domain="shanti.example",
+        domain=SCHOOL,
         organisation={
             "code": "shanti-vidyalaya",
             "name": "Shanti Vidyalaya",
@@ -135,7 +141,7 @@ def _software(
         scale,
         seed + 1,
         provider="stripe",
-        domain="kranich.example",
+        domain=SOFTWARE,
         organisation={
             "code": "kranich-software",
             "name": "Kranich Software GmbH",
@@ -187,9 +193,9 @@ def _house(
 ) -> House:
     clock = TestClock.objects.create(name=f"{organisation['code']} lives a year", now=start)
     created = organisations.create_organisation(**organisation, test_clock=clock)
-    for role, name in PEOPLE.items():
+    for role in Role:
         organisations.add_member(
-            organisation=created, email=f"{name}@{domain}", role=role, password=PASSWORD, name=name.title()
+            organisation=created, email=address_of(role, domain), role=role, password=PASSWORD, name=str(role.label)
         )
     _, key = organisations.create_api_key(organisation=created, name="demo", scopes=sorted(permissions.ALL))
     return House(
@@ -205,8 +211,8 @@ def _house(
 
 
 def _operator() -> None:
-    if not User.objects.filter(email="operator@munim.example").exists():
-        User.objects.create_superuser("operator@munim.example", PASSWORD, name="Operator")
+    if not User.objects.filter(email=OPERATOR).exists():
+        User.objects.create_superuser(OPERATOR, PASSWORD, name="Operator")
 
 
 def gstin(body: str) -> str:

@@ -39,6 +39,16 @@ def lived(tmp_path_factory):
     return done, ledgers, var
 
 
+@pytest.fixture(scope="module")
+def served(lived):
+    """Addresses of the API and of the gateways where `make up` serves what the demo left."""
+    done, _, var = lived
+    assert done.returncode == 0
+    with supervisor("up", var_dir=var, ready=r"Ctrl-C stops everything") as (_, output):
+        web = re.search(r"console\s+(http\S+)/console/", output)[1] + "/api/v1"
+        yield web, re.search(r"gateways\s+(http\S+)/", output)[1]
+
+
 def test_the_year_is_lived_and_the_books_are_sound(lived):
     done, _, _ = lived
 
@@ -94,52 +104,68 @@ def test_bean_check_would_find_a_forged_amount(lived, tmp_path):
     assert checked.returncode != 0
 
 
-def test_make_up_goes_on_where_the_demo_ended(lived):
-    """A payment of the demo is refunded, and its payer's saved method charged, by a gateway started anew."""
-    done, _, var = lived
-    assert done.returncode == 0
+def test_everybody_whom_the_demo_names_can_sign_in(lived, served):
+    """In each organisation there is a login for every role, and it has that role."""
+    done, _, _ = lived
+    web, _ = served
+    password = re.search(r"password for all of them: (\S+)\)", done.stdout)[1]
+    printed = re.findall(r"^  (\w+) +(\S+@\S+(?: +\S+@\S+)?)", done.stdout, re.MULTILINE)
 
-    with supervisor("up", var_dir=var, ready=r"Ctrl-C stops everything") as (_, output):
-        web = re.search(r"console\s+(http\S+)/console/", output)[1] + "/api/v1"
-        gateways = re.search(r"gateways\s+(http\S+)/", output)[1]
-        session = requests.Session()
-        login = {"email": "manager@shanti.example", "password": "munim-demo-2025"}
-        token = session.post(f"{web}/auth/login", json=login, timeout=30).json()["access"]
-        session.headers["Authorization"] = f"Bearer {token}"
-        truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
-        before = next(iter(truth.values()))["totals"]["INR"]
-
-        def write(path, body):
-            headers = {"Idempotency-Key": uuid.uuid4().hex}
-            answer = session.post(f"{web}/{path}", json=body, headers=headers, timeout=60)
-            assert answer.status_code in (200, 201), answer.text
-            return answer.json()
-
-        def listed(path):
-            answer = session.get(f"{web}/{path}", timeout=30)
+    found = {}
+    for name, addresses in printed:
+        for address in addresses.split():
+            answer = requests.post(f"{web}/auth/login", json={"email": address, "password": password}, timeout=30)
             assert answer.status_code == 200, answer.text
-            return answer.json()["results"]
+            found.setdefault(name, []).extend((one["code"], one["role"]) for one in answer.json()["organisations"])
 
-        paid = listed("payments?status=succeeded")
-        methods = listed("payment-methods")
-        method = next(one for one in methods if one["status"] == "active" and one["kind"] == "upi")
-        old = next(one for one in paid if one["gateway_ref"] and Decimal(one["amount"]["amount"]) > 10)
-        refund = write(
-            f"payments/{old['id']}/refunds",
-            {"amount": {"amount": "1.50", "currency": "INR"}, "reason": "Meals not taken"},
-        )
-        asked = {
-            "customer": method["customer"],
-            "amount": {"amount": "7.00", "currency": "INR"},
-            "method": method["id"],
-        }
-        charged = write("payments", {**asked, "reference": "after-the-demo"})
-        deadline = time.monotonic() + 30
-        while session.get(f"{web}/payments/{charged['id']}", timeout=30).json()["status"] != "succeeded":
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
-        after = next(iter(truth.values()))["totals"]["INR"]
+    roles = ("clerk", "manager", "auditor", "support", "admin", "developer")
+    assert found == {
+        **{role: [("shanti-vidyalaya", role), ("kranich-software", role)] for role in roles},
+        "operator": [],
+    }
+
+
+def test_make_up_goes_on_where_the_demo_ended(served):
+    """A payment of the demo is refunded, and its payer's saved method charged, by a gateway started anew."""
+    web, gateways = served
+    session = requests.Session()
+    login = {"email": "manager@shanti.example", "password": "munim-demo-2025"}
+    token = session.post(f"{web}/auth/login", json=login, timeout=30).json()["access"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
+    before = next(iter(truth.values()))["totals"]["INR"]
+
+    def write(path, body):
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = session.post(f"{web}/{path}", json=body, headers=headers, timeout=60)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def listed(path):
+        answer = session.get(f"{web}/{path}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["results"]
+
+    paid = listed("payments?status=succeeded")
+    methods = listed("payment-methods")
+    method = next(one for one in methods if one["status"] == "active" and one["kind"] == "upi")
+    old = next(one for one in paid if one["gateway_ref"] and Decimal(one["amount"]["amount"]) > 10)
+    refund = write(
+        f"payments/{old['id']}/refunds",
+        {"amount": {"amount": "1.50", "currency": "INR"}, "reason": "Meals not taken"},
+    )
+    asked = {
+        "customer": method["customer"],
+        "amount": {"amount": "7.00", "currency": "INR"},
+        "method": method["id"],
+    }
+    charged = write("payments", {**asked, "reference": "after-the-demo"})
+    deadline = time.monotonic() + 30
+    while session.get(f"{web}/payments/{charged['id']}", timeout=30).json()["status"] != "succeeded":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    truth = session.get(f"{gateways}/_sim/ledger/rzp_test_shanti", timeout=30).json()["accounts"]
+    after = next(iter(truth.values()))["totals"]["INR"]
 
     assert refund["status"] in ("succeeded", "processing")
     assert (after["refunded"] - before["refunded"], after["captured"] - before["captured"]) == (150, 700)
