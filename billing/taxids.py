@@ -6,12 +6,13 @@ from stdnum.eu import vat as eu_vat
 from stdnum.exceptions import ValidationError
 from stdnum.in_ import pan
 
+from billing import places
 from billing.errors import InvalidInput
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GSTIN = re.compile(r"\d{2}[A-Z]{5}\d{4}[A-Z][1-9A-Z]Z[0-9A-Z]")
 # States and territories that issue GSTINs. Our own table: python-stdnum does not know 38 (Ladakh) and 97 (other territory).
-GST_STATES = frozenset(f"{number:02d}" for number in range(1, 39) if number not in (25, 28)) | {"97"}
+GST_STATES = frozenset(places.STATES) - {places.ABROAD}
 OTHER_VAT = re.compile(r"[A-Z]{2}[0-9A-Z]{2,18}")
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from unfold.decorators import display
 
-from billing import masking
+from billing import masking, parties, places
 from billing.admin.base import ReasonForm, TenantAdmin
 from billing.admin.panels import Figure, Panel, Record, RecordAdmin, account_panel, moment, page_action, timeline_panel
 from billing.models import Beneficiary, Customer
@@ -94,11 +94,11 @@ def _contact(customer: Customer, *, masked: bool) -> Sequence[tuple[str, Any]]:
     address = {key: value for key, value in (details.get("address") or {}).items() if value}
     ids: dict[str, str] = details.get("tax_ids") or {}
     if not masked:
-        place = ", ".join(address.values())
+        place = places.on_one_line(address, tuple(parties.ADDRESS))
         numbers = ", ".join(f"{kind.upper()} {number}" for kind, number in ids.items())
         return [("Name", customer.name), ("E-mail", customer.email), ("Phone", customer.phone), ("Address", place),
                 ("Tax ids", numbers or "–")]  # fmt: skip
-    place = ", ".join(address[key] for key in ("city", "region", "country") if key in address)
+    place = places.on_one_line(address, ("city", "region", "country"))
     numbers = ", ".join(f"{kind.upper()} {masking.mask_identifier(number)}" for kind, number in ids.items())
     return [
         ("Name", masking.mask_name(customer.name)),

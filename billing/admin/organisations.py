@@ -17,7 +17,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing import parties
+from billing import parties, places
 from billing.admin.base import ActionVariant, ReasonForm, TenantAdmin, decision, path_to
 from billing.admin.choices import ChoicesForm
 from billing.admin.panels import Panel, Record, RecordAdmin, link, moment, page_action
@@ -120,9 +120,7 @@ class OrganisationAdmin(RecordAdmin):
         details: dict[str, Any] = row.party.details if row.party else {}
         ids = ", ".join(f"{kind.upper()} {number}" for kind, number in (details.get("tax_ids") or {}).items())
         address = details.get("address") or {}
-        place = ", ".join(
-            address[part] for part in parties.ADDRESS if address.get(part)
-        )  # line, city, region, code, country
+        place = places.on_one_line(address, tuple(parties.ADDRESS))
         members = row_members(row)
         return Record(
             facts=[

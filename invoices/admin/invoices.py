@@ -32,6 +32,7 @@ from billing.admin.panels import (
 )
 from billing.context import Actor
 from billing.masking import mask_email, mask_name
+from billing.places import place_of_supply_name
 from invoices import selectors
 from invoices.admin.forms import credit_by_line
 from invoices.models import Invoice, RecognitionEntry
@@ -229,7 +230,7 @@ def _facts(request: HttpRequest, row: Invoice) -> list[tuple[str, Any]]:
         ("Due", f"{day(row.due_on)} ({row.net_days} days)" if row.due_on else f"{row.net_days} days after issue"),
         ("Period", period),
         ("Origin", row.origin),
-        ("Place of supply", row.place_of_supply or "–"),
+        ("Place of supply", place_of_supply_name(row.place_of_supply) or "–"),
         ("Collected", "automatically" if row.collect_automatically else "by the customer's own payment"),
         ("Round-off", money(row.rounding)),
         ("Memo", row.memo or "–"),

@@ -10,6 +10,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from billing import places
 from billing.admin.panels import OrganisationForm, Record, RecordAdmin, day, number, page_action, timeline_panel, words
 from invoices.models import NumberSeries, TaxRate
 from invoices.services import tax_rates
@@ -28,7 +29,7 @@ class RateForm(OrganisationForm):
         max_length=6,
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="Empty: all regions of the country.",
+        help_text="A state of India by its two digits (29). Empty: all regions of the country.",
     )
     rate = forms.DecimalField(
         min_value=0, max_value=100, decimal_places=4, max_digits=7, widget=UnfoldAdminDecimalFieldWidget(), help_text="Percent."
@@ -49,7 +50,16 @@ class TaxRateAdmin(RecordAdmin):
 
     view_permission = "invoice.view"
     empty_hint = "Without a rate only lines outside of tax can be invoiced. Add the rates of your categories."
-    list_display = ("category", "country", "region", "percent", "code", "holds_from", "holds_until", "exemption_reason")
+    list_display = (
+        "category",
+        "country",
+        "in_region",
+        "percent",
+        "code",
+        "holds_from",
+        "holds_until",
+        "exemption_reason",
+    )
     list_filter = ("category", "country")
     search_fields = ("category__istartswith", "code__istartswith")
     ordering = ("category", "country", "region", "-valid_from")
@@ -58,6 +68,10 @@ class TaxRateAdmin(RecordAdmin):
     @admin.display(description="rate", ordering="rate")
     def percent(self, row: TaxRate) -> str:
         return f"{number(row.rate)} %"
+
+    @admin.display(description="region", ordering="region")
+    def in_region(self, row: TaxRate) -> str:
+        return places.region_name(row.country, row.region)
 
     @admin.display(description="valid from", ordering="valid_from")
     def holds_from(self, row: TaxRate) -> str:
@@ -83,7 +97,7 @@ class TaxRateAdmin(RecordAdmin):
             facts=[
                 ("Category", row.category),
                 ("Country", row.country),
-                ("Region", row.region or "all"),
+                ("Region", places.region_name(row.country, row.region) or "all"),
                 ("Rate", f"{number(row.rate)} %"),
                 ("HSN/SAC", row.code or "–"),
                 ("Valid from", day(row.valid_from)),

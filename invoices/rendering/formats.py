@@ -4,11 +4,11 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
-from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal, get_currency_symbol
 from moneyed import Money
 
+from billing import places
 from billing.money import exponent, quantize
 
 _REGIONS = {"en": "en_GB", "de": "de_DE", "fr": "fr_FR", "hi": "hi_IN"}
@@ -77,10 +77,7 @@ def day(value: date | None, language: str, currency: str = "") -> str:
 
 def country(code: str, language: str) -> str:
     """Name of a country in the language; the code where it is not known."""
-    try:
-        return str(Locale.parse(locale_of(language)).territories.get(code, code))
-    except UnknownLocaleError:
-        return code
+    return places.country_name(code, locale_of(language))
 
 
 def symbol(currency: str, language: str) -> str:

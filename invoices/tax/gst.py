@@ -8,40 +8,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from billing.places import ABROAD, state_code
 from invoices.tax.rates import TaxRule
 
 if TYPE_CHECKING:
     from invoices.drafts import TaxContext
 
-ABROAD = "96"
 UNION_TERRITORIES = frozenset({"04", "26", "31", "35", "38", "97"})  # without a legislature: UTGST instead of SGST
-
-# code: (ISO 3166-2, name). 25 and 28 are no longer given.
-STATES: dict[str, tuple[str, str]] = {
-    "01": ("JK", "Jammu and Kashmir"), "02": ("HP", "Himachal Pradesh"), "03": ("PB", "Punjab"),
-    "04": ("CH", "Chandigarh"), "05": ("UT", "Uttarakhand"), "06": ("HR", "Haryana"), "07": ("DL", "Delhi"),
-    "08": ("RJ", "Rajasthan"), "09": ("UP", "Uttar Pradesh"), "10": ("BR", "Bihar"), "11": ("SK", "Sikkim"),
-    "12": ("AR", "Arunachal Pradesh"), "13": ("NL", "Nagaland"), "14": ("MN", "Manipur"), "15": ("MZ", "Mizoram"),
-    "16": ("TR", "Tripura"), "17": ("ML", "Meghalaya"), "18": ("AS", "Assam"), "19": ("WB", "West Bengal"),
-    "20": ("JH", "Jharkhand"), "21": ("OD", "Odisha"), "22": ("CG", "Chhattisgarh"), "23": ("MP", "Madhya Pradesh"),
-    "24": ("GJ", "Gujarat"), "26": ("DH", "Dadra and Nagar Haveli and Daman and Diu"), "27": ("MH", "Maharashtra"),
-    "29": ("KA", "Karnataka"), "30": ("GA", "Goa"), "31": ("LD", "Lakshadweep"), "32": ("KL", "Kerala"),
-    "33": ("TN", "Tamil Nadu"), "34": ("PY", "Puducherry"), "35": ("AN", "Andaman and Nicobar Islands"),
-    "36": ("TS", "Telangana"), "37": ("AP", "Andhra Pradesh"), "38": ("LA", "Ladakh"), "97": ("OT", "Other Territory"),
-    "96": ("XX", "Other Country"),
-}  # fmt: skip
-_BY_ISO = {iso: code for code, (iso, _) in STATES.items()} | {"OR": "21", "CT": "22", "TG": "36", "UK": "05"}
-
-
-def state_code(region: str) -> str:
-    """The two digits of a state given by them or by its ISO code; empty when it is neither."""
-    region = region.strip().upper().removeprefix("IN-")
-    return region if region in STATES else _BY_ISO.get(region, "")
-
-
-def state_name(code: str) -> str:
-    """Name of the state with the two digits ``code``."""
-    return STATES[code][1] if code in STATES else ""
 
 
 def place_of_supply(context: TaxContext) -> str:

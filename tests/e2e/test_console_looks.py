@@ -169,3 +169,12 @@ def test_the_source_of_an_entry_and_the_object_of_a_decision_are_links(world: Wo
 )
 def test_amounts_in_a_story_look_like_amounts(payload: dict[str, Any], said: str) -> None:
     assert told(payload) == said
+
+
+def test_a_state_is_read_by_its_name_not_by_its_digits_alone(world: World, manager: Client) -> None:
+    invoice, customer = world.invoices[0], world.customers[0]
+
+    assert (invoice.place_of_supply, customer.party.region) == ("29", "29")  # type: ignore[union-attr]
+    assert re.search(r"Place of supply\s+Karnataka \(29\)\s", cells(manager.get(path_to(invoice))))
+    assert re.search(r"Place\s+Karnataka \(29\), India\s", cells(manager.get(path_to(customer))))
+    assert re.search(r"Address\s+Karnataka \(29\), India\s", cells(manager.get(path_to(world.organisation))))

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from billing.models import UsageEvent
-from invoices.rendering.view import _tier_notes
+from invoices.rendering.lines import tier_notes
 from subscriptions import errors
 from subscriptions.models import Subscription
 from subscriptions.services import add_ons, changing, lifecycle, preview
@@ -297,7 +297,7 @@ def test_an_invoice_says_what_packages_and_percentages_come_from(tenant):
     live(tenant, local("2026-05-01 00:00"))
 
     [invoice] = invoices_of(subscription)
-    notes = [_tier_notes(line.details, "INR", "en") for line in invoice.lines.all()]
+    notes = [tier_notes(line.details, "INR", "en") for line in invoice.lines.all()]
     fees = ["5,000 × 2.5 % = 125.00", "2 × 3.00 = 6.00", "Limits per event: −53.00"]
     assert notes == [["20 packages × 7.00 = 140.00"], fees]
 
@@ -322,4 +322,4 @@ def test_a_refund_gives_the_rate_back_and_pays_no_fee(tenant, bounds):
 def test_one_package_is_no_packages(quantity, said):
     amount = str(Decimal(quantity) * 4)
     part = {"kind": "share_of_price", "label": "package", "quantity": quantity, "unit_price": "4", "amount": amount}
-    assert _tier_notes([part], "INR", "en") == [said]
+    assert tier_notes([part], "INR", "en") == [said]
