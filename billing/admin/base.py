@@ -8,7 +8,7 @@ its own permission in the organisation of each row, and calls a service with the
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -66,6 +66,12 @@ class AboutRows(forms.Form):
         raise NotImplementedError
 
 
+def refuse(form: forms.Form, refusal: DomainError) -> None:
+    """Show ``refusal`` in the form: at the field that it names, or whose feature it names; else above all fields."""
+    named = (refusal.field, refusal.details.get("feature"))
+    form.add_error(next((name for name in named if name in form.fields), None), str(refusal))
+
+
 class Confirmation(forms.Form):
     """No question but "sure?"."""
 
@@ -88,7 +94,8 @@ def decision(
 
     Name it in ``actions`` (rows ticked in the list) and in ``actions_detail`` (button on a row's page): both ask with
     ``form`` on a page of their own, then call the method once per row; its return value, if a text, is shown.
-    A ``DomainError`` of one row is shown and does not stop the others. ``foretell(self, request, row, **cleaned_form)``
+    A ``DomainError`` of one row is shown and does not stop the others; of a single row it is shown in the form, which keeps
+    what was written. ``foretell(self, request, row, **cleaned_form)``
     gives panels that say what it would come to: then the page offers to look before anything is done.
     """
 
@@ -118,6 +125,7 @@ def decision(
 
 
 MAX_ROWS = 500
+MAX_CALLED = 50
 
 
 class Scoped:
@@ -280,14 +288,16 @@ class TenantAdmin(Scoped, ModelAdmin):
         form = action.form(request.POST if "confirm" in request.POST else None, **about)
         looks = bool(getattr(action, "foretell", None)) and len(rows) == 1
         foretold = self._foretold(request, rows[0], action, form) if looks and "look" in request.POST else None
-        if foretold is not None or not form.is_valid():
-            return self.ask(
-                request, title=action.short_description, form=form, rows=rows, back_to=back_to, looks=looks,
-                foretold=foretold or (),
-            )  # fmt: skip
-        for row in rows:
-            self._act(request, row, action, form.cleaned_data)
-        return HttpResponseRedirect(back_to or request.get_full_path())
+        if foretold is None and form.is_valid():
+            refusals = [self._act(request, row, action, form.cleaned_data) for row in rows]
+            if refusals == [None] or len(rows) != 1 or not form.fields:
+                self._tell(request, rows, refusals)
+                return HttpResponseRedirect(back_to or request.get_full_path())
+            refuse(form, cast(DomainError, refusals[0]))
+        return self.ask(
+            request, title=action.short_description, form=form, rows=rows, back_to=back_to, looks=looks,
+            foretold=foretold or (),
+        )  # fmt: skip
 
     def _foretold(self, request: HttpRequest, row: Any, action: Any, form: forms.Form) -> Sequence[Any]:
         """Panels that say what the decision would come to; a refusal is shown instead."""
@@ -296,7 +306,7 @@ class TenantAdmin(Scoped, ModelAdmin):
         try:
             return list(action.foretell(self, request, row, **form.cleaned_data))
         except DomainError as exc:
-            messages.error(request, f"{row}: {exc}")
+            refuse(form, exc)
             return ()
 
     def ask(
@@ -317,6 +327,7 @@ class TenantAdmin(Scoped, ModelAdmin):
             "title": title,
             "form": form,
             "rows": rows,
+            "called": [self.called(row) for row in rows[:MAX_CALLED]],
             "back_to": back_to or request.get_full_path(),
             "looks": looks,
             "record": {"panels": foretold} if foretold else None,
@@ -326,13 +337,20 @@ class TenantAdmin(Scoped, ModelAdmin):
         }
         return TemplateResponse(request, "console/confirm.html", context)
 
-    def _act(self, request: HttpRequest, row: Any, action: Any, values: dict[str, Any]) -> None:
+    def _act(self, request: HttpRequest, row: Any, action: Any, values: dict[str, Any]) -> DomainError | None:
+        """Do it and say so; why it is refused, if it is."""
+        called = self.called(row)
         try:
             said = action.method(self, request, row, actor=self.actor(request, row), **values)
         except DomainError as exc:
-            messages.error(request, f"{row}: {exc}")
-        else:
-            messages.success(request, said if isinstance(said, str) else f"{row}: {action.short_description}: done.")
+            return exc
+        messages.success(request, said if isinstance(said, str) else f"{called}: {action.short_description}: done.")
+        return None
+
+    def _tell(self, request: HttpRequest, rows: Sequence[Any], refusals: Sequence[DomainError | None]) -> None:
+        for row, refusal in zip(rows, refusals, strict=True):
+            if refusal is not None:
+                messages.error(request, f"{self.called(row)}: {refusal}")
 
 
 class TenantInline(Scoped, TabularInline):

@@ -21,7 +21,7 @@ from moneyed import CurrencyDoesNotExist, Money
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from billing.admin.base import TenantAdmin
+from billing.admin.base import TenantAdmin, refuse
 from billing.admin.looks import (
     NOTHING,
     CurrencyFilter,
@@ -47,6 +47,7 @@ from billing.selectors import access
 
 __all__ = [
     "NOTHING",
+    "REFRESH",
     "CurrencyFilter",
     "Figure",
     "OrganisationForm",
@@ -75,6 +76,8 @@ __all__ = [
 ]
 
 MAX_ROWS = 200
+REFRESH = 2
+"""Seconds between two looks at what is going on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,22 +183,22 @@ class RecordAdmin(TenantAdmin):
         """Whether the state of ``row`` allows ``action``; the service has the last word."""
         return True
 
-    def attempt(self, request: HttpRequest, act: Callable[[], Any], *, form: forms.Form | None = None) -> Any:
+    def attempt(
+        self, request: HttpRequest, act: Callable[[], Any], *, form: forms.Form | None = None, said: str = "Done."
+    ) -> Any:
         """Do ``act`` and return its result; a refusal is shown to the person and None returned.
 
-        It is shown at the field of ``form`` that it names, or whose feature it names; else above the page.
+        It is shown in ``form`` where there is one, else above the page. ``said`` tells of success; {} stands for the result.
         """
         try:
             result = act()
         except DomainError as exc:
-            named = (exc.field, exc.details.get("feature"))
-            at = next((name for name in named if form is not None and name in form.fields), None)
-            if form is not None and at is not None:
-                form.add_error(at, str(exc))
+            if form is not None:
+                refuse(form, exc)
             else:
                 messages.error(request, str(exc))
             return None
-        messages.success(request, "Done.")
+        messages.success(request, said.format(result))
         return result
 
     def actor_in(self, request: HttpRequest, organisation: Organisation) -> Actor:

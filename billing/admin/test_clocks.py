@@ -13,14 +13,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSplitDateTimeWidget
 
 from billing.admin.base import decision
-from billing.admin.panels import NOTHING, Figure, Panel, Record, RecordAdmin, badge, status_column
+from billing.admin.panels import NOTHING, REFRESH, Figure, Panel, Record, RecordAdmin, badge, status_column
 from billing.context import Actor
 from billing.models import TestClock
 from billing.selectors import access
 from billing.services import test_clocks
-
-REFRESH = 2
-"""Seconds after which the page of a clock that lives on is asked for again."""
 
 
 class AdvanceForm(forms.Form):

@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget
 from billing.admin.base import ReasonForm, decision, path_to, site
 from billing.admin.panels import (
     NOTHING,
+    REFRESH,
     Figure,
     OrganisationForm,
     Panel,
@@ -129,7 +130,7 @@ class FileForm(OrganisationForm):
     file = forms.FileField(
         max_length=200, widget=UnfoldAdminFileFieldWidget(),
         help_text="CSV in UTF-8 with the columns event_id, meter, customer, occurred_at; quantity, subscription, amount and "
-        "properties.<name> if wanted. At most 20 MB.",
+        "properties.NAME (properties.region) if wanted. At most 20 MB.",
     )  # fmt: skip
     dry_run = forms.BooleanField(
         required=False, label="Only try", help_text="Tell what would happen, and take nothing in."
@@ -192,25 +193,29 @@ class UsageImportAdmin(RecordAdmin):
         back = reverse("admin:billing_usageimport_changelist")
         return self.ask(request, title="Import a file of usage", form=form, back_to=back)
 
-    @page_action(description="Refused lines as CSV", permission="usage.view", icon="download")
+    @page_action(description="Lines not taken as CSV", permission="usage.view", icon="download")
     def errors(self, request: HttpRequest, row: UsageImport) -> HttpResponse:
         answer = HttpResponse(
             errors_csv(list(row.errors.order_by("line").values_list("line", "event_id", "field", "reason"))),
             content_type="text/csv; charset=utf-8",
         )
-        answer["Content-Disposition"] = f'attachment; filename="refused-{row.pk}.csv"'
+        answer["Content-Disposition"] = f'attachment; filename="not-taken-{row.pk}.csv"'
         return answer
 
     def offers(self, row: UsageImport, action: str) -> bool:
-        return row.rejected > 0
+        return row.rejected + row.parked > 0
 
     def record(self, request: HttpRequest, row: UsageImport) -> Record:
         is_open = row.status in (UsageImport.Status.WAITING, UsageImport.Status.RUNNING)
         return Record(
             badges=(badge(row.status), *((badge("draft", "only tried"),) if row.dry_run else ())),
-            notice=row.failure or ("A worker reads it; load this page again to see how far it is." if is_open else ""),
+            notice=row.failure or ("A worker reads it; this page shows by itself how far it is." if is_open else ""),
             figures=(
-                Figure(name="Read", value=f"{_percent(row)} %", hint=f"{row.lines:,} lines with the heading"),
+                Figure(
+                    name="Read",
+                    value=f"{_percent(row)} %",
+                    hint=f"{row.lines:,} line{'' if row.lines == 1 else 's'}, the heading among them",
+                ),
                 Figure(name="Taken in", value=f"{row.accepted:,}"),
                 Figure(name="Known already", value=f"{row.duplicates:,}"),
                 Figure(name="Parked", value=f"{row.parked:,}"),
@@ -223,17 +228,36 @@ class UsageImportAdmin(RecordAdmin):
                 ("Begun", moment(row.made_at, row.organisation)),
                 ("Finished", moment(row.finished_at, row.organisation)),
             ),
+            refresh=REFRESH if is_open else 0,
             panels=[self._refused(row), *_parked(row), *timeline_panel(request, self, row, [row.pk])],
         )
 
     def _refused(self, row: UsageImport) -> Panel:
+        found = list(row.errors.order_by("line")[:SHOWN])
+        parked = _parked_ids(row, [one.event_id for one in found])
         rows = [
-            (one.line, one.event_id or NOTHING, one.field, one.reason) for one in row.errors.order_by("line")[:SHOWN]
+            (
+                one.line,
+                one.event_id or NOTHING,
+                "parked" if one.event_id in parked else "refused",
+                one.field,
+                one.reason,
+            )
+            for one in found
         ]
         return Panel(
-            title="Refused lines", headers=("Line", "Event", "Column", "Why"), rows=rows, numbers=frozenset({0}),
-            empty="None.", note=f"The first {SHOWN}; the CSV has all." if row.rejected > SHOWN else "",
+            title="Lines that were refused or parked" if row.parked else "Refused lines",
+            headers=("Line", "Event", "Became", "Column", "Why"), rows=rows, numbers=frozenset({0}),
+            empty="None.", note=f"The first {SHOWN}; the CSV has all." if row.rejected + row.parked > SHOWN else "",
         )  # fmt: skip
+
+
+def _parked_ids(row: UsageImport, event_ids: list[str]) -> set[str]:
+    """Which of the events wait, or waited, among the parked ones."""
+    if not row.parked:
+        return set()
+    found = ParkedUsage.objects.of(row.organisation_id).filter(event_id__in=event_ids)
+    return set(found.values_list("event_id", flat=True))
 
 
 def _parked(row: UsageImport) -> list[Panel]:

@@ -98,7 +98,7 @@ class CreditNoteAdmin(RecordAdmin):
             figures=[
                 Figure(name="Total", value=money(row.total), hint=f"{money(row.net)} net, {money(row.tax)} tax"),
                 Figure(name="Reduced the due", value=money(row.reduced_due)),
-                Figure(name="Became credit", value=money(row.to_credit), hint="to be refunded or applied"),
+                Figure(name="Became credit", value=money(row.to_credit), hint=_went_back(row)),
             ],
             facts=[
                 ("Invoice", link(request, row.invoice)),
@@ -117,6 +117,12 @@ class CreditNoteAdmin(RecordAdmin):
                 *timeline_panel(request, self, row, [row.pk]),
             ],
         )
+
+
+def _went_back(row: CreditNote) -> str:
+    """What became of the credit: how much of it is refunded, or on its way."""
+    gone = [one.amount for one in refunding.refunds_of(row) if one.status != Refund.Status.FAILED]
+    return f"{money(sum(gone, Money(0, row.currency)))} of it refunded" if gone else "to be refunded or applied"
 
 
 def _lines(row: CreditNote) -> Panel:

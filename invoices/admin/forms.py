@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminRadioSelect
 
 from billing.admin.base import ReasonForm
 from billing.admin.panels import money
-from billing.money import exponent
+from billing.money import exponent, quantize
 from invoices.models import Invoice
 from invoices.services import credit_notes, refunding
 
@@ -46,7 +46,12 @@ class CreditForm(ReasonForm):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
-        if values.get("extent") == LINES and not any(values.get(f"line_{position}") for position in self.positions):
+        wrong = any(f"line_{position}" in self.errors for position in self.positions)
+        if (
+            values.get("extent") == LINES
+            and not wrong
+            and not any(values.get(f"line_{position}") for position in self.positions)
+        ):
             raise forms.ValidationError("Give the amount of one line at least, or credit everything that is left.")
         return values
 
@@ -66,7 +71,7 @@ def credit_by_line(invoice: Invoice, *, may_refund: bool) -> type[CreditForm]:
             label=f"{line.position}. {line.description}",
             required=False,
             min_value=Decimal(0),
-            max_value=max(line.left, Decimal(0)),
+            max_value=max(quantize(line.left, invoice.currency), Decimal(0)),
             decimal_places=exponent(invoice.currency),
             max_digits=19,
             widget=UnfoldAdminDecimalFieldWidget(attrs={"inputmode": "decimal"}),

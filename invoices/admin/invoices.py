@@ -136,19 +136,22 @@ class InvoiceAdmin(RecordAdmin):
     def credit(self, request: HttpRequest, row: Invoice) -> HttpResponse:
         actor = self.actor(request, row)
         form = credit_by_line(row, may_refund=actor.may(refunding.PERMISSION))(request.POST or None)
-        if not form.is_valid():
-            return self.ask(request, title=f"Credit note for {row}", form=form, back_to=path_to(row))
-        issue = self.attempt(
-            request,
-            lambda: credit_notes.issue_credit_note(
-                invoice_id=row.pk,
-                amounts=form.amounts(),
-                reason=form.cleaned_data["reason"],
-                refund=form.cleaned_data.get("refund", False),
-                actor=actor,
-            ),
-        )
-        return HttpResponseRedirect(path_to(issue or row))
+        if form.is_valid():
+            issued = self.attempt(
+                request,
+                lambda: credit_notes.issue_credit_note(
+                    invoice_id=row.pk,
+                    amounts=form.amounts(),
+                    reason=form.cleaned_data["reason"],
+                    refund=form.cleaned_data.get("refund", False),
+                    actor=actor,
+                ),
+                form=form,
+                said="Credit note {} is issued.",
+            )
+            if issued is not None:
+                return HttpResponseRedirect(path_to(issued))
+        return self.ask(request, title=f"Credit note for {row}", form=form, back_to=path_to(row))
 
     @page_action(description="PDF", permission="invoice.view", icon="picture_as_pdf")
     def pdf(self, request: HttpRequest, row: Invoice) -> HttpResponse:

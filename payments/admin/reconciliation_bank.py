@@ -70,6 +70,9 @@ class AccountForm(forms.Form):
         return str(self.cleaned_data["currency"]).upper()
 
 
+_FORMAT_NAMES = {"auto": "as the file shows", "camt053": "camt.053 (XML)", "mt940": "MT940", "csv": "CSV"}
+
+
 class UploadForm(forms.Form):
     """A statement file of one account."""
 
@@ -78,7 +81,9 @@ class UploadForm(forms.Form):
         help_text="camt.053 (XML), MT940 or CSV, at most 20 MB. Nothing is booked before you have seen it.",
     )  # fmt: skip
     format = forms.ChoiceField(
-        choices=[(name, name) for name in FORMATS], widget=UnfoldAdminSelectWidget(), initial="auto"
+        choices=[(name, _FORMAT_NAMES.get(name, name)) for name in FORMATS],
+        widget=UnfoldAdminSelectWidget(),
+        initial="auto",
     )
 
     def clean_file(self) -> Any:
@@ -201,22 +206,29 @@ def preview_record(seen: StatementPreview) -> Record:
         (one.row, day(one.booked_on), one.reference or "–", one.description[:120], money(one.amount))
         for one in seen.first_lines
     ]
-    difference = seen.difference
-    notice = (
-        f"Opening balance and lines differ from the closing balance by {money(difference)}."
-        if difference and difference.amount
-        else ""
-    )
     return Record(
-        notice=notice,
+        notice=_doubts(seen),
         figures=[Figure(name="New lines", value=f"{seen.rows_new:,}"), Figure(name="Known already", value=f"{seen.rows_known:,}"),
                  Figure(name="Sum of all lines", value=money(seen.total)),
                  Figure(name="Closing balance", value=money(seen.closing), hint=f"opening {money(seen.opening)}")],
         facts=[("Format", seen.format), ("Lines read", f"{seen.rows_read:,}"), ("Pending, left out", seen.rows_pending),
                ("File hash", seen.file_hash[:16])],
-        panels=[Panel(title=f"First {len(lines)} lines", headers=("Row", "Booked", "Reference", "Text", "Amount"), rows=lines,
+        panels=[Panel(title="The first lines", headers=("Row", "Booked", "Reference", "Text", "Amount"), rows=lines,
                       numbers=frozenset({4}), empty="The file has no booked lines.")],
     )  # fmt: skip
+
+
+def _doubts(seen: StatementPreview) -> str:
+    """What does not add up: within the file, or with the statement before it."""
+    found = []
+    if seen.difference:
+        found.append(f"Opening balance and lines differ from the closing balance by {money(seen.difference)}.")
+    if seen.gap and seen.before is not None:
+        found.append(
+            f"The statement before, {seen.before}, closed with {money(seen.before.closing_balance)}; this one opens with "
+            f"{money(seen.opening)}. Is one between them missing?"
+        )
+    return " ".join(found)
 
 
 class RefusedFilter(admin.SimpleListFilter):

@@ -175,7 +175,7 @@ class ExceptionAdmin(RecordAdmin):
     def due(self, row: ReconciliationException) -> str:
         text = day(row.due_on).replace(" ", "\N{NO-BREAK SPACE}")
         late = row.status == "open" and row.due_on < _now(row).date()
-        return format_html('<b title="overdue" style="color: #dc2626">{}</b>', text) if late else text
+        return format_html('<b title="overdue" class="m-alarm">{}</b>', text) if late else text
 
     def offers(self, row: ReconciliationException, action: str) -> bool:
         return row.status == "open" and (action != "match" or row.source_type == "bank_line")

@@ -45,6 +45,15 @@ class StatementPreview:
     opening: Money | None
     closing: Money | None
     first_lines: tuple[StatementLine, ...]
+    before: StatementImport | None
+    """The statement that ends before this one begins; None where none does, or where lines of this one are known."""
+
+    @property
+    def gap(self) -> Money | None:
+        """Opening balance against the closing balance of the statement before; None when they do not state both."""
+        if self.before is None or self.before.closing_balance is None or self.opening is None:
+            return None
+        return self.opening - self.before.closing_balance
 
     @property
     def difference(self) -> Money | None:
@@ -88,8 +97,18 @@ def preview_statement(
         format=file.format, file_hash=_hash(content), rows_read=len(lines), rows_new=len(lines) - known, rows_known=known,
         rows_pending=file.pending, total=sum((line.amount for line in lines), zero(bank_account.currency)),
         opening=chosen[0].opening if chosen else None, closing=chosen[-1].closing if chosen else None,
-        first_lines=tuple(lines[:PREVIEW_LINES]),
+        first_lines=tuple(lines[:PREVIEW_LINES]), before=None if known else _before(bank_account, lines),
     )  # fmt: skip
+
+
+def _before(bank_account: BankAccount, lines: Sequence[StatementLine]) -> StatementImport | None:
+    """The import with the newest line that was booked before the first of ``lines``, or on its day."""
+    first = min((line.booked_on for line in lines), default=None)
+    earlier = (
+        BankLine.objects.filter(bank_account=bank_account, booked_on__lte=first) if first else BankLine.objects.none()
+    )
+    line = earlier.select_related("statement").order_by("-booked_on", "-id").first()
+    return line.statement if line else None
 
 
 def import_statement(

@@ -12,6 +12,7 @@ from unfold.decorators import display
 from billing.admin.base import decision, site
 from billing.admin.panels import (
     NOTHING,
+    REFRESH,
     Figure,
     Panel,
     Record,
@@ -25,12 +26,12 @@ from billing.admin.panels import (
     timeline_panel,
 )
 from billing.context import Actor
+from subscriptions.dunning_words import counted
 from subscriptions.models import BillingCycle, BillingRun
 from subscriptions.services import retrying
 from subscriptions.services.draft_finalizing import refused_drafts
 
 SHOWN = 100
-REFRESH = 2
 UNDER_WAY = (BillingRun.Status.PENDING, BillingRun.Status.RUNNING)
 
 
@@ -65,7 +66,7 @@ class BillingRunAdmin(RecordAdmin):
     @decision(description="Retry what failed", permission="billing_run.start", icon="replay")
     def retry(self, request: HttpRequest, row: BillingRun, *, actor: Actor, reason: str) -> str:
         run = retrying.retry_run(organisation=row.organisation, run_id=row.pk, actor=actor, reason=reason)
-        return f"{run.due_count:,} subscriptions are due; a run takes them up."
+        return f"A run takes up {counted(run.due_count, 'subscription')}."
 
     def called(self, row: BillingRun) -> str:
         return f"run of {moment(row.due_at, row.organisation)}"
@@ -90,13 +91,15 @@ class BillingRunAdmin(RecordAdmin):
 
     def record(self, request: HttpRequest, row: BillingRun) -> Record:
         return Record(
-            badges=(badge(row.status),),
+            badges=(badge(row.status), *_waiting(row)),
             notice=row.error,
             refresh=REFRESH if row.status in UNDER_WAY else 0,
             figures=(
                 Figure(name="Progress", value=_bar(row), hint=_pace(row)),
                 Figure(
-                    name="Periods billed", value=f"{row.billed_count:,}", hint=f"of {row.due_count:,} subscriptions due"
+                    name="Periods billed",
+                    value=f"{row.billed_count:,}",
+                    hint=f"of {counted(row.due_count, 'subscription')} due",
                 ),
                 Figure(
                     name="Invoices",
@@ -123,13 +126,13 @@ class BillingRunAdmin(RecordAdmin):
         """What failed, with links to where it is mended, and what became of it."""
         failed = run.failed_cycles.select_related("subscription").order_by("id")[:SHOWN]
         rows = [
-            (link(request, one.subscription), moment(one.starts_at, run.organisation), one.code, one.reason,
+            (link(request, one.subscription), moment(one.starts_at, run.organisation), one.code, one.reason.removeprefix(f"{one.code}: "),
              badge("failed", "set aside") if one.retried_at is None else badge("done", "taken up again"))
             for one in failed
         ]  # fmt: skip
         return Panel(
             title="Set aside",
-            headers=("Subscription", "Due", "Error", "Why", "Since"),
+            headers=("Subscription", "Due", "Error", "Why", "Since then"),
             rows=rows,
             empty="None: everything was billed.",
             note=f"The first {SHOWN} of {run.failed_count:,}." if run.failed_count > SHOWN else "",
@@ -172,6 +175,12 @@ class BillingRunAdmin(RecordAdmin):
 
 def _sums(run: BillingRun) -> list[str]:
     return [money(Money(total, currency)) for currency, total in run.totals.items()]
+
+
+def _waiting(run: BillingRun) -> list[SafeString]:
+    """A badge for what the run set aside and nobody took up again."""
+    number = run.failed_cycles.filter(retried_at=None).count()
+    return [badge("failed", f"{number:,} set aside")] if number else []
 
 
 def _bar(run: BillingRun) -> str:

@@ -147,7 +147,7 @@ class CouponAdmin(RecordAdmin):
                 Figure(name="Worth", value=worth(row), hint=lasts(row)),
                 Figure(name="Taken", value=f"{applied.count():,}", hint=_limit(row)),
                 Figure(name="In hand", value=f"{applied.filter(status='active').count():,}", hint="not used up"),
-                Figure(name="Taken off", value=taken_off or "0.00", hint="invoices so far, before tax"),
+                Figure(name="Taken off", value=taken_off or NOTHING, hint="invoices so far, before tax"),
             ),
             facts=(
                 ("Name", row.name),

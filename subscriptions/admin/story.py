@@ -49,7 +49,7 @@ def story(*, bars: Sequence[Bar], dots: Sequence[Dot], today: date) -> str:
     x = axis.x(today)
     parts.append(
         f'<line x1="{x:.1f}" y1="22" x2="{x:.1f}" y2="{dots_top + 18}" stroke="#dc2626" stroke-width="1.5"/>'
-        f'<text x="{x + 4:.1f}" y="30" font-size="11" fill="#dc2626">today</text>'
+        f'<text x="{x + 4:.1f}" y="30" font-size="11" class="m-alarm">today</text>'
     )
     parts.append(_key(height - 8))
     title = f"Time line from {axis.first} to {axis.last}: {len(bars)} invoices, {len(dots)} events"

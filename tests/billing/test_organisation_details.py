@@ -167,7 +167,7 @@ def test_an_administrator_writes_details_and_choices_in_the_console(school: Orga
     assert sorted(reasons.values_list("reason", flat=True)) == ["New brand", "We moved"]
     shown = client.get(f"/console/billing/organisation/{school.pk}/change/").content.decode()
     assert "sunrise@hdfcbank" in shown
-    assert "12 MG Road, 29, IN" in shown
+    assert "12 MG Road, Karnataka (29), India" in shown
     assert "a picture" in shown
 
 

@@ -1,5 +1,6 @@
 """Console pages of usage: a measurement is corrected by hand, a parked event taken in, a file brought and its errors fetched."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -110,6 +111,26 @@ def test_a_file_is_brought_and_its_refused_lines_are_fetched(tenant, customer):
     assert "may.csv" in page
     assert errors["Content-Disposition"].startswith("attachment")
     assert errors.content.decode().splitlines()[1].startswith("3,'=u2,quantity,")
+
+
+def test_a_page_of_a_file_tells_parked_lines_from_refused_ones_and_loads_itself_while_it_is_read(tenant, customer):
+    rows = [HEADING, f"u1,calls,nobody,{AT},250", f"u2,calls,{customer.external_id},{AT},many"]
+    manager = browser(tenant, Role.MANAGER)
+    upload = SimpleUploadedFile("may.csv", "\n".join(rows).encode())
+    manager.post(
+        reverse("admin:billing_usageimport_upload"), {"confirm": "yes", "organisation": tenant.pk, "file": upload}
+    )
+
+    begun = UsageImport.objects.get()
+    reading = manager.get(path_to(begun)).content.decode()
+    row = usage_imports.read_on(import_id=begun.pk)
+    page = manager.get(path_to(row)).content.decode()
+
+    assert 'http-equiv="refresh"' in reading
+    assert "1 line, the heading among them" in reading
+    assert 'http-equiv="refresh"' not in page
+    assert "Lines that were refused or parked" in page
+    assert re.findall(r"<td>(u\d)</td><td>(parked|refused)</td>", page) == [("u1", "parked"), ("u2", "refused")]
 
 
 def test_a_file_without_the_right_heading_is_refused_in_words(tenant):

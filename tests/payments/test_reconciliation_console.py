@@ -3,6 +3,7 @@
 import re
 from datetime import date
 from decimal import Decimal
+from html import unescape
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -168,6 +169,9 @@ def test_a_statement_is_uploaded_looked_at_and_confirmed(world):
     assert client.post(url, {"token": token}).status_code == 302
     assert BankLine.objects.count() == before + 2
     assert "is gone" in client.post(url, {"token": token}, follow=True).content.decode()
+    later = "Date,Narration,Ref,Debit,Credit,Balance\n2025-05-02,NEFT A,R1,,10.00,5801.11\n"
+    gap = unescape(upload(client, world.bank, later).content.decode())
+    assert "april.csv, closed with ₹5,691.11; this one opens with ₹5,791.11. Is one between them missing?" in gap
     refused = upload(client, world.bank, CSV.replace("59.00", "5x.00")).content.decode()
     assert "Row 4, column &#x27;debit&#x27;" in refused
     assert StatementImport.objects.exclude(error="").count() == 2

@@ -43,6 +43,21 @@ def test_a_preview_writes_nothing_and_says_what_an_import_would_do(world):
     assert (again.rows_new, again.rows_known) == (0, 2)
 
 
+def test_a_preview_says_when_the_statement_before_closed_otherwise(world):
+    given = {"organisation": world.organisation, "bank_account": world.bank}
+    follows = "Date,Narration,Ref,Debit,Credit,Balance\n2025-05-02,NEFT A,R1,,10.00,{}\n"
+    assert preview_statement(**given, content=follows.format("5701.11").encode()).gap is None, "there is none before"
+    before = load(world)
+
+    fits = preview_statement(**given, content=follows.format("5701.11").encode())
+    jumps = preview_statement(**given, content=follows.format("5801.11").encode())
+    earlier = preview_statement(**given, content=follows.replace("-05-", "-03-").format("1000.00").encode())
+    overlaps = preview_statement(**given, content=CSV.encode())
+
+    assert (fits.before, fits.gap, jumps.gap) == (before, inr("0.00"), inr("100.00"))
+    assert (earlier.gap, overlaps.gap) == (None, None)
+
+
 def test_the_same_file_and_the_same_lines_in_another_file_change_nothing(world):
     first = load(world)
     assert (first.rows_read, first.rows_new, first.file_name, first.imported_by) == (2, 2, "april.csv", "clerk")
