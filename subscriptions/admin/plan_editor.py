@@ -137,7 +137,7 @@ class Editor:
                 )
                 return draft.plan
             assert draft.plan_form is not None
-            plan = catalog.create_plan(organisation=draft.organisation, **draft.plan_form.cleaned_data, **about)
+            plan = catalog.create_plan(organisation=draft.organisation, **draft.plan_form.changes(), **about)
         except DomainError as exc:
             messages.error(request, str(exc))
             return None

@@ -9,10 +9,12 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from billing.errors import DomainError
 from subscriptions import pricing
+from subscriptions.admin.plan_words import PlanWordsForm
 from subscriptions.models import Interval, PlanVersion, Price
 from subscriptions.pricing import tier_words
 from subscriptions.services import catalog
@@ -46,15 +48,18 @@ def _decimal(label: str, hint: str = "", **more: Any) -> forms.DecimalField:
     )  # fmt: skip
 
 
-class PlanForm(forms.Form):
-    """What a new plan is called and how it is billed."""
+class PlanForm(PlanWordsForm):
+    """What a new plan is called, how it is billed, and how its subscriptions live."""
 
     code = forms.SlugField(max_length=60, widget=TEXT())
-    name = forms.CharField(max_length=120, widget=TEXT())
-    description = forms.CharField(max_length=300, required=False, widget=TEXT())
     interval = forms.ChoiceField(choices=Interval.choices, initial="month", widget=UnfoldAdminSelectWidget())
     interval_count = forms.IntegerField(min_value=1, max_value=365, initial=1, widget=TEXT(), label="Every so many")
-    trial_days = forms.IntegerField(min_value=0, max_value=catalog.MAX_TRIAL_DAYS, initial=0, widget=TEXT())
+    prices_include_tax = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Prices are what the customer pays in all; it stays.",
+    )
+    field_order = ("code", "name", "description", "interval", "interval_count", "prices_include_tax", "trial_days")
 
 
 class VersionForm(forms.Form):

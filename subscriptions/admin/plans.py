@@ -11,7 +11,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from billing.admin.base import ReasonForm, decision, site
+from billing.admin.base import ReasonForm, decision, path_to, site
 from billing.admin.panels import (
     NOTHING,
     Figure,
@@ -33,6 +33,7 @@ from billing.errors import DomainError
 from billing.models import Meter
 from subscriptions.admin.plan_editor import Editor
 from subscriptions.admin.plan_moves import Moves
+from subscriptions.admin.plan_words import PlanChangeForm, rules_text
 from subscriptions.lines import Component
 from subscriptions.models import Plan, PlanMigration, PlanVersion
 from subscriptions.selectors import PriceBooks, price_books
@@ -67,7 +68,7 @@ class PlanAdmin(RecordAdmin):
     search_fields = ("code", "name")
     actions = ("archive",)
     actions_list = ("add_plan",)
-    actions_detail = ("new_version", "move_subscribers", "archive")
+    actions_detail = ("edit", "new_version", "move_subscribers", "archive", "offer_again")
     empty_hint = "Write a plan here, or send it by POST /api/v1/plans."
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -101,8 +102,27 @@ class PlanAdmin(RecordAdmin):
         catalog.archive_plan(plan_id=row.pk, actor=actor, reason=reason)
         return f"{row.code} is archived; its subscriptions go on."
 
+    @decision(description="Offer again", permission="plan.edit", form=ReasonForm, icon="unarchive")
+    def offer_again(self, request: HttpRequest, row: Plan, *, actor: Actor, reason: str) -> str:
+        """Take an archived plan out again."""
+        catalog.offer_again(plan_id=row.pk, actor=actor, reason=reason)
+        return f"{row.code} is offered again."
+
     def offers(self, row: Plan, action: str) -> bool:
-        return action != "archive" or row.archived_at is None
+        archived = row.archived_at is not None
+        return archived if action == "offer_again" else not archived if action == "archive" else True
+
+    @page_action(description="Edit", permission="plan.edit", icon="tune")
+    def edit(self, request: HttpRequest, row: Plan) -> HttpResponse:
+        """Words, trial, days on which it is offered, rules; code, interval and prices stay."""
+        form = PlanChangeForm(request.POST if "confirm" in request.POST else None, plan=row)
+        if form.is_valid():
+            done = self.attempt(request, lambda: catalog.update_plan(
+                plan_id=row.pk, actor=self.actor(request, row), changes=form.changes(), reason=form.cleaned_data["reason"],
+            ), form=form)  # fmt: skip
+            if done is not None:
+                return HttpResponseRedirect(path_to(row))
+        return self.ask(request, title=f"Edit {row.name}", form=form, back_to=path_to(row))
 
     # --- writing plans and moving subscribers ---------------------------------------------------------
     @page_action(description="New plan", permission="plan.edit", icon="add")
@@ -150,6 +170,8 @@ class PlanAdmin(RecordAdmin):
                 ("Billed every", interval_of(row)),
                 ("Trial", f"{row.trial_days} days" if row.trial_days else "none"),
                 ("Offered", span(row.available_from, row.available_until, "at any time")),
+                ("Prices", "contain the tax" if row.prices_include_tax else "without tax"),
+                ("Its subscriptions", "; ".join(rules_text(row)) or "live as the organisation says"),
                 ("Added", moment(row.created_at, row.organisation)),
             ),
             panels=[*panels, _moves_panel(request, row), *timeline_panel(request, self, row, [row.pk])],

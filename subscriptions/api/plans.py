@@ -10,7 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.base import AmountSerializerField, StrictSerializer, TenantViewSet
+from billing.api.base import AmountSerializerField, ReasonedChange, StrictSerializer, TenantViewSet
 from billing.api.idempotency import idempotent
 from subscriptions.api.life_shapes import RulesShape
 from subscriptions.api.price_shapes import PlanOutput, VersionInput, price_input
@@ -35,6 +35,19 @@ class PlanInput(StrictSerializer):
         required=False, allow_null=True, help_text="Last day on which one may subscribe."
     )
     versions = VersionInput(many=True, min_length=1, max_length=1, help_text="The first version.")
+
+
+class PlanChange(ReasonedChange):
+    """What may change of a plan. Code, interval, kind of prices and the prices themselves stay."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    description = serializers.CharField(max_length=300, required=False, allow_blank=True)
+    trial_days = serializers.IntegerField(min_value=0, max_value=catalog.MAX_TRIAL_DAYS, required=False)
+    rules = RulesShape(required=False, help_text="As a whole: what is left out follows the organisation again.")
+    available_from = serializers.DateField(required=False, allow_null=True)
+    available_until = serializers.DateField(
+        required=False, allow_null=True, help_text="Last day on which one may subscribe."
+    )
 
 
 class VersionFiguresOutput(serializers.Serializer):
@@ -66,6 +79,7 @@ VERSION_EXAMPLE = {
          "unit_price": "199.00", "properties": {"package_size": "10"}, "unit": "GB", "tax_category": "saas"},
     ]
 }  # fmt: skip
+WHY = OpenApiExample("With a reason", value={"reason": "Replaced by another plan"}, request_only=True)
 PLAN_EXAMPLE = OpenApiExample(
     "Seats and calls",
     value={"code": "team", "name": "Team", "interval": "month", "trial_days": 14, "versions": [VERSION_EXAMPLE]},
@@ -91,8 +105,10 @@ class PlanViewSet(TenantViewSet):
         "list": "plan.view",
         "retrieve": "plan.view",
         "create": "plan.edit",
+        "partial_update": "plan.edit",
         "versions": "plan.edit",
         "archive": "plan.edit",
+        "offer_again": "plan.edit",
         "figures": "plan.view",
     }
 
@@ -111,6 +127,19 @@ class PlanViewSet(TenantViewSet):
             **given,
         )
         return self._answer(plan, status.HTTP_201_CREATED)
+
+    @extend_schema(
+        request=PlanChange,
+        responses=PlanOutput,
+        examples=[OpenApiExample("Sold until the summer", value={"available_until": "2027-06-30"}, request_only=True)],
+        tags=TAGS,
+    )
+    def partial_update(self, request: Request, pk: Any = None) -> Response:
+        """Change words, trial, the days on which it is offered, or its rules. Who has subscribed keeps what was agreed."""
+        changes = self.valid(PlanChange)
+        reason = changes.pop("reason", "")
+        plan = catalog.update_plan(plan_id=self.get_object().pk, actor=self.actor, changes=changes, reason=reason)
+        return self._answer(plan, status.HTTP_200_OK)
 
     @extend_schema(
         request=VersionInput,
@@ -132,12 +161,20 @@ class PlanViewSet(TenantViewSet):
         )
         return self._answer(plan, status.HTTP_201_CREATED)
 
-    @extend_schema(request=None, responses=PlanOutput, tags=TAGS)
+    @extend_schema(request=ReasonedChange, responses=PlanOutput, examples=[WHY], tags=TAGS)
     @action(detail=True, methods=["post"])
     @idempotent(atomic=True)
     def archive(self, request: Request, pk: Any = None) -> Response:
         """Offer the plan no more; running subscriptions stay as they are."""
-        plan = catalog.archive_plan(plan_id=self.get_object().pk, actor=self.actor)
+        plan = catalog.archive_plan(plan_id=self.get_object().pk, actor=self.actor, **self.valid(ReasonedChange))
+        return self._answer(plan, status.HTTP_200_OK)
+
+    @extend_schema(request=ReasonedChange, responses=PlanOutput, examples=[WHY], tags=TAGS)
+    @action(detail=True, methods=["post"], url_path="offer-again")
+    @idempotent(atomic=True)
+    def offer_again(self, request: Request, pk: Any = None) -> Response:
+        """Offer an archived plan again, as it stands."""
+        plan = catalog.offer_again(plan_id=self.get_object().pk, actor=self.actor, **self.valid(ReasonedChange))
         return self._answer(plan, status.HTTP_200_OK)
 
     @extend_schema(responses=PlanFiguresOutput, tags=TAGS, filters=False)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer
@@ -163,7 +164,7 @@ class VersionOutput(serializers.ModelSerializer):
 
 class PlanOutput(serializers.ModelSerializer):
     versions = VersionOutput(many=True, help_text="Newest first.")
-    rules = RulesShape()
+    rules = serializers.SerializerMethodField(help_text="What was said; what is left out follows the organisation.")
 
     class Meta:
         model = Plan
@@ -171,6 +172,11 @@ class PlanOutput(serializers.ModelSerializer):
             "id", "code", "name", "description", "interval", "interval_count", "trial_days", "prices_include_tax", "rules",
             "available_from", "available_until", "created_at", "archived_at", "versions",
         ]  # fmt: skip
+
+    @extend_schema_field(RulesShape)
+    def get_rules(self, plan: Plan) -> dict[str, Any]:
+        """As they are stored: a rule that was not said is another thing than one that says "none"."""
+        return plan.rules
 
 
 class EventsInput(StrictSerializer):

@@ -19,8 +19,10 @@ from subscriptions.services.catalog_prices import MAX_PRICES, SLUG, FilterInput,
 from subscriptions.services.entitlements.terms import carry_over
 
 __all__ = [
-    "MAX_PRICES", "MAX_TRIAL_DAYS", "FilterInput", "PriceInput", "add_version", "archive_plan", "create_plan", "version_at",
+    "CHANGEABLE", "MAX_PRICES", "MAX_TRIAL_DAYS", "FilterInput", "PriceInput", "add_version", "archive_plan", "create_plan",
+    "offer_again", "update_plan", "version_at",
 ]  # fmt: skip
+CHANGEABLE = ("name", "description", "trial_days", "available_from", "available_until", "rules")
 MAX_TRIAL_DAYS = 730
 EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MAX_COUNT = {periods.DAY: 365, periods.WEEK: 52, periods.MONTH: 36, periods.YEAR: 5}
@@ -52,8 +54,7 @@ def create_plan(
     what prices refuse.
     """
     _check_plan(code=code, interval=interval, interval_count=interval_count, trial_days=trial_days)
-    if available_from and available_until and available_until < available_from:
-        raise InvalidPlan("available_until must not come before available_from.", field="available_until")
+    _check_offered(available_from, available_until)
     now = clock.now(organisation)
     plan, is_new = Plan.objects.get_or_create(
         organisation=organisation,
@@ -78,6 +79,41 @@ def create_plan(
     )
     audit.record(actor=actor, action="plan.created", target=plan, after={"code": code, "interval": interval})
     return plan
+
+
+@transaction.atomic
+def update_plan(*, plan_id: uuid.UUID, actor: Actor, changes: Mapping[str, Any], reason: str = "") -> Plan:
+    """Change words, trial, days on which it is offered, or its rules as a whole (``CHANGEABLE``); code, interval and prices stay.
+
+    What a subscription took when it began (its trial, term, proration, cycle, zone, gate) it keeps; docs/settings.md says which
+    rules are asked later. Raises ``InvalidPlan`` that names the field.
+    """
+    plan = Plan.objects.select_for_update().get(pk=plan_id)
+    if fixed := sorted(changes.keys() - {*CHANGEABLE}):
+        raise InvalidPlan(f"'{fixed[0]}' of a plan does not change.", field=fixed[0])
+    before = {name: getattr(plan, name) for name in CHANGEABLE}
+    after = before | dict(changes)
+    after["rules"] = parse_rules(after["rules"] or {})
+    if not after["name"].strip():
+        raise InvalidPlan("A plan has a name.", field="name")
+    _check_plan(
+        code=plan.code, interval=plan.interval, interval_count=plan.interval_count, trial_days=after["trial_days"]
+    )
+    _check_offered(after["available_from"], after["available_until"])
+    changed = [name for name in CHANGEABLE if before[name] != after[name]]
+    if changed:
+        for name in changed:
+            setattr(plan, name, after[name])
+        plan.save(update_fields=changed)
+        audit.record(
+            actor=actor, action="plan.changed", target=plan, reason=reason,
+            before={name: _plain(before[name]) for name in changed}, after={name: _plain(after[name]) for name in changed},
+        )  # fmt: skip
+    return plan
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value
 
 
 @transaction.atomic
@@ -120,6 +156,17 @@ def archive_plan(*, plan_id: uuid.UUID, actor: Actor, reason: str = "") -> Plan:
     return plan
 
 
+@transaction.atomic
+def offer_again(*, plan_id: uuid.UUID, actor: Actor, reason: str = "") -> Plan:
+    """Take an archived plan out again: from now on it is offered as it stands. Safe to repeat."""
+    plan = Plan.objects.select_for_update().get(pk=plan_id)
+    if plan.archived_at is not None:
+        plan.archived_at = None
+        plan.save(update_fields=["archived_at"])
+        audit.record(actor=actor, action="plan.offered_again", target=plan, reason=reason)
+    return plan
+
+
 def version_at(*, plan: Plan, at: datetime, on: date) -> PlanVersion:
     """The version a new subscriber gets at ``at`` (local day ``on``); before the first version, the first one holds.
 
@@ -138,6 +185,11 @@ def version_at(*, plan: Plan, at: datetime, on: date) -> PlanVersion:
     if not offered or found is None:
         raise PlanUnavailable(plan=plan.code, on=on.isoformat(), field="plan")
     return found
+
+
+def _check_offered(available_from: date | None, available_until: date | None) -> None:
+    if available_from and available_until and available_until < available_from:
+        raise InvalidPlan("available_until must not come before available_from.", field="available_until")
 
 
 def _check_plan(*, code: str, interval: str, interval_count: int, trial_days: int) -> None:

@@ -255,6 +255,84 @@ def test_a_suspension_and_what_takes_it_up_again_are_foretold_and_keep_their_rea
     ]  # fmt: skip
 
 
+def test_a_plan_is_changed_for_who_comes_next_and_leaves_what_was_agreed(tenant, client, customer):
+    """Words, trial, window and rules; prices, code and interval stay, and so does a running subscription."""
+    plan = make_plan(tenant, seats("300.00"), trial_days=0, rules={"proration": "second", "last_day": "free"})
+    before = subscribe(customer, plan)
+    one = f"{API}/plans/{plan.pk}"
+    changes = {
+        "name": "Team, once more", "trial_days": 14, "available_from": "2026-04-01", "available_until": "2026-04-30",
+        "rules": {"proration": "none", "term": {"interval": "year"}}, "reason": "Spring offer",
+    }  # fmt: skip
+
+    answer = client.patch(one, changes, format="json")
+
+    assert answer.status_code == 200, answer.content
+    told = answer.json()
+    assert {name: told[name] for name in ("name", "trial_days", "available_until", "rules")} == {
+        "name": "Team, once more", "trial_days": 14, "available_until": "2026-04-30",
+        "rules": {"proration": "none", "term": {"interval": "year", "count": 1, "notice_days": 0}},
+    }  # fmt: skip
+    after = subscribe(make_customer(tenant), Plan.objects.get(pk=plan.pk))
+    kept = Subscription.objects.get(pk=before.pk)
+    assert (kept.proration, kept.status, kept.term_interval) == ("second", "active", "")
+    assert (after.proration, after.status, after.term_interval) == ("none", "trialing", "year")
+    [record] = AuditRecord.objects.filter(target_id=str(plan.pk), action="plan.changed")
+    assert (record.reason, record.before["trial_days"], record.after["available_until"]) == (
+        "Spring offer",
+        0,
+        "2026-04-30",
+    )
+    assert "description" not in record.after
+    assert client.patch(one, {"trial_days": 14}, format="json").status_code == 200
+    assert AuditRecord.objects.filter(action="plan.changed").count() == 1, "nothing changed"
+    turn(tenant, local("2026-05-01 09:00"))
+    new = {"customer": customer.external_id, "plan": plan.code}
+    assert client.post(f"{API}/subscriptions", new, format="json").json()["code"] == "plan_unavailable"
+    assert client.patch(one, {"available_until": None}, format="json").json()["available_until"] is None
+    assert client.post(f"{API}/subscriptions", new, format="json").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"available_from": "2026-05-02", "available_until": "2026-05-01"}, "available_until"), ({"trial_days": 731}, "trial_days"),
+     ({"name": "  "}, "name"), ({"interval": "year"}, "interval"), ({"code": "other"}, "code"),
+     ({"rules": {"proration": "hour"}}, "rules.proration"), ({"rules": {"trial_prices": {"INR": "1.005"}}}, "rules.trial_prices")],
+)  # fmt: skip
+def test_what_a_plan_does_not_become_is_named_and_nothing_is_written(tenant, client, changes, field):
+    plan = make_plan(tenant, flat("10.00"))
+    before = Plan.objects.values().get(pk=plan.pk)
+
+    answer = client.patch(f"{API}/plans/{plan.pk}", changes, format="json")
+
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (422, [field])
+    assert Plan.objects.values().get(pk=plan.pk) == before
+    assert not AuditRecord.objects.filter(action="plan.changed").exists()
+
+
+def test_an_archived_plan_is_offered_again_and_others_plans_are_not_there(tenant, client, customer):
+    plan = make_plan(tenant, flat("10.00"))
+    theirs = make_plan(make_organisation(local("2026-04-01 09:00")), flat("10.00"))
+    new = {"customer": customer.external_id, "plan": plan.code}
+
+    assert client.post(f"{API}/plans/{plan.pk}/archive", {"reason": "Too cheap"}, format="json").status_code == 200
+    assert client.post(f"{API}/subscriptions", new, format="json").status_code == 409
+    for _ in range(2):
+        again = client.post(f"{API}/plans/{plan.pk}/offer-again", {"reason": "Cheap enough"}, format="json")
+        assert (again.status_code, again.json()["archived_at"]) == (200, None)
+    assert client.post(f"{API}/subscriptions", new, format="json").status_code == 201
+
+    records = AuditRecord.objects.filter(target_id=str(plan.pk)).exclude(action="plan.created").order_by("id")
+    assert list(records.values_list("action", "reason")) == [
+        ("plan.archived", "Too cheap"), ("plan.offered_again", "Cheap enough"),
+    ]  # fmt: skip
+    assert client.patch(f"{API}/plans/{theirs.pk}", {"name": "Mine"}, format="json").status_code == 404
+    assert client.post(f"{API}/plans/{theirs.pk}/offer-again", {}, format="json").status_code == 404
+    reader = client_of(tenant, "plan.view")
+    assert reader.patch(f"{API}/plans/{plan.pk}", {"name": "Mine"}, format="json").status_code == 403
+    assert reader.post(f"{API}/plans/{plan.pk}/offer-again", {}, format="json").status_code == 403
+
+
 def test_another_tenants_rows_are_not_found(tenant, client, customer):
     other = make_organisation(local("2026-04-01 09:00"))
     theirs = subscribe(make_customer(other), make_plan(other, flat("1.00"), code="theirs"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.models import Role
+from billing.models import AuditRecord, Role
 from subscriptions.models import Plan, PlanMigration, PlanVersion
 from subscriptions.pricing import parse_tiers, tier_words
 from subscriptions.pricing.errors import InvalidTiers
@@ -134,6 +134,49 @@ def test_a_plan_is_saved_and_a_version_begins_with_the_newest_prices(tenant, man
     second = plan.versions.order_by("-number").first()
     assert second.effective_from == local("2026-05-01 00:00")  # the organisation's midnight
     assert (second.number, [price.unit_price for price in second.prices.all()]) == (2, [120])
+
+
+def test_a_plan_is_written_with_its_window_and_rules_and_edited_with_a_reason(tenant, manager):
+    said = {
+        "plan-available_until": "2026-12-31", "plan-prices_include_tax": "on", "plan-proration": "second",
+        "plan-trial_prices": "49 INR", "plan-term_interval": "year", "plan-term_notice_days": "30", "plan-payment_gate_days": "7",
+    }  # fmt: skip
+    manager.post(NEW, form(SEATS, save="yes", **said))
+    plan = Plan.objects.get()
+    assert (plan.prices_include_tax, f"{plan.available_until}") == (True, "2026-12-31")
+    assert plan.rules == {
+        "proration": "second", "trial_prices": {"INR": "49"}, "payment_gate_days": 7,
+        "term": {"interval": "year", "notice_days": 30},
+    }  # fmt: skip
+    plan.rules |= {"term": None}
+    plan.save()
+
+    shown = text_of(manager.get(page(plan, "plan")))
+    edit = f"/console/subscriptions/plan/{plan.pk}/edit/"
+    asked = text_of(manager.get(edit))
+    for text in ("parts of a period: by the second", "payment gate days: 7", "contain the tax", "trial costs 49 INR"):
+        assert text in shown
+    assert 'value="49 INR"' in asked
+    assert '<option value="second" selected' in asked
+    changed = {"confirm": "1", "reason": "Longer sold", "name": "Team", "trial_days": "3", "available_until": "2027-12-31",
+               "cycle": "calendar", "trial_prices": "", "payment_gate_days": ""}  # fmt: skip
+    refused = text_of(manager.post(edit, changed | {"available_from": "2028-01-01"}))
+    assert "available_until must not come before available_from." in refused
+    assert "Say in what the term is counted" in text_of(manager.post(edit, changed | {"term_count": "2"}))
+    assert Plan.objects.get().trial_days == 0
+    manager.post(edit, changed)
+
+    plan = Plan.objects.get()
+    assert (plan.trial_days, f"{plan.available_until}") == (3, "2027-12-31")
+    assert plan.rules == {"cycle": "calendar", "term": None}, "what the form cannot say stays"
+    assert AuditRecord.objects.get(action="plan.changed").reason == "Longer sold"
+    looker = browser(tenant, Role.AUDITOR)
+    assert looker.get(edit).status_code in (302, 403, 404)
+    assert looker.post(edit, changed | {"name": "Mine"}).status_code in (302, 403, 404)
+    assert Plan.objects.get().name == "Team"
+    stranger = browser(make_organisation(local("2026-04-01 09:00")), Role.MANAGER)
+    assert stranger.post(edit, changed | {"name": "Mine"}).status_code in (302, 403, 404)
+    assert Plan.objects.get().name == "Team"
 
 
 def test_every_model_survives_the_editor(tenant, manager):
