@@ -1,7 +1,7 @@
 """What a customer uses and what it costs: now, in the past, and where it is heading. Priced by the billing's own functions."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -59,7 +59,7 @@ def usage_of(*, organisation: Organisation, customer: Customer, when: str = CURR
     """Usage and cost of a customer, by subscription and window, the newest first.
 
     ``current``: since the last bill until now. ``projected``: the same at the end of the period, when it goes on as it went.
-    ``past``: the windows that were billed (the last ones), as they are billed by now.
+    ``past``: the last periods that were billed (``MAX_WINDOWS`` of their components at most), as they are billed by now.
     """
     rows = list(subscriptions_of(organisation).filter(customer=customer).order_by("-id"))
     meters = {meter.pk: meter for meter in Meter.objects.of(organisation)}
@@ -107,19 +107,31 @@ def _open(
 
 def _past(organisation: Organisation, rows: Sequence[Subscription], meters: dict[Any, Meter]) -> list[UsageFigure]:
     known = {row.pk: row for row in rows}
-    windows = list(
-        UsageWindow.objects.filter(subscription_ref__in=known).order_by("-ends_at", "component")[:MAX_WINDOWS]
-    )
+    windows = _last_windows(known)
     books = price_books(organisation, {window.price_ref for window in windows})
     together: dict[tuple[uuid.UUID, datetime, datetime], list[UsedPart]] = {}
     for window in windows:
         row = known[window.subscription_ref]
         component = _component(books.get(window.price_ref, row.currency), window.component)
         if component is not None:
-            key = row.pk, window.starts_at, window.ends_at
             used = late_usage.loaded(window.parts).values()
-            together.setdefault(key, []).extend(_parts(component, used, meters, Decimal(1)))
+            together.setdefault(_period(window), []).extend(_parts(component, used, meters, Decimal(1)))
     return [_figure(known[pk], known[pk].currency, start, end, parts) for (pk, start, end), parts in together.items()]
+
+
+def _last_windows(known: Collection[uuid.UUID]) -> list[UsageWindow]:
+    """The last windows that were billed; a period of which not all components fit is left out, for its amount would be too small."""
+    rows = UsageWindow.objects.filter(subscription_ref__in=known)
+    rows = rows.order_by("-ends_at", "subscription_ref", "-starts_at", "component")
+    found = list(rows[: MAX_WINDOWS + 1])
+    if len(found) <= MAX_WINDOWS:
+        return found
+    cut = _period(found[-1])
+    return [window for window in found if _period(window) != cut]
+
+
+def _period(window: UsageWindow) -> tuple[uuid.UUID, datetime, datetime]:
+    return window.subscription_ref, window.starts_at, window.ends_at
 
 
 def _component(book: PriceBook, code: str) -> Component | None:

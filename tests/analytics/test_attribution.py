@@ -9,6 +9,7 @@ from moneyed import Money
 from analytics.attribution import DatedCost, ServiceLine, Tag, by_service
 from analytics.services import attribution
 from billing.errors import InvalidInput
+from billing.models import Meter
 from billing.services import meters
 from invoices.services.credit_notes import issue_credit_note
 from subscriptions.services import usage_figures
@@ -215,3 +216,26 @@ def test_current_projected_and_past_usage_with_cost(tenant, meter, subscription)
     [past] = usage_figures.usage_of(**asked, when="past")
     assert (past.starts_at, past.amount.amount) == (now.starts_at, D(60))
     assert usage_figures.usage_of(**asked)[0].parts == ()
+
+
+def test_past_usage_shows_whole_periods_only(tenant, meter, monkeypatch):
+    """Of four windows three may be shown: April's two do not both fit, so only May is there, with all of its amount."""
+    meters.create_meter(organisation=tenant, code="mails", name="Mails", aggregation="sum", actor=CLERK)
+    priced = [
+        PriceInput(code=code, name=code, currency="INR", model="per_unit", unit_price=D(1), meter=code)
+        for code in ("calls", "mails")
+    ]
+    customer = make_customer(tenant)
+    subscribe(customer, make_plan(tenant, flat("50.00"), *priced))
+    for month, quantity in (("04", "10"), ("05", "20")):
+        for one in Meter.objects.of(tenant):
+            use(customer, one, quantity, local(f"2026-{month}-03 09:00"))
+    live(tenant, local("2026-06-02 09:00"))
+
+    def past():
+        found = usage_figures.usage_of(organisation=tenant, customer=customer, when="past")
+        return [(one.ends_at, one.amount.amount) for one in found]
+
+    assert past() == [(local("2026-06-01 00:00"), D(40)), (local("2026-05-01 00:00"), D(20))]
+    monkeypatch.setattr(usage_figures, "MAX_WINDOWS", 3)
+    assert past() == [(local("2026-06-01 00:00"), D(40))]
