@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing.admin.base import ReasonForm, decision, path_to, site
 from billing.admin.panels import (
@@ -31,13 +31,22 @@ from billing.errors import DomainError
 from billing.models import Organisation
 from billing.selectors import access
 from subscriptions.admin.feature_forms import ChoicesForm, FeatureChangeForm, FeatureForm
+from subscriptions.entitlements.errors import InvalidTerms
 from subscriptions.entitlements.policy import policy_of
 from subscriptions.entitlements.words import EXAMPLES
 from subscriptions.models import Feature, Plan, PlanEntitlement, PlanVersion
 from subscriptions.services.entitlements import choices, features
-from subscriptions.services.entitlements.terms import from_words, in_words, is_sold, set_plan_entitlements
+from subscriptions.services.entitlements.terms import (
+    TermsInput,
+    add_ons_of,
+    from_words,
+    in_words,
+    is_sold,
+    set_plan_entitlements,
+)
 
 TEXT = UnfoldAdminTextInputWidget
+WITH_ADD_ONS = "with add-ons"  # no feature is called so: codes have no spaces
 
 
 @admin.register(Feature, site=site)
@@ -103,8 +112,8 @@ class FeatureAdmin(RecordAdmin):
     def record(self, request: HttpRequest, row: Feature) -> Record:
         given = PlanEntitlement.objects.filter(feature=row).select_related("version__plan")
         rows = [
-            (link(request, one.version.plan), one.version.number, in_words(one, row))
-            for one in given.order_by("version__plan__code", "-version__number")
+            (link(request, one.version.plan), one.version.number, one.add_on or "the plan", in_words(one, row))
+            for one in given.order_by("version__plan__code", "-version__number", "add_on")
         ]
         return Record(
             badges=(badge("void" if row.archived_at else "active", "archived" if row.archived_at else "offered"),),
@@ -122,7 +131,7 @@ class FeatureAdmin(RecordAdmin):
                 ("Added", moment(row.created_at, row.organisation)),
             ),
             panels=[
-                Panel(title="Given by", headers=("Plan", "Version", "What"), rows=rows, numbers=frozenset({1}),
+                Panel(title="Given by", headers=("Plan", "Version", "By", "What"), rows=rows, numbers=frozenset({1}),
                       empty="No plan gives it yet: see the matrix."),
                 *timeline_panel(request, self, row, [row.pk]),
             ],
@@ -193,12 +202,13 @@ class FeatureAdmin(RecordAdmin):
                 return HttpResponseRedirect(back)
         return self.ask(request, title=f"Choices of {found.name} about entitlements", form=form, back_to=back)
 
-    def _save(self, request: HttpRequest, version: PlanVersion, rows: Sequence[Feature], form: forms.Form) -> Any:
+    def _save(self, request: HttpRequest, version: PlanVersion, rows: Sequence[Feature], form: "VersionForm") -> Any:
         said = form.cleaned_data
         return set_plan_entitlements(
             plan_id=version.plan_id,
             number=version.number,
-            entitlements=[from_words(one, said[one.code]) for one in rows if one.code in form.changed_data],
+            entitlements=[from_words(one, said[one.code]) for one in rows if one.code in form.changed_data]
+            + form.of_add_ons(),
             actor=self.actor_in(request, version.organisation),
             reason=said["why"],
         )
@@ -217,6 +227,17 @@ class VersionForm(forms.Form):
                 max_length=200, required=False, label=one.name, widget=TEXT(), help_text=_hint(one),
                 initial=in_words(given.get((version.pk, one.pk)), one),
             )  # fmt: skip
+        self._said = {
+            (row.add_on, row.feature.code): in_words(row, row.feature)
+            for row in PlanEntitlement.objects.filter(version=version).exclude(add_on="").select_related("feature")
+        }
+        self._add_ons = add_ons_of(version)
+        if self._add_ons or self._said:
+            self.fields[WITH_ADD_ONS] = forms.CharField(
+                max_length=4000, required=False, label="What add-ons give", widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+                help_text=f"One a line, such as {min(self._add_ons, default='storage')}: exports = 50 per unit. Per unit: of the add-on.",
+                initial="\n".join(f"{add_on}: {code} = {said}" for (add_on, code), said in sorted(self._said.items())),
+            )  # fmt: skip
         sold = "It has subscribers: their entitlements may only get more, unless the organisation chose otherwise."
         self.fields["why"] = forms.CharField(
             max_length=500, required=False, label="Reason", widget=TEXT(), help_text=sold if is_sold(version) else ""
@@ -229,7 +250,32 @@ class VersionForm(forms.Form):
                 from_words(one, said.get(one.code, ""))
             except DomainError as exc:
                 self.add_error(one.code, str(exc))
+        try:
+            self.of_add_ons()
+        except DomainError as exc:
+            self.add_error(WITH_ADD_ONS, str(exc))
         return said
+
+    def of_add_ons(self) -> list[TermsInput]:
+        """What is said of add-ons and was not before; what is said no more is taken away. Raises ``InvalidTerms``."""
+        if WITH_ADD_ONS not in self.fields:
+            return []
+        features, lines = {one.code: one for one in self._features}, dict[tuple[str, str], str]()
+        for line in filter(None, (one.strip() for one in self.cleaned_data.get(WITH_ADD_ONS, "").splitlines())):
+            add_on, colon, rest = line.partition(":")
+            code, equals, said = rest.partition("=")
+            key = add_on.strip(), code.strip()
+            if not colon or not equals or key[1] not in features or key in lines:
+                raise InvalidTerms(
+                    f"'{line[:60]}': write an add-on, a feature and what it gives, once: storage: exports = 50."
+                )
+            lines[key] = said.strip()
+        wanted = {**dict.fromkeys(self._said, ""), **lines}
+        return [
+            from_words(features[code], said, add_on=add_on)
+            for (add_on, code), said in wanted.items()
+            if self._said.get((add_on, code), "") != said and code in features
+        ]
 
 
 def _hint(feature: Feature) -> str:
@@ -283,5 +329,5 @@ def _choices(organisation: Organisation) -> Any:
 
 
 def _given(versions: Iterable[PlanVersion]) -> dict[Any, PlanEntitlement]:
-    rows = PlanEntitlement.objects.filter(version__in=list(versions))
+    rows = PlanEntitlement.objects.filter(version__in=list(versions), add_on="")
     return {(row.version_id, row.feature_id): row for row in rows}

@@ -161,6 +161,10 @@ class TermsFields(StrictSerializer):
 
 
 class PlanTermsInput(TermsFields):
+    add_on = serializers.SlugField(
+        max_length=60, required=False, allow_blank=True,
+        help_text="Code of the version's add-on that gives it, to who takes it; per_unit is then per unit of the add-on.",
+    )  # fmt: skip
     remove = serializers.BooleanField(required=False, help_text="Give it no more.")
 
 
@@ -184,7 +188,7 @@ class PlanEntitlementOutput(TermsOutput):
 
     class Meta:
         model = PlanEntitlement
-        fields = ["id", "plan", "version", "feature", "enabled", "limit", "value", "is_soft", "per_unit"]
+        fields = ["id", "plan", "version", "feature", "add_on", "enabled", "limit", "value", "is_soft", "per_unit"]
 
 
 class VersionEntitlementsOutput(serializers.Serializer):
@@ -201,7 +205,11 @@ class PlanEntitlementFilter(filters.FilterSet):
 
 PLAN_TERMS = {
     "plan": "team",
-    "entitlements": [{"feature": "exports", "limit": "1000", "is_soft": False}, {"feature": "sso"}],
+    "entitlements": [
+        {"feature": "exports", "limit": "1000", "is_soft": False},
+        {"feature": "sso"},
+        {"feature": "exports", "add_on": "storage", "limit": "50", "per_unit": True},
+    ],
 }
 
 

@@ -23,7 +23,7 @@ from subscriptions.entitlements import rules
 from subscriptions.entitlements.rules import Rule, Terms
 
 log = structlog.get_logger(__name__)
-SHAPE = 1
+SHAPE = 2
 """Of what is kept; a release that keeps something else counts it up."""
 KEPT_FOR = 24 * 3600
 IN_PROCESS = 64
@@ -35,7 +35,8 @@ SELECT (SELECT json_agg(json_build_array(f.id, f.code, f.name, f.kind, f.unit, f
        (SELECT json_agg(json_build_array(v.id, p.code, p.interval, p.interval_count))
         FROM subscriptions_planversion v JOIN subscriptions_plan p ON p.id = v.plan_id
         WHERE v.organisation_id = %(organisation)s)::text,
-       (SELECT json_agg(json_build_array(e.version_id, e.feature_id, e.enabled, e."limit"::text, e.value, e.is_soft, e.per_unit))
+       (SELECT json_agg(json_build_array(e.version_id, e.feature_id, e.enabled, e."limit"::text, e.value, e.is_soft, e.per_unit, e.add_on)
+                        ORDER BY e.add_on)
         FROM subscriptions_planentitlement e WHERE e.organisation_id = %(organisation)s)::text
 """
 
@@ -79,6 +80,8 @@ class Catalogue:
     versions: Mapping[uuid.UUID, Billed]
     terms: Mapping[uuid.UUID, Mapping[uuid.UUID, Terms]]
     """By plan version and feature."""
+    extras: Mapping[uuid.UUID, Mapping[uuid.UUID, Mapping[str, Terms]]]
+    """What add-ons give to who took them: by plan version, feature and code of the add-on."""
 
     def feature(self, feature_id: uuid.UUID) -> FeatureFacts:
         """The feature with this id."""
@@ -148,7 +151,8 @@ def _load(organisation_id: uuid.UUID) -> Catalogue:
     return Catalogue(
         features={feature.code: feature for feature in found},
         versions={uuid.UUID(pk): Billed(plan, interval, count) for pk, plan, interval, count in versions},
-        terms=_by_version(given, soft),
+        terms=_by_version((row[:-1] for row in given if not row[-1]), soft),
+        extras=_extras((row for row in given if row[-1]), soft),
     )
 
 
@@ -165,6 +169,17 @@ def _by_version(given: Iterable[list[Any]], soft: Mapping[uuid.UUID, bool]) -> d
     for version_id, feature_id, *columns in given:
         feature = uuid.UUID(feature_id)
         found.setdefault(uuid.UUID(version_id), {})[feature] = terms_of(columns, soft=soft[feature])
+    return found
+
+
+def _extras(
+    given: Iterable[list[Any]], soft: Mapping[uuid.UUID, bool]
+) -> dict[uuid.UUID, dict[uuid.UUID, dict[str, Terms]]]:
+    found: dict[uuid.UUID, dict[uuid.UUID, dict[str, Terms]]] = {}
+    for version_id, feature_id, *columns, add_on in given:
+        feature = uuid.UUID(feature_id)
+        of_version = found.setdefault(uuid.UUID(version_id), {})
+        of_version.setdefault(feature, {})[add_on] = terms_of(columns, soft=soft[feature])
     return found
 
 

@@ -13,10 +13,11 @@ from subscriptions.models import EntitlementCatalogue
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one plan version gives of a feature. ``text`` is what people read: ``1,000 per unit``."""
+    """What one plan version gives of a feature. ``text`` is what people read: ``1,000 per unit; with storage: 50``."""
 
     terms: Terms | None
     text: str
+    with_add_ons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ def features_of_versions(*, organisation: Organisation, version_ids: Iterable[uu
         for feature in known.features.values()
         if not feature.archived
     ]  # fmt: skip
-    return [one for one in found if any(given.terms is not None for given in one.given.values())]
+    return [one for one in found if any(given.terms is not None or given.with_add_ons for given in one.given.values())]
 
 
 def _given(known: Catalogue, version_id: uuid.UUID, feature_id: uuid.UUID, kind: str) -> Given:
     terms = known.terms.get(version_id, {}).get(feature_id)
     terms = terms if terms is not None and terms.enabled else None
-    return Given(terms=terms, text=say(kind, terms))
+    extras = known.extras.get(version_id, {}).get(feature_id, {})
+    more = tuple(f"with {add_on}: {say(kind, given)}" for add_on, given in extras.items() if given.enabled)
+    return Given(terms=terms, text="; ".join((say(kind, terms), *more)), with_add_ons=more)

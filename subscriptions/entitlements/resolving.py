@@ -32,7 +32,7 @@ class Held:
     """Of the leading subscription among the contributions."""
 
     def with_plan(self, plan: Terms | None, *, several: str) -> Terms | None:
-        """What the customer would have with other plan terms instead of the leading subscription's."""
+        """What the customer would have with other plan terms instead of the leading subscription's and of its add-ons'."""
         if self.leading is None:
             parts: tuple[Contribution, ...] = (Contribution(plan=plan),)
         else:
@@ -69,7 +69,9 @@ class Resolver:
         terms = rules.combined(
             feature.rule, contributions, override=override, grants=grants, several=self.policy.several
         )
-        place = next((n for n, one in enumerate(contributions) if one.plan or one.override or one.grants), 0)
+        place = next(
+            (n for n, one in enumerate(contributions) if one.plan or one.override or one.grants or one.extras), 0
+        )
         leading = self.entitling[place] if self.entitling else None
         return Held(
             feature=feature, terms=None if feature.archived else terms, span=self._span(feature, leading, own),
@@ -78,11 +80,15 @@ class Resolver:
 
     def _contribution(self, feature: FeatureFacts, one: Agreement, mine: Iterable[Exemption]) -> Contribution:
         about = [exemption for exemption in mine if exemption.subscription_id == one.id]
+        given = self.catalogue.extras.get(one.version_id, {}).get(feature.id, {})
         return Contribution(
             plan=self.catalogue.terms.get(one.version_id, {}).get(feature.id),
             quantity=one.quantity,
             override=next((_terms(each, feature) for each in about if each.kind == "override"), None),
             grants=tuple(_terms(each, feature) for each in about if each.kind == "grant"),
+            extras=tuple(
+                rules.multiplied(terms, taken) for code, terms in given.items() if (taken := one.add_ons.get(code, 0))
+            ),
         )
 
     def _span(self, feature: FeatureFacts, leading: Agreement | None, own: list[Exemption]) -> Span:

@@ -1,7 +1,7 @@
 """What a customer may do with a feature. Pure: no database, no clock.
 
 1. Each subscription that entitles (``standing``) contributes its plan version's terms; limits that count per unit are multiplied
-   by its quantity. An override of the subscription stands instead of them, its grants are added to them.
+   by its quantity. An override of the subscription stands instead of them. What its add-ons give, and its grants, are added to them.
 2. Several contributions are combined: quotas add up or the most generous one holds (the organisation's choice); of everything
    else the most generous holds.
 3. An override of the customer stands instead of the result, as long as at least one subscription entitles. Grants of the
@@ -61,12 +61,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One subscription's part: its plan's terms (None: nothing), quantity, override and grants."""
+    """One subscription's part: its plan's terms (None: nothing), quantity, override and grants; ``extras``: of its add-ons."""
 
     plan: Terms | None
     quantity: int = 1
     override: Terms | None = None
     grants: tuple[Terms, ...] = ()
+    extras: tuple[Terms, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,13 @@ def _contributed(rule: Rule, one: Contribution) -> Terms | None:
     own = one.override if one.override is not None else one.plan
     return _with_grants(
         rule,
-        None if own is None else _multiplied(own, one.quantity),
-        [_multiplied(grant, one.quantity) for grant in one.grants],
+        None if own is None else multiplied(own, one.quantity),
+        [*one.extras, *(multiplied(grant, one.quantity) for grant in one.grants)],
     )
 
 
-def _multiplied(terms: Terms, quantity: int) -> Terms:
+def multiplied(terms: Terms, quantity: int) -> Terms:
+    """The terms for so many units, of the subscription or of an add-on."""
     if not terms.per_unit:
         return terms
     return replace(terms, limit=None if terms.limit is None else terms.limit * quantity, per_unit=False)

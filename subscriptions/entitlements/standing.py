@@ -22,7 +22,7 @@ SELECT customer.id, customer.external_id::text, customer.currency::text, clock.n
                                          CASE WHEN s.restricted_at IS NULL OR s.status NOT IN ('trialing', 'active', 'past_due')
                                               THEN s.status ELSE 'restricted' END,
                                          s.plan_version_id, s.quantity, s.currency, s.anchor_on, s.started_at,
-                                         s.trial_ends_at, s.period_end, s.cancel_at, s.time_zone)
+                                         s.trial_ends_at, s.period_end, s.cancel_at, s.time_zone, s.add_ons)
                         ORDER BY s.started_at, s.id)
         FROM subscriptions_subscription s
         WHERE s.customer_id = customer.id
@@ -60,6 +60,7 @@ class Agreement:
     paid_until: datetime | None
     cancel_at: datetime | None
     time_zone: str
+    add_ons: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +157,11 @@ def _standing(row: tuple[Any, ...]) -> Standing:
 
 
 def _agreement(row: list[Any]) -> Agreement:
-    pk, status, version, quantity, currency, anchor, started, trial, paid, cancel, zone = row
+    pk, status, version, quantity, currency, anchor, started, trial, paid, cancel, zone, add_ons = row
     return Agreement(
         id=uuid.UUID(pk), status=status, version_id=uuid.UUID(version), quantity=quantity, currency=currency,
         anchor_on=date.fromisoformat(anchor), started_at=datetime.fromisoformat(started), trial_ends_at=_moment(trial),
-        paid_until=_moment(paid), cancel_at=_moment(cancel), time_zone=zone,
+        paid_until=_moment(paid), cancel_at=_moment(cancel), time_zone=zone, add_ons=add_ons,
     )  # fmt: skip
 
 

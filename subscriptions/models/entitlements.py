@@ -80,13 +80,17 @@ class EntitlementTerms(TenantModel):
 
 
 class PlanEntitlement(EntitlementTerms):
-    """What a plan version gives of a feature; without a row: nothing."""
+    """What a plan version gives of a feature, by itself or with an add-on that was taken; without a row: nothing."""
 
     version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="entitlements")
+    add_on = models.SlugField(
+        max_length=60, blank=True, default="", db_default="", db_index=False,
+        help_text="Code of the add-on that gives it, to who took it; then a limit per unit is per unit of the add-on. Empty: the plan.",
+    )  # fmt: skip
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["version", "feature"], name="plan_entitlement_once"),
+            models.UniqueConstraint(fields=["version", "feature", "add_on"], name="plan_entitlement_once"),
             models.CheckConstraint(condition=Q(limit__isnull=True) | Q(limit__gte=0), name="plan_entitlement_limit"),
         ]
 

@@ -10,7 +10,7 @@ from billing.models import AuditRecord
 from billing.services import organisations
 from subscriptions.entitlements.comparison import features_of_versions
 from subscriptions.models import Consumption, PlanEntitlement, QuotaCounter
-from tests.subscriptions.house import flat, local, make_customer, make_organisation, make_plan, subscribe
+from tests.subscriptions.house import flat, local, make_customer, make_organisation, make_plan, seats, subscribe
 from tests.subscriptions.test_entitlements import feature, gives, plan_with
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +57,25 @@ def test_a_feature_is_given_checked_and_consumed(tenant, client):
     assert (Consumption.objects.count(), QuotaCounter.objects.get().used) == (1, 8)
     listed = client.get(f"/api/v1/entitlements?customer={customer.pk}").json()["entitlements"]
     assert [(one["feature"], one["used"]) for one in listed] == [("exports", "8")]
+
+
+def test_an_add_on_gives_over_the_api(tenant, client):
+    client.post("/api/v1/features", {"code": "exports", "name": "Exports", "kind": "quota"})
+    make_plan(tenant, flat("100.00"), seats("20.00", code="storage", kind="add_on"), code="team")
+    given = {"feature": "exports", "add_on": "storage", "limit": "50", "per_unit": True}
+    customer = make_customer(tenant)
+    new = {"customer": customer.external_id, "plan": "team", "add_ons": {"storage": 2}}
+
+    answer = client.post("/api/v1/plan-entitlements", {"plan": "team", "entitlements": [given]})
+    wrong = client.post("/api/v1/plan-entitlements", {"plan": "team", "entitlements": [given | {"add_on": "seats"}]})
+    assert client.post("/api/v1/subscriptions", new).status_code == 201
+    checked = client.get(f"/api/v1/entitlements/check?customer={customer.pk}&feature=exports").json()
+    compared = client.get("/api/v1/plans/compare?plans=team").json()
+
+    assert answer.json()["entitlements"][0]["add_on"] == "storage"
+    assert (wrong.status_code, [one["field"] for one in wrong.json()["errors"]]) == (422, ["add_on"])
+    assert (checked["allowed"], checked["limit"]) == (True, "100")
+    assert compared["features"][0]["cells"][0]["words"] == ["not included; with storage: 50 per unit"]
 
 
 def test_a_batch_answers_each_question(tenant, client):

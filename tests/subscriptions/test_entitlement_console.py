@@ -6,12 +6,13 @@ import pytest
 from django.urls import reverse
 
 from billing.models import AuditRecord, Organisation, Role
+from subscriptions.admin.features import WITH_ADD_ONS
 from subscriptions.entitlements import checking, words
 from subscriptions.entitlements.checking import Question
 from subscriptions.entitlements.errors import InvalidTerms
 from subscriptions.models import EntitlementGrant, Feature, PlanEntitlement
 from subscriptions.services.entitlements import consuming, features
-from tests.subscriptions.house import CLERK, flat, local, make_customer, make_organisation, make_plan, subscribe
+from tests.subscriptions.house import CLERK, flat, local, make_customer, make_organisation, make_plan, seats, subscribe
 from tests.subscriptions.test_console import browser
 
 MATRIX = "admin:subscriptions_feature_matrix"
@@ -74,6 +75,33 @@ def test_the_matrix_is_edited_column_by_column(tenant, manager):
     assert (
         "50, soft" in manager.get(reverse("admin:subscriptions_feature_change", args=[row.feature_id])).content.decode()
     )
+
+
+def test_what_add_ons_give_is_written_line_by_line(tenant, manager):
+    plan = make_plan(tenant, flat("100.00"), seats("20.00", code="storage", kind="add_on"), code="team")
+    plain = make_plan(tenant, flat("100.00"), code="plain")
+    form = {"confirm": "1", "exports": "50", "sso": "", "why": "Launch"}
+
+    assert "What add-ons give" in manager.get(column(plan)).content.decode()
+    assert "What add-ons give" not in manager.get(column(plain)).content.decode()
+    for wrong, said in (
+        ("storage exports 50", "write an add-on, a feature"), ("storage: imports = 50", "write an add-on, a feature"),
+        ("storage: exports = many", "Write a number"), ("cellar: exports = 5", "has no add-on"),
+    ):  # fmt: skip
+        assert said in manager.post(column(plan), form | {WITH_ADD_ONS: wrong}).content.decode(), wrong
+        assert not PlanEntitlement.objects.exists()
+    manager.post(column(plan), form | {WITH_ADD_ONS: "storage: exports = 20 per unit\nstorage: sso = included"})
+
+    rows = PlanEntitlement.objects.order_by("add_on", "feature__code")
+    assert list(rows.values_list("add_on", "feature__code", "limit", "per_unit")) == [
+        ("", "exports", 50, False), ("storage", "exports", 20, True), ("storage", "sso", None, False),
+    ]  # fmt: skip
+    asked = manager.get(column(plan)).content.decode()
+    assert "storage: exports = 20 per unit\nstorage: sso = included" in asked
+    shown = manager.get(reverse("admin:subscriptions_feature_change", args=[rows[1].feature_id])).content.decode()
+    assert "20 per unit" in shown
+    manager.post(column(plan), form | {WITH_ADD_ONS: "storage: exports = 20 per unit"})
+    assert list(rows.values_list("add_on", "feature__code")) == [("", "exports"), ("storage", "exports")]
 
 
 def test_a_feature_is_added_and_archived(tenant, manager):

@@ -13,6 +13,7 @@ from billing.models import AuditRecord, Customer, Event, Organisation
 from invoices.models import Mail
 from subscriptions.entitlements import catalogue, checking, upgrades
 from subscriptions.entitlements.checking import Question
+from subscriptions.entitlements.comparison import features_of_versions
 from subscriptions.entitlements.errors import (
     InvalidFeature,
     InvalidGrant,
@@ -22,8 +23,16 @@ from subscriptions.entitlements.errors import (
     NothingToRelease,
     VersionSold,
 )
-from subscriptions.models import Consumption, EntitlementAlert, EntitlementGrant, QuotaCounter, Subscription
+from subscriptions.models import (
+    Consumption,
+    EntitlementAlert,
+    EntitlementGrant,
+    PlanEntitlement,
+    QuotaCounter,
+    Subscription,
+)
 from subscriptions.services import changing, lifecycle
+from subscriptions.services.add_ons import set_add_ons
 from subscriptions.services.catalog import add_version, archive_plan
 from subscriptions.services.entitlements import alerts, consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
@@ -184,6 +193,84 @@ def test_limits_per_unit_follow_the_quantity_at_once(tenant, customer):
     assert told(customer)[2] == 15
     changing.change_subscription(subscription_id=subscription.pk, actor=CLERK, quantity=7)
     assert told(customer)[2] == 35
+
+
+def with_storage(tenant, **about):
+    """A plan with two add-ons: storage and a pack."""
+    add_ons = seats("20.00", code="storage", kind="add_on"), seats("50.00", code="pack", kind="add_on")
+    return make_plan(tenant, flat("100.00"), *add_ons, **about)
+
+
+def extra(feature, add_on, limit=None, **more):
+    return TermsInput(feature=feature, add_on=add_on, limit=None if limit is None else Decimal(limit), **more)
+
+
+def test_an_add_on_gives_to_who_took_it_as_much_and_as_long_as_it_is_taken(tenant, customer):
+    feature(tenant)
+    feature(tenant, "sso", kind="boolean")
+    plan = with_storage(tenant)
+    gives(plan, limit=10, per_unit=True)
+    given = [extra("exports", "storage", 50, per_unit=True), extra("sso", "pack")]
+    set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=given)
+    subscription = subscribe(customer, plan, quantity=2)
+    run(tenant)
+
+    def take(**wanted):
+        set_add_ons(organisation=tenant, subscription_id=subscription.pk, add_ons=wanted, actor=CLERK)
+        return told(customer)[2], told(customer, "sso")[:2]
+
+    assert (told(customer)[2], told(customer, "sso")[:2]) == (20, (False, "not_included"))
+    assert take(storage=3) == (170, (False, "not_included"))
+    assert take(pack=1) == (170, (True, "included"))
+    give(customer, 5)
+    assert told(customer) == (True, "within_limit", 175, 0, 175)
+    consume(customer, 175)
+    assert told(customer) == (False, "limit_reached", 175, 175, 0)
+    assert take(storage=1, pack=0) == (75, (False, "not_included"))
+    assert told(customer)[3:] == (175, 0)
+    give(customer, 7, kind="override", subscription_id=subscription.pk, days=None)
+    assert told(customer)[2] == 7 + 50 + 5, "an override stands instead of the plan; the add-on is paid for"
+
+
+def test_what_an_add_on_gives_is_compared_carried_over_and_refused_by_name(tenant, customer):
+    feature(tenant)
+    feature(tenant, "sso", kind="boolean")
+    plan = with_storage(tenant, code="team")
+    gives(plan, limit=10)
+    given = [extra("exports", "storage", 50, per_unit=True), extra("sso", "pack")]
+    set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=given)
+    version = plan.versions.get()
+    rows = features_of_versions(organisation=tenant, version_ids=[version.pk])
+    assert [(one.code, one.given[version.pk].text) for one in rows] == [
+        ("exports", "10; with storage: 50 per unit"), ("sso", "not included; with pack: included"),
+    ]  # fmt: skip
+
+    for wrong, error in (
+        ([extra("exports", "base", 50)], "add_on"), ([extra("exports", "nothing", 50)], "add_on"),
+        ([extra("exports", "storage", 60), extra("exports", "storage", 70)], "feature"),
+        ([extra("sso", "pack", 5)], "limit"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidTerms) as refused:
+            set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=wrong)
+        assert refused.value.field == error
+    subscribe(customer, plan)
+    with pytest.raises(VersionSold):
+        set_plan_entitlements(
+            plan_id=plan.pk, actor=CLERK, entitlements=[extra("exports", "storage", 49, per_unit=True)]
+        )
+    set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=[extra("exports", "storage", 51, per_unit=True)])
+    prices = [flat("120.00"), seats("20.00", code="storage", kind="add_on")]
+    new = add_version(plan_id=plan.pk, prices=prices, actor=CLERK)  # without the pack
+    kept = (
+        PlanEntitlement.objects.filter(version=new).order_by("add_on").values_list("feature__code", "add_on", "limit")
+    )
+    assert list(kept) == [("exports", "", 10), ("exports", "storage", 51)]
+    set_plan_entitlements(plan_id=plan.pk, actor=CLERK, entitlements=[extra("exports", "storage", remove=True)])
+    assert PlanEntitlement.objects.filter(version=new).count() == 1
+    audited = AuditRecord.objects.filter(action="plan.entitlements_set").latest("id")
+    assert (audited.before, audited.after) == (
+        {"exports with storage": "51 per unit"}, {"version": 2, "exports with storage": "not included"},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("choice", "limit"), [("add_up", 30), ("most_generous", 20)])

@@ -21,7 +21,7 @@ from subscriptions.entitlements import rules, words
 from subscriptions.entitlements.errors import InvalidTerms, VersionSold
 from subscriptions.entitlements.policy import ANY, NEVER, policy_of
 from subscriptions.entitlements.rules import Rule, Terms
-from subscriptions.models import Feature, Plan, PlanEntitlement, PlanVersion, Subscription
+from subscriptions.models import Feature, Plan, PlanEntitlement, PlanVersion, Price, Subscription
 from subscriptions.models.entitlements import EntitlementTerms
 
 MAX_LIMIT = Decimal(10) ** 15
@@ -39,6 +39,8 @@ class TermsInput:
     is_soft: bool | None = None
     per_unit: bool = False
     remove: bool = False
+    add_on: str = ""
+    """Of a plan: code of the add-on that gives it to who takes it; ``per_unit`` is then per unit of the add-on."""
 
 
 @transaction.atomic
@@ -54,18 +56,25 @@ def set_plan_entitlements(
     version: PlanVersion | None = (versions if number is None else versions.filter(number=number)).first()
     if version is None:
         raise NotFound(f"'{plan.code}' has no version {number}.", field="version")
-    features = features_named(plan.organisation, [one.feature for one in entitlements])
-    present = {row.feature_id: row for row in PlanEntitlement.objects.filter(version=version)}
+    _check_once(entitlements)
+    features = features_named(plan.organisation, dict.fromkeys(one.feature for one in entitlements))
+    present = {(row.feature_id, row.add_on): row for row in PlanEntitlement.objects.filter(version=version)}
+    offered = add_ons_of(version) if any(one.add_on for one in entitlements) else frozenset()
     before: dict[str, str] = {}
     after: dict[str, str] = {}
     for given in entitlements:
         feature = features[given.feature]
-        old = present.get(feature.pk)
-        new = None if given.remove else row_of(PlanEntitlement(version=version), feature, given)
+        old = present.get((feature.pk, given.add_on))
+        if given.add_on and given.add_on not in offered and not (given.remove and old):
+            known = ", ".join(sorted(offered)) or "none"
+            raise InvalidTerms(
+                f"Version {version.number} has no add-on '{given.add_on}'; it has: {known}.", field="add_on"
+            )
+        new = None if given.remove else row_of(PlanEntitlement(version=version, add_on=given.add_on), feature, given)
         _check_promise(plan, version, feature, old=old, new=new)
-        before[feature.code], after[feature.code] = in_words(old, feature), in_words(new, feature)
+        name = f"{feature.code} with {given.add_on}" if given.add_on else feature.code
+        before[name], after[name] = in_words(old, feature), in_words(new, feature)
         _write(old, new)
-        present.pop(feature.pk, None)
     if before != after:
         audit.record(
             actor=actor, action="plan.entitlements_set", target=plan, before=before,
@@ -73,19 +82,31 @@ def set_plan_entitlements(
         )  # fmt: skip
         outbox.publish(
             "plan.entitlements_changed", plan, at=clock.now(plan.organisation_id), plan=plan.code, version=version.number,
-            features=sorted(after),
+            features=sorted(features),
         )  # fmt: skip
     return version
 
 
 def carry_over(*, source: PlanVersion, target: PlanVersion) -> None:
-    """A new version gives what the one before it gave, until somebody changes that."""
-    rows = list(PlanEntitlement.objects.filter(version=source))
+    """A new version gives what the one before it gave, with the add-ons that it still offers, until somebody changes that."""
+    rows = list(PlanEntitlement.objects.filter(version=source, add_on__in=["", *add_ons_of(target)]))
     for row in rows:
         row.pk, row.version = None, target
         row.id = PlanEntitlement._meta.pk.get_default()
         row._state.adding = True  # noqa: SLF001 - Django's documented way to copy a row
     PlanEntitlement.objects.bulk_create(rows)
+
+
+def add_ons_of(version: PlanVersion) -> frozenset[str]:
+    """Codes of the add-ons that a version offers."""
+    prices = Price.objects.filter(version=version, kind=Price.Kind.ADD_ON)
+    return frozenset(prices.order_by().values_list("code", flat=True).distinct())
+
+
+def _check_once(entitlements: Sequence[TermsInput]) -> None:
+    named = [(one.feature, one.add_on) for one in entitlements]
+    if len(set(named)) != len(named):
+        raise InvalidTerms("Each feature may be named once, and once with each add-on.", field="feature")
 
 
 def features_named(organisation: Organisation, codes: Iterable[str]) -> Mapping[str, Feature]:
@@ -126,15 +147,16 @@ def in_words(row: EntitlementTerms | None, feature: Feature) -> str:
     return words.say(feature.kind, terms_of_row(row, feature))
 
 
-def from_words(feature: Feature, text: str) -> TermsInput:
+def from_words(feature: Feature, text: str, *, add_on: str = "") -> TermsInput:
     """What a person wrote about a feature in the console. Raises ``InvalidTerms``."""
     said = words.read(feature.kind, text)
     if said.terms is None:
-        return TermsInput(feature=feature.code, remove=True)
+        return TermsInput(feature=feature.code, remove=True, add_on=add_on)
     terms = said.terms
     return TermsInput(
-        feature=feature.code, limit=terms.limit, value=terms.value, is_soft=said.soft, per_unit=terms.per_unit
-    )
+        feature=feature.code, limit=terms.limit, value=terms.value, is_soft=said.soft, per_unit=terms.per_unit,
+        add_on=add_on,
+    )  # fmt: skip
 
 
 def rule_of(feature: Feature) -> Rule:
