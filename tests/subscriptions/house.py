@@ -120,8 +120,9 @@ def turn(organisation: Organisation, to: datetime) -> None:
 def run(organisation: Organisation, *only: Subscription) -> None:
     """What the clock's jobs do for subscriptions (all, or those named): planned changes and billing take turns until nothing is due."""
     about: dict[str, Any] = {"organisation": organisation, "subscription_ids": [one.pk for one in only] or None}
-    while changes.apply_due(**about) + run_billing(**about).billed:
-        pass
+    with clock.standing([organisation.pk], clock.now(organisation)):  # as the clock does for its jobs
+        while changes.apply_due(**about) + run_billing(**about).billed:
+            pass
 
 
 def live(organisation: Organisation, to: datetime, *, step: timedelta = timedelta(days=1)) -> None:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from dateutil.relativedelta import MO, relativedelta
 
+from billing import clock
 from invoices.models import Invoice
 from subscriptions.models import BilledPeriod
 from subscriptions.services.billing_run import run_billing
@@ -75,8 +76,10 @@ def live_two_years(tenant, zone):
     """A run on each morning, as a clock that is advanced by days does."""
     day = FIRST
     while day <= LAST:
-        turn(tenant, local(f"{day} 00:30", zone))
-        run_billing(organisation=tenant)
+        at = local(f"{day} 00:30", zone)
+        turn(tenant, at)
+        with clock.standing([tenant.pk], at):
+            run_billing(organisation=tenant)
         day += ONE_DAY
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db.models import Q
 
 from billing import clock
 from billing.errors import DomainError
@@ -97,9 +98,9 @@ def served_days(subscription):
 def charged(subscription):
     """Lines of its invoices, less what credit notes took off them."""
     total = Decimal(0)
-    for line in InvoiceLine.objects.filter(organisation=subscription.organisation).select_related("invoice"):
-        if (line.subscription_ref or line.invoice.subscription_ref) != subscription.pk:
-            continue
+    named = Q(subscription_ref=subscription.pk) | Q(subscription_ref=None, invoice__subscription_ref=subscription.pk)
+    lines = InvoiceLine.objects.filter(named, organisation=subscription.organisation)
+    for line in lines.select_related("invoice").prefetch_related("invoice__credit_notes"):
         assert line.invoice.status != "draft"
         total += line.amount.amount
         for note in line.invoice.credit_notes.all():
