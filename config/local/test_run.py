@@ -1,4 +1,4 @@
-"""How the tests run: most of them on all cores, those that need the machine for themselves afterwards."""
+"""How the tests run: most of them on all cores; those that start processes of their own afterwards, file beside file."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ from config.local.services import Services
 
 NO_TESTS_COLLECTED = 5
 PARALLEL = ["-n", "2", "--dist", "worksteal", "-m", "not serial"]
-ALONE = ["-p", "no:xdist", "-m", "serial"]
+AFTERWARDS = ["-n", "2", "--dist", "loadfile", "-m", "serial"]
 OUTCOMES = ("failed", "error", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning")
 
 
@@ -42,10 +42,15 @@ def run(arguments: list[str], *, env: dict[str, str]) -> int:
         return pytest(arguments, env=env)[0]
     begun = time.monotonic()
     first, counts = pytest(PARALLEL, env=env)
-    second, more = pytest(ALONE, env=env)
+    second, more = pytest([*AFTERWARDS, *files_with("mark.serial")], env=env)
     print(closing_line(counts + more, seconds=time.monotonic() - begun), flush=True)
     codes = [code for code in (first, second) if code != NO_TESTS_COLLECTED]
     return max(codes, default=NO_TESTS_COLLECTED)
+
+
+def files_with(word: str) -> list[str]:
+    """Return the test files that have ``word`` in them: to collect all the others once more takes a while."""
+    return [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if word in path.read_text()]
 
 
 def pytest(arguments: list[str], *, env: dict[str, str]) -> tuple[int, Counter[str]]:

@@ -16,7 +16,7 @@ FROM_OUTSIDE = ("DATABASE_URL", "REDIS_URL", "MUNIM_ENV", "MUNIM_TEST_DB", "DJAN
 
 @contextmanager
 def supervisor(
-    command: str, *, var_dir: Path, ready: str, seconds: float = 120, **environ: str
+    command: str, *, var_dir: Path, ready: str, seconds: float = 300, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``python -m config.local <command>`` until its output matches ``ready``; kill it at the end."""
     env = {name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}

@@ -33,7 +33,7 @@ def lived(tmp_path_factory):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=900,
         check=False,
     )
     return done, ledgers, var
