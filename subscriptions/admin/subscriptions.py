@@ -38,6 +38,7 @@ from invoices.models import CreditNote, Invoice
 from subscriptions import recurring
 from subscriptions.admin.add_ons import AddOnActions, add_ons_panel, takes_add_ons
 from subscriptions.admin.asking import CancelForm, ChangeForm, PauseForm, ResumeForm, foretelling, terms, timed
+from subscriptions.admin.paying import PaymentActions
 from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
@@ -61,6 +62,7 @@ OFFERED = {
     "drop_plans": lambda row: row.status not in ENDED and bool(planned_changes(row)),
     "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
     "change_add_ons": takes_add_ons,
+    "change_payment": lambda row: row.status not in ENDED,
     "cancel": lambda row: row.status not in ENDED,
     "uncancel": lambda row: row.cancel_at is not None and row.status not in ENDED,
     "take_up_again": lambda row: bool(row.failure),
@@ -68,7 +70,7 @@ OFFERED = {
 
 
 @admin.register(Subscription, site=site)
-class SubscriptionAdmin(AddOnActions, RecordAdmin):
+class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
     """Who pays what, how often, and what comes next."""
 
     view_permission = "subscription.view"
@@ -89,7 +91,7 @@ class SubscriptionAdmin(AddOnActions, RecordAdmin):
     actions = ("take_up_again",)
     actions_detail = (
         "change_quantity", "change_add_ons", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans",
-        "take_up_again",
+        "change_payment", "take_up_again",
     )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column

@@ -2,10 +2,11 @@
 
 from rest_framework import serializers
 
-from billing.api.base import StrictSerializer
+from billing.api.base import PlainJSONField, ReasonedChange, StrictSerializer
 from subscriptions import rules
 from subscriptions.models import Credit, Interval, Proration
 from subscriptions.services import changing
+from subscriptions.services.paying import MAX_NET_DAYS
 
 ADD_ON_QUANTITY = 1_000_000
 
@@ -68,6 +69,15 @@ class AddOnsInput(StrictSerializer):
     add_ons = AddOnsField(help_text="Quantities by component; 0: none of it any more; what is not named stays.")
     prorate = serializers.BooleanField(default=True, help_text="False: the price counts from the next period on.")
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class PaymentChange(ReasonedChange):
+    """For the invoices that come; those that are issued, and drafts in their grace, keep what they were made with."""
+
+    payment_method = serializers.UUIDField(required=False, allow_null=True, help_text="null: the customer's default.")
+    collect_automatically = serializers.BooleanField(required=False)
+    net_days = serializers.IntegerField(min_value=0, max_value=MAX_NET_DAYS, required=False)
+    metadata = PlainJSONField(required=False, help_text="As a whole.")
 
 
 class CancelChangeInput(StrictSerializer):

@@ -17,7 +17,7 @@ from subscriptions.api import serializers as shapes
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.rules import Term
 from subscriptions.selectors import customer_named, periods_of, plan_named
-from subscriptions.services import acting, changing, lifecycle, preview
+from subscriptions.services import acting, changing, lifecycle, paying, preview
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.documents import Issued
 from subscriptions.services.preview import Preview
@@ -55,7 +55,18 @@ class SubscriptionViewSet(TenantViewSet):
         "periods": "subscription.view",
         "preview": "subscription.view",
     } | dict.fromkeys(
-        ("create", "change", "cancel_change", "pause", "resume", "cancel", "uncancel", "suspend", "reactivate"),
+        (
+            "create",
+            "partial_update",
+            "change",
+            "cancel_change",
+            "pause",
+            "resume",
+            "cancel",
+            "uncancel",
+            "suspend",
+            "reactivate",
+        ),
         "subscription.edit",
     )
 
@@ -71,6 +82,23 @@ class SubscriptionViewSet(TenantViewSet):
         agreed = self._agreed(self.valid(shapes.SubscriptionInput))
         subscription = acting.subscribe(organisation=self.organisation, actor=self.actor, **agreed)
         return Response(self._shown(subscription), status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        request=asked.PaymentChange,
+        responses=shapes.SubscriptionOutput,
+        examples=example("By invoice from now on", {"collect_automatically": False, "net_days": 30}),
+        tags=TAGS,
+    )
+    def partial_update(self, request: Request, pk: Any = None) -> Response:
+        """Change payment method, collection, net days or metadata, for the invoices that come."""
+        changes = self.valid(asked.PaymentChange)
+        reason = changes.pop("reason", "")
+        if "payment_method" in changes:
+            changes["method_id"] = changes.pop("payment_method")
+        changed = paying.change_payment(
+            subscription_id=self.get_object().pk, actor=self.actor, changes=changes, reason=reason
+        )
+        return Response(self._shown(changed))
 
     @extend_schema(
         request=asked.ChangeInput,

@@ -9,7 +9,6 @@ from typing import Any
 from billing.errors import NotFound
 from billing.models import Beneficiary, Customer, Organisation
 from billing.parties import clean_time_zone
-from payments.models import PaymentMethod
 from subscriptions import periods
 from subscriptions.errors import InvalidSubscription
 from subscriptions.experiments.offers import offer_for
@@ -17,6 +16,7 @@ from subscriptions.models import Plan, Subscription
 from subscriptions.periods import local_date, start_of_day
 from subscriptions.rules import CALENDAR, CUSTOMER, MAX_GATE_DAYS, Rules, Term, rules_of, trial_price_of
 from subscriptions.services import catalog, changing, rows
+from subscriptions.services.paying import require_method, require_net_days
 from subscriptions.services.zones import zone_named
 
 BACK_DATED_AT_MOST = timedelta(days=3 * 366)
@@ -72,6 +72,7 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
     currency = agreement.currency or customer.currency
     trial_ends_at = _trial_ends_at(agreement, plan, start_at, zone)
     billed_from = trial_ends_at or start_at
+    require_method(organisation, customer_id=customer.pk, method_id=agreement.method_id)
     subscription = Subscription(
         organisation=organisation,
         customer=customer,
@@ -81,7 +82,7 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
         quantity=agreement.quantity,
         add_ons={code: quantity for code, quantity in agreement.add_ons.items() if quantity},
         beneficiary_id=_beneficiary_id(organisation, agreement),
-        method_id=_method_id(organisation, agreement),
+        method_id=agreement.method_id,
         collect_automatically=agreement.collect_automatically,
         net_days=agreement.net_days,
         started_at=start_at,
@@ -112,8 +113,7 @@ def _check(agreement: Agreement, start_at: datetime, now: datetime) -> None:
         raise InvalidSubscription("Give either ends_at or a term, which has an end of its own.", field="term")
     if agreement.payment_gate_days is not None and not 1 <= agreement.payment_gate_days <= MAX_GATE_DAYS:
         raise InvalidSubscription(f"payment_gate_days is 1 to {MAX_GATE_DAYS}.", field="payment_gate_days")
-    if not 0 <= agreement.net_days <= 365:
-        raise InvalidSubscription("net_days is 0 to 365.", field="net_days")
+    require_net_days(agreement.net_days)
     if not 1 <= agreement.quantity <= changing.MAX_QUANTITY:
         raise InvalidSubscription(f"The quantity is 1 to {changing.MAX_QUANTITY}.", field="quantity")
 
@@ -176,13 +176,4 @@ def _beneficiary_id(organisation: Organisation, agreement: Agreement) -> uuid.UU
     known = Beneficiary.objects.of(organisation).filter(pk=wanted, customer_id=agreement.customer_id)
     if not known.exists():
         raise NotFound("No such beneficiary of this customer.", field="beneficiary")
-    return wanted
-
-
-def _method_id(organisation: Organisation, agreement: Agreement) -> uuid.UUID | None:
-    wanted = agreement.method_id
-    if wanted is None:
-        return None
-    if not PaymentMethod.objects.of(organisation).filter(pk=wanted, customer_id=agreement.customer_id).exists():
-        raise NotFound("No such payment method of this customer.", field="payment_method")
     return wanted

@@ -151,6 +151,7 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "payments_refunds_create": lambda house: {"amount": _inr("10.00"), "reason": "Meals not taken"},
     "payments_retry_create": lambda house: {},
     "plans_create": _plan_body,
+    "subscriptions_partial_update": lambda house: {"net_days": 21, "reason": "Agreed on the telephone"},
     "plans_partial_update": lambda house: {"trial_days": 7, "reason": "Longer to look"},
     "plans_versions_create": lambda house: _plan_body(house)["versions"][0],
     "subscriptions_add_ons_create": lambda house: {"add_ons": {"storage": 2}},

@@ -4,13 +4,18 @@ import json
 import uuid
 
 import pytest
+from moneyed import Money
 from rest_framework.test import APIClient
 
-from billing import permissions
+from billing import clock, permissions
 from billing.models import AuditRecord, Customer, IdempotencyRecord
+from billing.models.fields import lookup_hash
 from billing.services import organisations
+from payments.models import GatewayAccount, PaymentMethod
+from payments.services import accounts
 from subscriptions.models import Plan, Subscription
 from tests.subscriptions.house import (
+    CLERK,
     amounts,
     flat,
     invoices_of,
@@ -331,6 +336,62 @@ def test_an_archived_plan_is_offered_again_and_others_plans_are_not_there(tenant
     reader = client_of(tenant, "plan.view")
     assert reader.patch(f"{API}/plans/{plan.pk}", {"name": "Mine"}, format="json").status_code == 403
     assert reader.post(f"{API}/plans/{plan.pk}/offer-again", {}, format="json").status_code == 403
+
+
+def test_how_a_subscription_is_paid_is_changed_for_the_invoices_that_come(tenant, client, customer):
+    methods = [pay_method(one) for one in (customer, customer, make_customer(tenant))]
+    plan = make_plan(tenant, flat("100.00"))
+    new = {"customer": customer.external_id, "plan": plan.code, "payment_method": str(methods[0].pk), "net_days": 7}
+    made = client.post(f"{API}/subscriptions", new, format="json").json()
+    one, subscription = f"{API}/subscriptions/{made['id']}", Subscription.objects.get(pk=made["id"])
+    changes = {
+        "payment_method": str(methods[1].pk), "collect_automatically": False, "net_days": 30, "metadata": {"order": "4711"},
+        "reason": "Asked for it",
+    }  # fmt: skip
+
+    told = client.patch(one, changes, format="json")
+    assert told.status_code == 200, told.content
+    live(tenant, local("2026-05-02 09:00"))
+    first, second = invoices_of(subscription)
+    assert (first.method_ref, first.net_days, first.collect_automatically) == (methods[0].pk, 7, True)
+    assert (second.method_ref, second.net_days, second.collect_automatically) == (methods[1].pk, 30, False)
+    assert {name: told.json()[name] for name in changes if name != "reason"} == {
+        name: value for name, value in changes.items() if name != "reason"
+    }
+    [record] = AuditRecord.objects.filter(target_id=made["id"], action="subscription.payment_changed")
+    assert (record.reason, record.before["net_days"], record.after["method_id"]) == (
+        "Asked for it", 7, str(methods[1].pk),
+    )  # fmt: skip
+    assert client.patch(one, {"net_days": 30}, format="json").status_code == 200
+    assert client.patch(one, {"payment_method": None}, format="json").json()["payment_method"] is None
+
+    before = Subscription.objects.values().get(pk=made["id"])
+    for wrong, status, field in (
+        ({"payment_method": str(methods[2].pk)}, 404, "payment_method"), ({"net_days": 366}, 422, "net_days"),
+        ({"quantity": 4}, 422, "quantity"), ({"payment_method": str(uuid.uuid4()), "net_days": 3}, 404, "payment_method"),
+    ):  # fmt: skip
+        refused = client.patch(one, wrong, format="json")
+        assert (refused.status_code, [each["field"] for each in refused.json()["errors"]]) == (status, [field]), wrong
+    assert client_of(tenant, "subscription.view").patch(one, {"net_days": 3}, format="json").status_code == 403
+    stranger = client_of(make_organisation(local("2026-04-01 09:00")))
+    assert stranger.patch(one, {"net_days": 3}, format="json").status_code == 404
+    assert Subscription.objects.values().get(pk=made["id"]) == before
+    assert AuditRecord.objects.filter(action="subscription.payment_changed").count() == 2
+    client.post(f"{one}/cancel", {}, format="json")
+    assert client.patch(one, {"net_days": 3}, format="json").status_code == 409
+
+
+def pay_method(customer):
+    """A saved card of the customer."""
+    account = GatewayAccount.objects.of(customer.organisation).first() or accounts.add_account(
+        organisation=customer.organisation, provider="razorpay", code="razorpay", key_id="rzp_test_1", key_secret="s",
+        webhook_secret="w", actor=CLERK,
+    )  # fmt: skip
+    token = f"token-{uuid.uuid4().hex}"
+    return PaymentMethod.objects.create(
+        organisation=customer.organisation, customer=customer, gateway_account=account, kind="upi", status="active", token=token,
+        token_hash=lookup_hash(token), handle="as••@upi", created_at=clock.now(customer.organisation), max_amount=Money("15000.00", "INR"),
+    )  # fmt: skip
 
 
 def test_another_tenants_rows_are_not_found(tenant, client, customer):

@@ -26,6 +26,7 @@ from tests.subscriptions.house import (
     subscribe,
     turn,
 )
+from tests.subscriptions.test_api import pay_method
 
 pytestmark = pytest.mark.django_db
 TIERS = [{"up_to": "1000", "unit_price": "0", "flat_fee": "5"}, {"up_to": None, "unit_price": "0.02"}]
@@ -136,6 +137,26 @@ def test_a_shared_invoice_is_on_the_page_of_each_subscription(tenant, manager):
         shown = manager.get(page(one)).content.decode()
         assert shown.count(invoice.number) >= 3, one  # in the picture, among the documents, with its period
         assert "with others of the customer" in shown
+
+
+def test_how_it_is_paid_is_changed_on_its_page(tenant, manager):
+    customer = make_customer(tenant)
+    subscription = subscribe(customer, make_plan(tenant, flat("10.00")), net_days=7)
+    method, foreign = pay_method(customer), pay_method(make_customer(tenant))
+    asked = manager.get(f"/console/subscriptions/subscription/{subscription.pk}/change_payment/").content.decode()
+    assert str(method.pk) in asked
+    assert str(foreign.pk) not in asked
+    assert 'value="7"' in asked
+
+    decide(manager, subscription, "change_payment", method=str(foreign.pk), net_days="3")
+    assert (fresh(subscription).method_id, fresh(subscription).net_days) == (None, 7)
+    decide(manager, subscription, "change_payment", method=str(method.pk), net_days="14")
+    changed = fresh(subscription)
+    assert (changed.method_id, changed.net_days, changed.collect_automatically) == (method.pk, 14, False)
+    decide(manager, subscription, "change_payment", method="", net_days="14", collect_automatically="on")
+    assert (fresh(subscription).method_id, fresh(subscription).collect_automatically) == (None, True)
+    records = AuditRecord.objects.filter(action="subscription.payment_changed")
+    assert list(records.values_list("reason", flat=True)) == ["as agreed"] * 2
 
 
 def test_a_manager_suspends_and_takes_up_again(tenant, manager):
