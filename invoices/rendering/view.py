@@ -33,6 +33,7 @@ class Document:
     buyer: parties.Party
     lines: list[Line]
     has_codes: bool
+    has_quantities: bool
     taxes: list[sums.TaxRow]
     totals: list[Pair]
     highlight: Pair
@@ -41,6 +42,11 @@ class Document:
     notes: list[str]
     footer: str
     label: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def columns(self) -> int:
+        """How many columns the table of lines has."""
+        return 4 + self.has_codes + 2 * self.has_quantities
 
 
 def invoice_document(invoice: Invoice) -> Document:
@@ -62,6 +68,7 @@ def invoice_document(invoice: Invoice) -> Document:
         buyer=parties.printed(parties.buyer_details(invoice), language, word),
         lines=[lines.printed(line, invoice.currency, language) for line in invoice.lines.all()],
         has_codes=invoice.organisation.country == "IN" and any(line.tax_code for line in invoice.lines.all()),
+        has_quantities=True,
         taxes=[sums.tax_row(row, language, word) for row in invoice.taxes.all()],
         totals=sums.totals(invoice, language, word),
         highlight=(word["due"], formats.amount(sums.payable(invoice), language)),
@@ -98,6 +105,7 @@ def credit_note_document(note: CreditNote) -> Document:
         buyer=parties.printed(parties.buyer_details(invoice), language, word),
         lines=[lines.credited(row, currency, language) for row in note.lines],
         has_codes=False,
+        has_quantities=False,
         taxes=[sums.credit_tax(row, currency, language, word) for row in note.taxes],
         totals=sums.credit_totals(note, language, word),
         highlight=(word["total"], formats.amount(note.total, language)),

@@ -18,6 +18,7 @@ from invoices.models import Invoice
 from invoices.rendering import engine, formats, qr, render_credit_note, render_invoice
 from invoices.rendering.documents import invoice_html, logo_of
 from invoices.rendering.hindi import UNITS, hindi_number
+from invoices.rendering.labels import labels
 from invoices.rendering.words import in_words
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.drafting import create_invoice
@@ -266,6 +267,8 @@ def test_a_credit_note_names_its_invoice(payable_school):
     note = issue_credit_note(invoice_id=invoice.pk, amounts={1: Money("400.00", "INR")}, reason="Late bus", actor=CLERK)
 
     (text,) = pages(render_credit_note(note.pk))
+    assert "Unit price" not in text, "a column that stays empty"
+    assert "Unit price" in pages(render_invoice(invoice.pk))[0]
 
     for part in ("Credit note", note.number, invoice.number, "Late bus", "₹472.00", "36.00"):
         assert part in text, part
@@ -312,3 +315,13 @@ def test_a_line_of_several_tiers_says_each_price_and_no_average():
     assert "10,000 × 0.50 = 5,000.00" in text
     assert "1,000 × 0.25 = 250.00" in text
     assert "0.477272727273" not in text
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "hi"])
+def test_no_word_of_a_document_is_missing_in_a_language(language):
+    """Only what is printed for India or for euros alone, and what is the same in every language, is English there."""
+    of_other_countries = {"bill_of_supply", "pay_upi"} if language != "hi" else {"pay_epc"}
+
+    missing = set(labels("en")) - set(labels(language).maps[0])
+
+    assert missing - {"code"} == of_other_countries
