@@ -15,6 +15,22 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return refused(request, status=400, code="bad_request", detail="The request cannot be read.")
 
 
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403: signed in, but not allowed; what is missing, where the refusal names it."""
+    return refused(
+        request, status=403, code="permission_denied", detail=str(exception) or "You may not see or do this."
+    )
+
+
+def form_not_ours(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403: a form without the mark that the browser got with it; what ``reason`` says is for developers, and in the log."""
+    detail = (
+        "Nothing was changed. The form came without the mark that this site gives each browser: cookies are off, or you "
+        "signed in or out meanwhile. Go back, load the page again and send it once more."
+    )
+    return refused(request, status=403, code="form_expired", detail=detail)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: no such address."""
     return refused(request, status=404, code="not_found", detail="There is nothing at this address.")

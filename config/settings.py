@@ -179,6 +179,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = _HTTPS
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SECURE = _HTTPS
+CSRF_FAILURE_VIEW = "config.answers.form_not_ours"
 X_FRAME_OPTIONS = "DENY"
 
 # --- API -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config import health
@@ -9,6 +10,7 @@ from config import health
 admin.autodiscover()  # here and not at every start: workers, beat and commands serve no pages
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("console/", admin.site.urls),
@@ -19,5 +21,6 @@ urlpatterns = [
 ]
 
 handler400 = "config.answers.bad_request"
+handler403 = "config.answers.forbidden"
 handler404 = "config.answers.not_found"
 handler500 = "config.answers.server_error"

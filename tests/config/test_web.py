@@ -8,6 +8,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
+from billing.models import User
 from config import health
 
 
@@ -93,3 +94,30 @@ def test_a_request_has_one_line_in_the_log(client: Client) -> None:
     [(level, said)] = lines
     assert (level, said["event"], said["code"], said["request"]) == ("INFO", "request_finished", 200, "GET /healthz")
     assert (said["user_agent"], said["ip"], type(said["ms"])) == ("watcher", "127.0.0.1", float)
+
+
+def test_the_bare_address_leads_to_the_console(client: Client) -> None:
+    answer = client.get("/")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/console/")
+
+
+@pytest.mark.django_db
+def test_who_may_not_is_told_on_a_page_like_any_other(client: Client) -> None:
+    client.force_login(User.objects.create_user("nobody@munim.example", "correct horse battery", is_staff=True))
+
+    answer = client.get("/console/billing/ledgeraccount/trial_balance/")
+
+    assert answer.status_code == 403
+    assert b"<h1>Permission denied</h1>" in answer.content
+    assert b'href="/console/"' in answer.content
+
+
+@pytest.mark.django_db
+def test_a_form_from_elsewhere_is_refused_in_words() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/console/login/", {"username": "a@b.example", "password": "x"})
+
+    assert answer.status_code == 403
+    assert b"<h1>Form expired</h1>" in answer.content
+    assert b"Nothing was changed." in answer.content
+    assert b"DEBUG" not in answer.content
