@@ -27,7 +27,14 @@ from subscriptions.services import changes
 from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_records import fail, finish, run_row
 from subscriptions.services.billing_run_rows import Due, Refusal, due_subscriptions
-from subscriptions.services.billing_run_worker import Progress, ProgressCallback, Worker, all_due, progress_of
+from subscriptions.services.billing_run_worker import (
+    Progress,
+    ProgressCallback,
+    Worker,
+    all_due,
+    progress_of,
+    work_together,
+)
 from subscriptions.services.billing_run_writing import Tally
 
 __all__ = [
@@ -43,6 +50,8 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 CHUNK = 1000
+CONNECTIONS, WORTH_A_CONNECTION = 2, 2000
+"""Connections of one process at a run, where each has so many subscriptions to bill."""
 
 
 class DueInFuture(InvalidInput):
@@ -93,10 +102,12 @@ def run_billing(
     progress: ProgressCallback | None = None,
     subscription_ids: Sequence[uuid.UUID] | None = None,
     run_id: uuid.UUID | None = None,
+    connections: int | None = None,
 ) -> BillingRunReport:
     """Bill what is due at ``due_at`` (now), of the whole organisation or of the named subscriptions.
 
-    A dry run writes nothing and shows the same figures. ``run_id`` joins a run that was started (``start_run``); otherwise
+    A dry run writes nothing and shows the same figures. ``connections``: how many this process uses at once; by itself two
+    where much is due, and one inside a transaction of the caller. ``run_id`` joins a run that was started (``start_run``); otherwise
     one is noted when something is due. A planned change is never jumped over: a subscription is billed up to it, then
     ``changes.apply_due`` has its turn (the clock job takes turns). Raises ``DueInFuture``.
     """
@@ -107,18 +118,23 @@ def run_billing(
         return _dry_run(organisation, at, due_at, chunk_size, progress, subscription_ids)
     due = all_due(organisation, due_at, subscription_ids).count()
     run = run_row(organisation, due_at, due, at, run_id) if subscription_ids is None else None
-    worker = Worker(
-        organisation=organisation, at=at, due_at=due_at, due=due, run=run, only=subscription_ids, progress=progress
-    )
+    tally = Tally()
     try:
         if due:
-            worker.work(chunk_size)
+            tally = work_together(
+                lambda effort: Worker(
+                    organisation=organisation, at=at, due_at=due_at, due=due, run=run, only=subscription_ids,
+                    progress=progress, effort=effort,
+                ),
+                connections=connections or min(CONNECTIONS, due // WORTH_A_CONNECTION),
+                chunk_size=chunk_size,
+            )  # fmt: skip
     except Exception as exc:
         fail(run, exc)
         raise
     if run is not None:
         finish(run)
-    return _report(organisation, run.pk if run else None, due_at, due, worker.tally, dry_run=False)
+    return _report(organisation, run.pk if run else None, due_at, due, tally, dry_run=False)
 
 
 @transaction.atomic

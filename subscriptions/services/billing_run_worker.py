@@ -1,12 +1,15 @@
-"""A worker of the billing run: chunk after chunk until nothing is left that could be claimed."""
+"""Workers of the billing run: chunk after chunk until nothing is left that could be claimed."""
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 from billing.models import Organisation
@@ -35,6 +38,15 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What the workers of one process share: what they have done so far, and whether they are to stop."""
+
+    tally: Tally = field(default_factory=Tally)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
 class Worker:
     """Bills what is due of an organisation, or of the named subscriptions."""
 
@@ -48,16 +60,17 @@ class Worker:
         run: BillingRun | None,
         only: Sequence[uuid.UUID] | None,
         progress: ProgressCallback | None,
+        effort: Effort | None = None,
     ) -> None:
         self.organisation, self.due_at, self.due, self.run, self.only = organisation, due_at, due, run, only
         self.progress = progress
         self.cycles = Cycles(organisation=organisation, at=at)
-        self.tally = Tally()
+        self.effort = effort or Effort()
 
     def work(self, chunk_size: int) -> None:
-        """Until nothing is due any more, or only what other workers hold for longer than we wait."""
+        """Until nothing is due any more, only what other workers hold for longer than we wait, or until we are stopped."""
         waits = 0
-        while waits < WAITS_FOR_OTHERS:
+        while waits < WAITS_FOR_OTHERS and not self.effort.stopped.is_set():
             if self._bill(chunk_size, self.only):
                 waits = 0
                 self._tell()
@@ -125,13 +138,46 @@ class Worker:
         self._note(Tally(refusals=[refused]))
 
     def _note(self, done: Tally) -> None:
-        self.tally.add(done)
+        with self.effort.lock:
+            self.effort.tally.add(done)
         if self.run is not None:
             record(self.run.pk, done)
 
     def _tell(self) -> None:
         if self.progress is not None:
-            self.progress(progress_of(self.due, self.tally))
+            with self.effort.lock:
+                self.progress(progress_of(self.due, self.effort.tally))
+
+
+def work_together(make: Callable[[Effort], Worker], *, connections: int, chunk_size: int) -> Tally:
+    """Let so many workers, each with a thread and a connection of its own, do what is due; returns what they have done.
+
+    While the database writes for one, prices are worked out for another. They share no transaction: they are to each other
+    what workers of other processes are. A worker that fails stops the others after their chunk, and its error is raised;
+    inside a transaction of the caller one works alone, on the caller's connection.
+    """
+    effort = Effort()
+    if connections < 2 or connection.in_atomic_block:
+        make(effort).work(chunk_size)
+        return effort.tally
+    workers = [make(effort) for _ in range(connections)]
+    with ThreadPoolExecutor(connections, thread_name_prefix="billing") as pool:
+        try:
+            for done in [pool.submit(copy_context().run, _in_thread, worker, chunk_size) for worker in workers]:
+                done.result()
+        finally:
+            effort.stopped.set()
+    return effort.tally
+
+
+def _in_thread(worker: Worker, chunk_size: int) -> None:
+    try:
+        worker.work(chunk_size)
+    except BaseException:
+        worker.effort.stopped.set()
+        raise
+    finally:
+        connection.close()
 
 
 def all_due(organisation: Organisation, due_at: datetime, only: Sequence[uuid.UUID] | None) -> QuerySet[Subscription]:

@@ -127,11 +127,12 @@ def write(*, organisation: Organisation, cycles: Cycles, rows: Sequence[Due], ru
         )
         over = [cycle for cycle in priced if cycle.excess and not cycle.grace_days]
         excess_credits.lock(cycle.row.customer_id for cycle in over)
-        cycles.issuer.issue(_invoices(cycle for cycle in priced if not cycle.grace_days))
         cycles.coupons.write({one.id: one.draft.currency for one in _invoices(priced)}, at=cycles.at)
+        late_usage.settle(organisation=organisation, readings=readings_of(priced), at=cycles.at)
+        # from here on other workers of the organisation wait for its numbers
+        cycles.issuer.issue(_invoices(cycle for cycle in priced if not cycle.grace_days))
         for cycle in over:
             excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
-        late_usage.settle(organisation=organisation, readings=readings_of(priced), at=cycles.at)
     return tally
 
 

@@ -25,7 +25,7 @@ def work(code: str, chunk_size: int) -> None:
         if chunk_size < 0:
             run_dunning(organisation=organisation)
         elif chunk_size:
-            run_billing(organisation=organisation, chunk_size=chunk_size)
+            run_billing(organisation=organisation, chunk_size=chunk_size, connections=2)
         else:
             interim.invoice_passed(organisation=organisation)
             run_billing(organisation=organisation, chunk_size=5)
