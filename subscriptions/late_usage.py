@@ -15,6 +15,7 @@ from typing import Any
 from moneyed import Money
 
 from billing import money
+from billing.dates import span_in_words
 from billing.metering import Used
 from invoices.drafts import LineInput
 from subscriptions.arrears import MINIMUM
@@ -94,16 +95,14 @@ def lines_for(
     window_id: uuid.UUID,
 ) -> list[LineInput]:  # fmt: skip
     """A line for each part whose price changed: above zero for late usage, below for voids. Raises what pricing raises."""
-    lines = []
+    lines, days = [], span_in_words(first_on, last_on)
     for key in sorted(before.keys() | after.keys()):
         was, now = before.get(key), after.get(key)
         amount = _price(component, now) - _price(component, was)
         if amount.amount:
             lines.append(
                 LineInput(
-                    description=f"{component.name_of(now or was or NO_USE)}: usage recorded later, {first_on} to {last_on}"[
-                        :300
-                    ],
+                    description=f"{component.name_of(now or was or NO_USE)}: usage recorded later, {days}"[:300],
                     code=component.code,
                     amount=amount,
                     tax_category=component.tax_category,
@@ -162,7 +161,7 @@ def minimum_line(
 ) -> LineInput:
     """A minimum that was worked out anew: what it makes up for is more by ``change``, or less."""
     return LineInput(
-        description=f"{name}: minimum worked out anew, {first_on} to {last_on}"[:300],
+        description=f"{name}: minimum worked out anew, {span_in_words(first_on, last_on)}"[:300],
         code=code,
         amount=change,
         tax_category=tax_category,
@@ -177,7 +176,7 @@ def owed_line(
 ) -> LineInput:
     """A credit that found no room before; its amount is nothing yet."""
     return LineInput(
-        description=f"{said} of {first_on} to {last_on}"[:300],
+        description=f"{said} of {span_in_words(first_on, last_on)}"[:300],
         code=code,
         amount=money.zero(currency),
         tax_category=tax_category,

@@ -19,7 +19,7 @@ from moneyed import Money
 from moneyed.l10n import format_money
 from unfold.decorators import display
 
-from billing import clock
+from billing import clock, dates
 from billing.admin.base import TenantAdmin, path_to, site
 from billing.masking import mask_name
 from billing.models import LedgerAccount
@@ -100,13 +100,13 @@ def moment(value: datetime | None, organisation: Any) -> str:
 
 def day(value: date | None) -> str:
     """``3 Jun 2026``."""
-    return NOTHING if value is None else f"{value.day} {value:%b %Y}"
+    return NOTHING if value is None else dates.in_words(value)
 
 
 def span(start: date | None, end: date | None, always: str = NOTHING) -> str:
     """``3 Jun 2026 to 2 Jul 2026``; one end alone in words, and ``always`` without any."""
     if start and end:
-        return f"{day(start)} to {day(end)}"
+        return dates.span_in_words(start, end)
     return f"from {day(start)}" if start else f"until {day(end)}" if end else always
 
 

@@ -33,7 +33,7 @@ from tests.subscriptions.house import (
 )
 from tests.subscriptions.test_late_usage import send
 
-APRIL = "2026-04-01 to 2026-04-30"
+APRIL = "1 Apr 2026 to 30 Apr 2026"
 LATE, ANEW = f"usage recorded later, {APRIL}", f"minimum worked out anew, {APRIL}"
 CENTS = st.integers(min_value=0, max_value=10**6).map(lambda n: Decimal(n).scaleb(-2))
 

@@ -39,7 +39,7 @@ from tests.subscriptions.house import (
 
 pytestmark = pytest.mark.django_db
 TIERS = [{"up_to": "100", "unit_price": "1.00"}, {"up_to": None, "unit_price": "0.50"}]
-LATER = "usage recorded later, 2026-04-01 to 2026-04-30"
+LATER = "usage recorded later, 1 Apr 2026 to 30 Apr 2026"
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_void_is_given_back_and_what_finds_no_room_waits(tenant, customer, sub
     assert UsageWindow.objects.exclude(owed=0).get().owed == 40
     live(tenant, local("2026-07-02 09:00"))
     assert lines_of(invoices_of(subscription)[-1])[-1] == (
-        "Calls: credit for usage of 2026-04-01 to 2026-04-30",
+        "Calls: credit for usage of 1 Apr 2026 to 30 Apr 2026",
         "-40.00",
     )
     live(tenant, local("2026-09-02 09:00"))
@@ -170,7 +170,7 @@ def test_a_new_plan_now_remembers_what_it_billed(tenant, customer, subscription)
     live(tenant, local("2026-05-02 09:00"))
 
     assert lines_of(invoices_of(subscription)[-1])[-1] == (
-        "Calls: usage recorded later, 2026-04-01 to 2026-04-10",
+        "Calls: usage recorded later, 1 Apr 2026 to 10 Apr 2026",
         "7.00",
     )
 

@@ -215,7 +215,7 @@ def test_late_usage_of_a_closed_period_is_on_the_next_invoice_by_the_peak(tenant
 
     assert amounts(invoices_of(subscription)) == ["500.00", "5.00", "500.00", "502.00"]
     assert lines_of(invoices_of(subscription)[-1])[-1] == (
-        "Users: usage recorded later, 2026-04-01 to 2026-04-30", "2.00",
+        "Users: usage recorded later, 1 Apr 2026 to 30 Apr 2026", "2.00",
     )  # fmt: skip
 
 
