@@ -43,6 +43,9 @@ CLASSES: dict[str, ExceptionClass] = {
     "refund_without_payment": ExceptionClass(
         name="Refund unknown here", due_days=1,
         next_step="Somebody refunded at the gateway's dashboard: record it here, or ask who did it."),
+    "refunded_and_disputed": ExceptionClass(
+        name="Refunded and disputed", due_days=1,
+        next_step="The customer has the money twice: contest the dispute with the refund as evidence, or accept the loss."),
     "refund_failed": ExceptionClass(
         name="Refund failed", due_days=1,
         next_step="Nobody has the money back yet: send it again (on its credit note, else on the payment) or pay it out by hand."),

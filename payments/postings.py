@@ -82,6 +82,21 @@ def dispute_opened(*, dispute_id: uuid.UUID, account_code: str, amount: Money, f
     )
 
 
+def dispute_changed(*, dispute_id: uuid.UUID, account_code: str, total: Money, change: Money, at: datetime) -> Entry:
+    """The bank took ``change`` more than it had (less, where negative): now ``total``. The fee was booked before."""
+    lines = [debit("dispute_pending", change), credit(clearing(account_code), change)]
+    if change.amount < 0:
+        lines = [debit(clearing(account_code), -change), credit("dispute_pending", -change)]
+    return Entry(
+        kind="dispute_changed",
+        source_type="payments.dispute",
+        source_id=dispute_id,
+        occurred_at=at,
+        key=f"{dispute_opened_key(dispute_id)}:{total.amount.normalize():f}",
+        lines=lines,
+    )
+
+
 def dispute_won(*, dispute_id: uuid.UUID, account_code: str, amount: Money, at: datetime) -> Entry:
     """The amount comes back; the fee does not."""
     return Entry(

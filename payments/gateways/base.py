@@ -238,7 +238,8 @@ class DisputeState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DisputeRecord:
-    """A contested charge. ``taken``: the bank took the amount back; an inquiry only asks, and may never take anything."""
+    """A contested charge. ``taken``: the bank took ``amount`` back, all or a part of what is contested; an inquiry only asks
+    about ``amount``, and may never take anything."""
 
     gateway_ref: str
     charge_ref: str

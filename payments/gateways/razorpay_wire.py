@@ -223,19 +223,19 @@ def _token_end(token: Mapping[str, Any]) -> date | None:
 
 
 def dispute_record(dispute: Mapping[str, Any]) -> DisputeRecord:
-    """A dispute entity in our words. Some (retrieval, fraud) ask first: ``amount_deducted`` says whether money was taken."""
-    currency = str(dispute["currency"])
+    """A dispute entity in our words. Some (retrieval, fraud) ask first: ``amount_deducted`` says what money was taken, if any."""
+    currency, deducted = str(dispute["currency"]), int(dispute.get("amount_deducted") or 0)
     states = {"won": DisputeState.WON, "lost": DisputeState.LOST, "under_review": DisputeState.UNDER_REVIEW}
     state = states.get(str(dispute.get("status")), DisputeState.OPEN)
     if dispute.get("status") == "closed":
-        state = DisputeState.LOST if dispute.get("amount_deducted") else DisputeState.WON
+        state = DisputeState.LOST if deducted else DisputeState.WON
     return DisputeRecord(
         gateway_ref=str(dispute["id"]),
         charge_ref=str(dispute["payment_id"]),
-        amount=from_minor_units(int(dispute["amount"]), currency),
+        amount=from_minor_units(deducted or int(dispute["amount"]), currency),
         fee=Money(0, currency),
         state=state,
-        taken=bool(dispute.get("amount_deducted")) or state is DisputeState.LOST,
+        taken=deducted > 0 or state is DisputeState.LOST,
         reason=str(dispute.get("reason_code") or "")[:80],
         respond_by=at(dispute["respond_by"]) if dispute.get("respond_by") else None,
     )

@@ -56,9 +56,13 @@ _FLOWS = """
 WITH online AS (
     SELECT id, code FROM payments_gatewayaccount WHERE organisation_id = %(organisation)s AND provider <> 'offline'
 ), taken AS (
-    SELECT d.currency, d.amount, d.fee, d.status, d.closed_at, e.occurred_at AS taken_at  -- not while a bank only asks
+    SELECT d.id, d.currency, d.amount, d.fee, d.status, d.closed_at, e.occurred_at AS taken_at  -- not while a bank only asks
     FROM payments_dispute d JOIN online o ON o.id = d.gateway_account_id
     JOIN billing_journalentry e ON e.source_id = d.id AND e.kind = 'dispute_opened' AND e.organisation_id = d.organisation_id
+), changed AS (
+    SELECT e.source_id AS dispute_id, p.currency, e.occurred_at AS at, CASE p.side WHEN 'D' THEN p.amount ELSE -p.amount END AS amount
+    FROM taken d JOIN billing_journalentry e ON e.source_id = d.id AND e.kind = 'dispute_changed' AND e.organisation_id = %(organisation)s
+    JOIN billing_posting p ON p.entry_id = e.id JOIN billing_ledgeraccount l ON l.id = p.account_id AND l.code = 'dispute_pending'
 ), facts AS (
     SELECT 'captured' AS name, a.currency, a.amount, a.finished_at AS at
     FROM payments_paymentattempt a JOIN online o ON o.id = a.gateway_account_id WHERE a.status = 'captured'
@@ -67,7 +71,11 @@ WITH online AS (
     FROM payments_refund r JOIN payments_payment p ON p.id = r.payment_id JOIN online o ON o.id = p.gateway_account_id
     WHERE r.status = 'succeeded'
     UNION ALL
-    SELECT 'disputed', d.currency, d.amount + d.fee, d.taken_at FROM taken d
+    SELECT 'disputed', d.currency,
+        d.fee + d.amount - COALESCE((SELECT sum(c.amount) FROM changed c WHERE c.dispute_id = d.id), 0), d.taken_at
+    FROM taken d
+    UNION ALL
+    SELECT 'disputed', c.currency, c.amount, c.at FROM changed c
     UNION ALL
     SELECT 'disputed', d.currency, -d.amount, d.closed_at FROM taken d WHERE d.status = 'won'
 ), paid AS MATERIALIZED (

@@ -14,6 +14,7 @@ from payments import postings
 from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
 from payments.models import Dispute, GatewayAccount, Payment, PaymentAttempt
+from payments.services import exceptions, findings
 from payments.services.facts import amount_text
 
 UNDECIDED = (Dispute.Status.OPEN, Dispute.Status.UNDER_REVIEW)
@@ -36,8 +37,9 @@ def record(*, account: GatewayAccount, found: DisputeRecord) -> Dispute | None:
     dispute = Dispute.objects.select_for_update().filter(gateway_account=account, gateway_ref=found.gateway_ref).first()
     if dispute is None:
         dispute = _open(account, payment, found, now)
-    if found.taken and not _is_booked(dispute) and dispute.status in UNDECIDED:
-        _take(account, payment, dispute, found, now)
+    if found.taken and dispute.status in UNDECIDED:
+        take = _take_more if _is_booked(dispute) else _take
+        take(account, payment, dispute, found, now)
     match found.state:
         case DisputeState.UNDER_REVIEW if can_proceed(dispute.contest):
             dispute.contest()
@@ -77,6 +79,32 @@ def _take(account: GatewayAccount, payment: Payment, dispute: Dispute, found: Di
             dispute_id=dispute.pk, account_code=account.code, amount=dispute.amount, fee=dispute.fee, at=now
         ),
     )
+    _warn_of_twice(payment, dispute, now)
+
+
+def _take_more(
+    account: GatewayAccount, payment: Payment, dispute: Dispute, found: DisputeRecord, now: datetime
+) -> None:
+    """Only a part was taken at first. What was taken grows while it is undecided; a loss says what it came to, less too."""
+    change = found.amount - dispute.amount
+    if not change.amount or (change.amount < 0 and found.state is not DisputeState.LOST):
+        return
+    dispute.amount = found.amount
+    payment.disputed += change
+    payment.save(update_fields=["disputed", "currency"])
+    entry = postings.dispute_changed(
+        dispute_id=dispute.pk, account_code=account.code, total=found.amount, change=change, at=now
+    )
+    ledger.post(organisation=account.organisation_id, entry=entry)
+    _warn_of_twice(payment, dispute, now)
+
+
+def _warn_of_twice(payment: Payment, dispute: Dispute, now: datetime) -> None:
+    """Refunded while the bank only asked, and taken back after all: the customer has the money twice."""
+    if payment.refunded + payment.disputed > payment.amount:
+        exceptions.open_exceptions(
+            organisation=payment.organisation, findings=[findings.of_refunded_twice(payment, dispute)], at=now
+        )
 
 
 def _is_booked(dispute: Dispute) -> bool:

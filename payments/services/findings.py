@@ -120,6 +120,17 @@ def of_unanswered(dispute: Dispute) -> Finding:
     )  # fmt: skip
 
 
+def of_refunded_twice(payment: Payment, dispute: Dispute) -> Finding:
+    """A payment that was refunded and that its bank took back as well."""
+    twice = payment.refunded + payment.disputed - payment.amount
+    sentence = (
+        f"{payment.reference}: {said(payment.refunded)} was refunded, and the bank took {said(dispute.amount)} as well."
+    )
+    return Finding(
+        kind="refunded_and_disputed", source_type="dispute", source_id=dispute.pk, amount=twice, explanation=sentence[:300],
+    )  # fmt: skip
+
+
 def of_failed_refund(refund: Refund) -> Finding:
     """A refund that the gateway refused or the bank sent back: the money is still here."""
     sentence = f"{said(refund.amount)} of {refund.payment.reference} did not go back ({refund.reason}): {refund.error}"

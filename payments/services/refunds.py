@@ -16,7 +16,7 @@ from billing.clock import wall_now
 from billing.context import Actor
 from billing.errors import InvalidAmount
 from billing.ids import uuid7
-from billing.money import same_currency, to_minor_units
+from billing.money import same_currency, to_minor_units, zero
 from billing.services import audit, ledger, outbox
 from payments import postings
 from payments.errors import NotRefundable, RefundExceedsCaptured
@@ -80,6 +80,7 @@ def reserve_refund(*, payment_id: uuid.UUID, amount: Money | None, reason: str, 
         raise InvalidAmount("A refund is more than nothing.", field="amount")
     to_minor_units(amount)
     if amount > left or left.amount <= 0:
+        left = max(left, zero(left.currency.code))  # refunded while a bank only asked, and taken back after all
         raise RefundExceedsCaptured(left=f"{amount_text(left)} {left.currency.code}", field="amount")
     payment.refunded += amount
     payment.save(update_fields=["refunded", "currency"])

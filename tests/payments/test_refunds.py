@@ -16,7 +16,7 @@ from payments.errors import NotRefundable, ReferencePaid, RefundExceedsCaptured
 from payments.gateways import razorpay_wire, stripe_wire
 from payments.gateways.base import DisputeRecord, DisputeState
 from payments.gateways.registry import gateway_for
-from payments.models import Dispute, Payment, Refund
+from payments.models import Dispute, Payment, ReconciliationException, Refund
 from payments.selectors.reconciliation import summary
 from payments.services import collection, disputes, offline, refunds, requests
 from tests.payments.conftest import NOON, SYSTEM, again
@@ -299,6 +299,83 @@ def unexplained(organisation):
     """What banks took and keep, and what documents and books differ by, of the reconciliation's page of figures."""
     (found,) = summary(organisation=organisation, first=date(2020, 1, 1), last=date(2029, 12, 31))
     return f"{found.disputes.amount:.2f}", f"{found.unexplained.amount:.2f}"
+
+
+def test_what_was_refunded_while_the_bank_asked_and_is_taken_all_the_same_is_before_a_person(account, paid, balance_of):
+    disputes.record(account=account, found=asked(paid))
+    back(paid, "499.00")
+    for _ in range(2):
+        disputes.record(account=account, found=asked(paid, taken=True))
+
+    (found,) = ReconciliationException.objects.all()
+    assert (found.kind, found.source_type, found.source_id) == (
+        "refunded_and_disputed",
+        "dispute",
+        Dispute.objects.get().pk,
+    )
+    assert f"{found.amount.amount:.2f}" == "499.00"
+    with pytest.raises(RefundExceedsCaptured, match=r"At most 0\.00 INR of this payment"):
+        back(paid, "1.00")
+    with pytest.raises(RefundExceedsCaptured, match=r"At most 0\.00 INR of this payment"):
+        back(paid, None)
+    assert Refund.objects.count() == 1
+    assert booked(balance_of, account) == ["499.00", "15.00", "0.00", "-514.00"]
+    assert balance_of("customer_credit") == "0.00"
+
+
+def test_a_part_that_was_taken_is_booked_as_that_part_and_what_follows_as_it_comes(account, paid, balance_of):
+    for amount in ("300.00", "300.00", "400.00", "300.00"):  # told twice, more, and an older answer that comes late
+        disputes.record(account=account, found=asked(paid, taken=True, amount=amount))
+    assert booked(balance_of, account) == ["400.00", "15.00", "0.00", "84.00"]
+    assert str(again(paid).disputed.amount) == "400.0000"
+    assert unexplained(paid.organisation) == ("415.00", "0.00")
+    assert back(paid, None).amount == Money("99.00", "INR")
+
+    for _ in range(2):
+        disputes.record(account=account, found=asked(paid, "lost", taken=True, amount="350.00"))
+
+    assert booked(balance_of, account) == ["0.00", "15.00", "350.00", "35.00"]
+    assert (str(again(paid).disputed.amount), Dispute.objects.get().amount) == ("350.0000", Money("350.00", "INR"))
+    assert unexplained(paid.organisation) == ("365.00", "0.00")
+    assert not ReconciliationException.objects.exists()
+
+
+def test_what_a_bank_takes_later_counts_when_it_takes_it(account, paid, organisation, advance):
+    disputes.record(account=account, found=asked(paid, taken=True, amount="300.00"))
+    first_day = NOON.date()
+    advance(days=1)
+    disputes.record(account=account, found=asked(paid, taken=True, amount="400.00"))
+    advance(days=1)
+    disputes.record(account=account, found=asked(paid, "lost", taken=True, amount="350.00"))
+
+    by_day = [
+        [(f"{found.disputes.amount:.2f}", f"{found.unexplained.amount:.2f}")]
+        for day in range(3)
+        for found in summary(
+            organisation=organisation, first=first_day + timedelta(days=day), last=first_day + timedelta(days=day)
+        )
+    ]
+    assert by_day == [[("315.00", "0.00")], [("100.00", "0.00")], [("-50.00", "0.00")]]
+
+
+def test_of_a_part_that_was_taken_that_part_comes_back_when_it_is_won(account, paid, balance_of):
+    disputes.record(account=account, found=asked(paid, taken=True, amount="300.00"))
+    disputes.record(account=account, found=asked(paid, "won", amount="499.00"))  # nothing is deducted any more
+
+    assert booked(balance_of, account) == ["0.00", "15.00", "0.00", "484.00"]
+    assert (str(again(paid).disputed.amount), Dispute.objects.get().amount) == ("0.0000", Money("300.00", "INR"))
+
+
+def test_razorpay_deducts_a_part():
+    """Through the gateway's own answer: 499.00 is contested, 300.00 was deducted."""
+    found = razorpay_wire.dispute_record({
+        "id": "disp_1", "payment_id": "pay_1", "amount": 49900, "currency": "INR", "status": "open", "amount_deducted": 30000,
+    })  # fmt: skip
+    assert (found.taken, found.amount) == (True, Money("300.00", "INR"))
+    asks = razorpay_wire.dispute_record({
+        "id": "disp_1", "payment_id": "pay_1", "amount": 49900, "currency": "INR", "status": "open", "amount_deducted": 0,
+    })  # fmt: skip
+    assert (asks.taken, asks.amount) == (False, Money("499.00", "INR"))
 
 
 def test_an_inquiry_that_comes_to_nothing_moves_no_money(account, paid, balance_of, published):
