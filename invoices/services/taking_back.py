@@ -13,15 +13,18 @@ from django.db.models import Sum
 from moneyed import Money
 
 from billing import clock
-from billing.models import JournalEntry
+from billing.context import Actor
+from billing.models import AuditRecord, JournalEntry
 from billing.money import round_money, zero
-from billing.services import ledger
+from billing.services import audit, ledger
 from invoices import postings, selectors
+from invoices.events import text
 from invoices.models import CreditNote, Invoice, PaymentAllocation
 from invoices.services import settling
 from payments.models import Dispute, Payment, Refund
 
-REOPEN = "reopen"
+REOPEN, LOSS = "reopen", "loss"
+ACTOR = Actor.system("invoices")
 
 
 @transaction.atomic
@@ -68,22 +71,24 @@ def follow_lost_dispute(*, dispute_id: uuid.UUID, at: datetime | None = None) ->
 
     Always: what came of the payment and is still the customer's unspent credit; nobody keeps it beside the money. With
     the choice ``lost_disputes: reopen`` also the rest: other credit first, then the invoices it had paid are due again.
-    Safe to repeat.
+    It is decided once, by the choice of that moment, and kept (``dispute.decided``): repeated, whatever was chosen since, it
+    changes nothing.
     """
     dispute = Dispute.objects.select_related("payment", "organisation").get(pk=dispute_id)
     payment, key = dispute.payment, f"dispute:{dispute.pk}"
     if dispute.status != Dispute.Status.LOST or dispute.amount.currency != payment.amount.currency:
         return []
-    settling.lock_customer(payment.customer_id)
-    posted = JournalEntry.objects.of(dispute.organisation_id)
-    if posted.filter(idempotency_key=postings.claimed_again_key(dispute.pk)).exists():
+    named = selectors.invoice_of(organisation=dispute.organisation_id, reference=payment.reference)
+    settling.lock_customers({payment.customer_id, named.customer_id} if named else {payment.customer_id})
+    if _is_decided(dispute):
         return _taken(payment, key)
     at = at or clock.now(dispute.organisation_id)
     # If its capture was not heard yet, or waits for a draft: it would pay with lost money.
     settling.allocate_payment(payment_id=payment.pk, at=at, waits_for_draft=False)
     ours = payment.amount - selectors.refunded(payment)
     gone = min(dispute.amount, ours)
-    reopens = dispute.organisation.settings.get("lost_disputes") == REOPEN
+    choice = dispute.organisation.settings.get("lost_disputes") or LOSS
+    reopens = choice == REOPEN
     own = gone if reopens else min(gone, _unspent(payment))
     from_credit = max(round_money(min(own, _spendable(payment))), _nothing(payment))
     kept = ours - _lost(payment)
@@ -92,7 +97,23 @@ def follow_lost_dispute(*, dispute_id: uuid.UUID, at: datetime | None = None) ->
     if claimed.amount > 0:
         entry = postings.claimed_again(dispute_id=dispute.pk, customer_id=payment.customer_id, amount=claimed, at=at)
         ledger.post(organisation=dispute.organisation_id, entry=entry)
+    due_again = claimed - from_credit
+    audit.record(
+        actor=ACTOR,
+        action="dispute.decided",
+        target=dispute,
+        after={"choice": choice, "due_again": text(due_again), "from_credit": text(from_credit)},
+    )
     return taken
+
+
+def _is_decided(dispute: Dispute) -> bool:
+    """Whether the loss was followed before: noted with what it came to, or (before that was noted) claimed in the books."""
+    mine = AuditRecord.objects.of(dispute.organisation_id).filter(target_id=str(dispute.pk), action="dispute.decided")
+    claimed = JournalEntry.objects.of(dispute.organisation_id).filter(
+        idempotency_key=postings.claimed_again_key(dispute.pk)
+    )
+    return mine.exists() or claimed.exists()
 
 
 def _take_back(payment: Payment, amount: Money, *, kept: Money, key: str, at: datetime) -> list[PaymentAllocation]:

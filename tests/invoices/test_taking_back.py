@@ -1,9 +1,13 @@
 """Money that went back, by a refund or by the bank: whose invoices are due again, and whose loss it is."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import OperationalError, connection
 from moneyed import Money
 
-from billing.models import Organisation
+from billing.models import AuditRecord, Organisation
 from billing.services import ledger
 from invoices import selectors
 from invoices.drafts import InvoiceDraft
@@ -231,6 +235,39 @@ def test_a_credited_invoice_is_never_due_again_its_credit_is_taken(school, famil
     assert books(school) == {}
 
 
+@pytest.mark.parametrize(("first", "then", "due"), [("loss", "reopen", "0.00"), ("reopen", "loss", "1180.00")])
+def test_what_was_decided_is_not_decided_anew_after_the_choice_changed(school, family, first, then, due):
+    """Handed over again after the organisation chose otherwise, also where nothing was claimed the first time."""
+    Organisation.objects.filter(pk=school.pk).update(settings={"lost_disputes": first})
+    invoice, payment = paid(family)
+    lost = dispute(payment)
+    follow_lost_dispute(dispute_id=lost.pk)
+    before = (state(invoice), books(school), PaymentAllocation.objects.count())
+    assert before[0] == [("paid" if first == "loss" else "open", due)]
+
+    Organisation.objects.filter(pk=school.pk).update(settings={"lost_disputes": then})
+    taken = follow_lost_dispute(dispute_id=lost.pk)
+
+    assert [one.amount for one in taken] == ([] if first == "loss" else [inr("-1180.00")])
+    assert (state(invoice), books(school), PaymentAllocation.objects.count()) == before
+    decided = AuditRecord.objects.get(action="dispute.decided")
+    claimed = "1180.00" if first == "reopen" else "0.00"
+    assert (decided.target_id, decided.after) == (
+        str(lost.pk),
+        {"choice": first, "due_again": claimed, "from_credit": "0.00"},
+    )
+
+
+def test_what_was_lost_after_the_choice_changed_follows_the_new_one(school, family):
+    first, payment = paid(family)
+    follow_lost_dispute(dispute_id=dispute(payment).pk)
+    Organisation.objects.filter(pk=school.pk).update(settings={"lost_disputes": "reopen"})
+    second, other = paid(family)
+    follow_lost_dispute(dispute_id=dispute(other).pk)
+
+    assert state(first, second) == [("paid", "0.00"), ("open", "1180.00")]
+
+
 def test_a_loss_leaves_credit_of_other_money_alone(school, family):
     invoice, payment = paid(family)
     capture(family, "500.00")
@@ -319,3 +356,33 @@ def test_lost_money_that_waited_for_a_draft_pays_nothing_of_it(school, family, c
     assert state(draft, other) == [("open", "1180.00"), ("paid", "0.00")]
     assert books(school)["receivable"] == "1180.00"
     assert not {"chargeback_loss", "customer_credit"} & set(books(school))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_paid_each_others_invoices_are_followed_at_once(school, family):
+    """Each follower needs both customers: always in the same order, so that neither waits for the other for ever."""
+    other, failures = make_customer(school), []
+    for _ in range(6):
+        invoices = {family: issue(family), other: issue(other)}
+        lost = [
+            dispute(capture(payer, "1180.00", invoice=invoices[owner]))
+            for payer, owner in ((family, other), (other, family))
+        ]
+        barrier = threading.Barrier(2)
+
+        def follow(one, barrier=barrier):
+            barrier.wait()
+            try:
+                follow_lost_dispute(dispute_id=one.pk)
+            except OperationalError as exc:
+                failures.append(str(exc))
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(follow, lost))
+
+    assert failures == []
+    assert AuditRecord.objects.filter(action="dispute.decided").count() == 12
+    assert [state(one) for one in invoices.values()] == [[("open", "1180.00")]] * 2
+    assert (credit_of(family), credit_of(other)) == ("0.00", "0.00")
