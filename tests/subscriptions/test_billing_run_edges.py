@@ -44,12 +44,13 @@ def client(works):
 
 
 def chase(organisation):
-    """Bill, let it be ten days later, and take the stages that are reached."""
+    """Bill, and take the stages that are reached on each of the ten days that follow."""
     run_billing(organisation=organisation)
-    TestClock.objects.filter(pk=organisation.test_clock_id).update(now=datetime(2026, 6, 11, 6, tzinfo=UTC))
-    mark_overdue(organisation=organisation)
-    outbox.dispatch(organisation.pk, wait=True)
-    run_dunning(organisation=organisation)
+    for day in range(2, 12):
+        TestClock.objects.filter(pk=organisation.test_clock_id).update(now=datetime(2026, 6, day, 6, tzinfo=UTC))
+        mark_overdue(organisation=organisation)
+        outbox.dispatch(organisation.pk, wait=True)
+        run_dunning(organisation=organisation)
 
 
 class TestRunsOverTheApi:

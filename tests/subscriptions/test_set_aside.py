@@ -210,7 +210,8 @@ def test_a_change_that_was_refused_and_then_worked_leaves_nothing_behind(tenant,
 
     assert fresh(subscription).failure == ""
     assert FailedCycle.objects.get(subscription=subscription).retried_at is not None
-    assert amounts(invoices_of(subscription)) == ["30.00", "20.00", "60.00", "60.00"]
+    assert amounts(invoices_of(subscription)) == ["30.00", "40.00", "60.00", "60.00"]
+    assert amounts(credit_notes_of(subscription)) == ["20.00"]  # untaxed as it was billed
 
 
 # --- suspended by hand before the run came ------------------------------------------------------------
