@@ -170,7 +170,12 @@ class TestDunningOverTheApi:
 
         assert (case["status"], case["stage"], case["invoice_number"]) == ("open", 3, invoice.number)
         assert case["claimed"] == {"amount": f"{invoice.total.amount:.2f}", "currency": "INR"}
-        assert case["history"][0]["actions"] == ["mail:final_notice", "suspend"]
+        assert [taken["actions"][0] for taken in case["history"]] == [
+            "mail:reminder_1",
+            "mail:reminder_2",
+            "mail:final_notice",
+        ]
+        assert case["history"][-1]["actions"] == ["mail:final_notice", "suspend"]
         assert client.get(f"{API}/dunning-cases/{case['id']}").json() == case
         assert len(client.get(f"{API}/dunning-cases?status=open").json()["results"]) == 3
         assert client.get(f"{API}/dunning-cases/{uuid.uuid4()}").status_code == 404
