@@ -248,10 +248,11 @@ def _payments(world: World) -> None:
             organisation=organisation, gateway_account=account, event_id=f"evt_{world.organisation.code}_{n}",
             type="payment.captured", body=json.dumps({"n": n}), status=status, received_at=NOON, error="Not known" * (n == 0),
         )  # fmt: skip
-    later(world, days=30)
-    overdue.mark_overdue(organisation=organisation)
-    outbox.dispatch(organisation.pk)
-    run_dunning(organisation=organisation)
+    for days in (9, 6, 15):  # a month, with the waits that lie between the stages of a chase
+        later(world, days=days)
+        overdue.mark_overdue(organisation=organisation)
+        outbox.dispatch(organisation.pk)
+        run_dunning(organisation=organisation)
     _left_alone(world)
     event = Event.objects.of(organisation).order_by("id").first()
     EventHandling.objects.create(
