@@ -1,10 +1,12 @@
 """Console pages of the platform itself: when recurring work runs. What libraries register beside it is taken off."""
 
+import json
 from typing import Any, ClassVar
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from django_celery_results.models import GroupResult, TaskResult
@@ -102,3 +104,47 @@ class CrontabAdmin(Times):
 
     list_display = ("human_readable", "timezone")
     empty_hint = "Add a time, then choose it in a task."
+
+
+@admin.register(TaskResult)
+class FailedTaskAdmin(ModelAdmin):
+    """Tasks that failed in the last days, for the operators of the house: an error may name any organisation's rows."""
+
+    list_fullwidth = True
+    empty_hint = "Nothing has failed in the last days. What fails is shown here for a week, with its error."
+    list_display = ("task_name", "date_done", "error")
+    list_filter = ("date_done",)
+    search_fields = ("task_name", "task_id", "result")
+    fields = ("task_name", "task_id", "date_created", "date_done", "task_args", "task_kwargs", "error", "traceback")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TaskResult]:
+        rows: QuerySet[TaskResult] = super().get_queryset(request)
+        return rows.filter(status="FAILURE").order_by("-date_done", "-id")
+
+    @admin.display(description="error")
+    def error(self, row: TaskResult) -> str:
+        """The kind of the exception and its words, from what Celery keeps as JSON."""
+        try:
+            kept = json.loads(row.result or "null")
+        except ValueError:
+            kept = None
+        if not isinstance(kept, dict):
+            return str(row.result or "")
+        words = kept.get("exc_message") or ""
+        return f"{kept.get('exc_type', '')}: {', '.join(map(str, words)) if isinstance(words, list) else words}"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return operates(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return operates(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

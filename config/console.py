@@ -131,6 +131,7 @@ GROUPS: dict[str, list[Page]] = {
         Page("Test clocks", "schedule", model="billing.testclock", hint="Time that can be turned"),
         Page("Audit trail", "history", model="billing.auditrecord", hint="Who did what, when and why"),
         Page("Schedule", "event", model="django_celery_beat.periodictask", hint="When recurring work runs"),
+        Page("Failed tasks", "sms_failed", model="django_celery_results.taskresult", hint="Background work that failed this week"),
     ],
 }  # fmt: skip
 

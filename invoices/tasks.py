@@ -32,4 +32,4 @@ def send_due_texts(limit: int = 100) -> int:
 def mark_overdue() -> int:
     """What the day brings for organisations on real time: installments, overdue invoices, earned revenue."""
     daily = ("invoices.installments", "invoices.mark_overdue", "invoices.recognise_revenue")
-    return sum(clock_jobs.run_each(organisation, *daily) for organisation in organisations_on_real_time())
+    return clock_jobs.run_each(organisations_on_real_time(), *daily)

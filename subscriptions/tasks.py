@@ -51,7 +51,7 @@ def after_billing() -> int:
 def after_billing_of(organisation_id: str) -> int:
     """Usage that passed a threshold, drafts whose grace is over, late usage of what has ended, for one organisation."""
     jobs = ("subscriptions.usage_thresholds", "subscriptions.late_usage", "subscriptions.finalize_drafts")
-    return clock_jobs.run_each(_organisation(organisation_id), *jobs)
+    return clock_jobs.run_each([_organisation(organisation_id)], *jobs)
 
 
 @shared_task
@@ -82,7 +82,7 @@ def apply_changes() -> int:
 def apply_changes_of(organisation_id: str) -> int:
     """Do what was planned and is due for one organisation, and announce trial ends."""
     jobs = ("subscriptions.trial_notices", "subscriptions.apply_changes")
-    return clock_jobs.run_each(_organisation(organisation_id), *jobs)
+    return clock_jobs.run_each([_organisation(organisation_id)], *jobs)
 
 
 @shared_task
@@ -118,8 +118,7 @@ def carry_out_plan_migration(migration_id: str) -> int:
 @shared_task
 def experiments() -> int:
     """Stop the experiments whose end has come, of organisations that live on real time."""
-    organisations = organisations_on_real_time()
-    return sum(clock_jobs.run_each(organisation, "subscriptions.experiments") for organisation in organisations)
+    return clock_jobs.run_each(organisations_on_real_time(), "subscriptions.experiments")
 
 
 def _organisation(organisation_id: str) -> Organisation:

@@ -1,6 +1,6 @@
 """What runs when time passes: each app registers its jobs; beat and the test clock run the same ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +19,16 @@ class ClockJob:
     name: str
     order: int
     run: Job
+
+
+class JobsFailed(Exception):
+    """Jobs that failed while the others ran: which, of whom, and why."""
+
+    SHOWN = 20
+
+    def __init__(self, failed: Sequence[str]) -> None:
+        more = f"; and {len(failed) - self.SHOWN} more" if len(failed) > self.SHOWN else ""
+        super().__init__("; ".join(failed[: self.SHOWN]) + more)
 
 
 _jobs: dict[str, ClockJob] = {}
@@ -44,16 +54,21 @@ def run(name: str, organisation: Organisation) -> int:
     return _jobs[name].run(organisation)
 
 
-def run_each(organisation: Organisation, *names: str) -> int:
-    """Run several jobs for one organisation; returns how much they did.
+def run_each(organisations: Iterable[Organisation], *names: str) -> int:
+    """Run several jobs for each organisation; returns how much they did.
 
-    One that fails is logged and comes again with the schedule; it holds up none of the others.
+    One that fails is logged and comes again with the schedule; it holds up none of the others. When all are through it raises
+    ``JobsFailed``, so that the task is shown among those that failed.
     """
-    done = 0
-    for name in names:
-        with correlated():
-            try:
-                done += run(name, organisation)
-            except Exception:
-                log.exception("clock_job.failed", job=name, organisation=organisation.code)
+    done, failed = 0, []
+    for organisation in organisations:
+        for name in names:
+            with correlated():
+                try:
+                    done += run(name, organisation)
+                except Exception as exc:
+                    log.exception("clock_job.failed", job=name, organisation=organisation.code)
+                    failed.append(f"{name} of {organisation.code}: {type(exc).__name__}: {exc}")
+    if failed:
+        raise JobsFailed(failed)
     return done

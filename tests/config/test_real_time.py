@@ -129,3 +129,24 @@ def test_late_usage_of_what_has_ended_is_invoiced_by_beat_alone() -> None:
         beat()
 
     assert (before, amounts(invoices_of(subscription))) == (["100.00"], ["100.00", "8.00"])
+
+
+@pytest.mark.usefixtures("_at_once", "seller")
+def test_a_job_that_fails_holds_up_no_other_and_shows_its_task_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_organisation(clock.wall_now(), code="second", test_clock=None)
+    ran: list[tuple[str, str]] = []
+
+    def run(name: str, organisation: Organisation) -> int:
+        ran.append((name, organisation.code))
+        if (name, organisation.code) == ("invoices.installments", "real"):
+            raise ZeroDivisionError("no shares")
+        return 1
+
+    monkeypatch.setattr(clock_jobs, "run", run)
+    celery.app.conf.task_eager_propagates = False
+    result = celery.app.tasks["invoices.tasks.mark_overdue"].apply()
+
+    assert len(ran) == len(set(ran)) == 6
+    assert result.status == "FAILURE"
+    assert str(result.result) == "invoices.installments of real: ZeroDivisionError: no shares"
+    assert celery.app.conf.task_store_errors_even_if_ignored  # or nobody would see it in the console

@@ -1,5 +1,6 @@
 """The console as each role sees it: what opens, what does not, what stays hidden, and how many queries a list takes."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_results.models import TaskResult
 from pytest_django import DjangoDbBlocker
 
 from billing import permissions
@@ -39,6 +41,7 @@ SCHEDULE = [
     "django_celery_beat.intervalschedule",
     "django_celery_beat.periodictask",
 ]
+FAILED = "django_celery_results.taskresult"  # for the operators of the house alone
 SUPPORT = {
     "billing.customer", "billing.beneficiary", "billing.meter", "billing.usageevent", "billing.usagerevision",
     "billing.parkedusage", "billing.usageimport", "invoices.creditnote",
@@ -160,6 +163,9 @@ def test_the_navigation_lists_just_the_pages_of_the_role(world, role):
     text = signed_in(world, role).get(reverse("admin:index")).content.decode()
     for page in (page for pages in GROUPS.values() for page in pages):
         assert page.address(), page.title
+        if page.model == FAILED:
+            assert f'href="{page.address()}"' not in text, role
+            continue
         needs = page.permission or ("schedule.view" if page.model in SCHEDULE else view_permission(page.model))
         assert (f'href="{page.address()}"' in text) == (needs in held), f"{role}: {page.title}"
 
@@ -414,6 +420,29 @@ def test_an_organisations_admin_looks_at_the_schedule_and_changes_nothing_for_th
         assert client.get(reverse(f"admin:django_celery_beat_{model}_add")).status_code == 403
     task.refresh_from_db()
     assert task.enabled
+
+
+def test_what_failed_is_shown_to_operators_alone(world):
+    asked = {"task_id": str(uuid.uuid4()), "task_name": "subscriptions.tasks.after_billing_of", "status": "FAILURE"}
+    kept = {
+        "exc_type": "JobsFailed",
+        "exc_message": ["subscriptions.late_usage of xavier: ZeroDivisionError: by <zero>"],
+    }
+    failed = TaskResult.objects.create(**asked, result=json.dumps(kept), traceback="Traceback: in late_usage")
+    odd = TaskResult.objects.create(**asked | {"task_id": "odd"}, result="not JSON")
+    TaskResult.objects.create(task_id="fine", task_name="tests.that_went_well", status="SUCCESS", result='"2"')
+
+    client = watcher()
+    text = client.get(list_of(FAILED)).content.decode()
+    assert "JobsFailed: subscriptions.late_usage of xavier: ZeroDivisionError: by &lt;zero&gt;" in text
+    assert "not JSON" in text
+    assert "tests.that_went_well" not in text
+    assert "Traceback: in late_usage" in client.get(page_of(FAILED, failed.pk)).content.decode()
+    assert client.get(reverse("admin:django_celery_results_taskresult_delete", args=[odd.pk])).status_code == 403
+    assert f'href="{list_of(FAILED)}"' in client.get(reverse("admin:index")).content.decode()
+    for role in Role.values:
+        assert signed_in(world, role).get(list_of(FAILED)).status_code == 403
+        assert signed_in(world, role).get(page_of(FAILED, failed.pk)).status_code == 403
 
 
 def test_an_operator_stops_a_task_but_cannot_choose_what_runs(world, task):
