@@ -177,7 +177,7 @@ class Cycles:
             if len(group) == 1:
                 refusals.append(refusal(group[0].row, exc))
                 return []
-            good = [cycle for cycle in group if self._stands_alone(cycle, refusals)]
+            good = [cycle for cycle in group if self.stands_alone(cycle, refusals)]
             if len(good) < len(group):
                 return self._invoice(good, refusals) if good else []
             return [done for cycle in group for done in self._invoice([cycle], refusals)]
@@ -186,7 +186,7 @@ class Cycles:
         self.coupons.note(invoice.id, billable[0].row.customer_id, found.shares)
         return list(group)
 
-    def _stands_alone(self, cycle: Cycle, refusals: list[Refusal]) -> bool:
+    def stands_alone(self, cycle: Cycle, refusals: list[Refusal]) -> bool:
         """Whether the cycle can be invoiced by itself; notes why not."""
         try:
             if any(line.amount.amount for line in cycle.lines):

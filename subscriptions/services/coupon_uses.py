@@ -26,13 +26,29 @@ ZERO = Decimal(0)
 # --- drafts ----------------------------------------------------------------------------------------
 def take_off_again(lines: Sequence[LineInput], *, invoice_id: uuid.UUID, currency: str, books: Books) -> Discounted:
     """A draft's lines with the coupons that it has used, at what they had to give then. Reads only."""
+    offers = [(held, held.offer(use.available)) for use, held in _used(invoice_id)]
+    return taken_off(lines, offers, currency=currency, books=books) if offers else Discounted(lines)
+
+
+def take_off_beside(lines: Sequence[LineInput], *, invoice_id: uuid.UUID, currency: str, books: Books) -> Discounted:
+    """``lines`` that were to be on the invoice, with what its coupons still have to give: percentages, and the rest of an amount.
+
+    A rest that carries over is for the next invoice of the run. Reads only.
+    """
+    offers = []
+    for use, held in _used(invoice_id):
+        if held.kind == PERCENT:
+            offers.append((held, held.offer(use.available)))
+        elif not held.carries_over and use.available > use.amount:
+            offers.append((held, held.offer(use.available - use.amount)))
+    return taken_off(lines, offers, currency=currency, books=books) if offers else Discounted(lines)
+
+
+def _used(invoice_id: uuid.UUID) -> list[tuple[CouponUse, Held]]:
     uses = list(CouponUse.objects.filter(invoice=invoice_id).order_by("id"))
-    if not uses:
-        return Discounted(lines)
     rows = AppliedCoupon.objects.filter(pk__in=[use.applied_id for use in uses])
-    held = {one.id: one for of_customer in held_of(rows).values() for one in of_customer}
-    offers = [(held[use.applied_id], held[use.applied_id].offer(use.available)) for use in uses]
-    return taken_off(lines, offers, currency=currency, books=books)
+    held = {one.id: one for of_customer in held_of(rows).values() for one in of_customer} if uses else {}
+    return [(use, held[use.applied_id]) for use in uses]
 
 
 def write_again(invoice_id: uuid.UUID, shares: Iterable[Share]) -> None:

@@ -8,7 +8,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import Min, QuerySet
+from django.db.models import Min, Q, QuerySet
 
 from billing import clock
 from billing.context import Actor
@@ -163,4 +163,5 @@ def require_priced(subscription: Subscription) -> None:
 
 def _waiting(subscription: Subscription) -> QuerySet[DraftCycle]:
     waiting = DraftCycle.objects.filter(period__subscription=subscription, finalized_at=None)
-    return waiting.filter(invoice__status=Invoice.Status.DRAFT).order_by("pk")
+    unpriced = Q(invoice=None) & ~Q(failure="")  # set aside from a draft that others share
+    return waiting.filter(Q(invoice__status=Invoice.Status.DRAFT) | unpriced).order_by("pk")

@@ -20,7 +20,7 @@ from invoices.services.bulk import PreparedInvoice
 from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
-from subscriptions.services import coupon_uses, excess_credits, late_usage
+from subscriptions.services import coupon_uses, draft_splitting, excess_credits, late_usage
 from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_lines import books_of, settled, shown_lines
 from subscriptions.services.billing_run_rows import Cycle, Refusal, refusal
@@ -34,7 +34,8 @@ CHUNK = 200
 def finalize_due(*, organisation: Organisation, due_at: datetime | None = None) -> int:
     """Finalise the drafts whose grace is over, priced anew; returns how many periods were looked at for the first time.
 
-    What cannot be priced keeps its reason in ``DraftCycle.failure``, does not stop the others, and is tried again by each call.
+    What cannot be priced keeps its reason in ``DraftCycle.failure``, does not stop the others, not even those it shares a draft
+    with, and is tried again by each call.
     """
     at = clock.now(organisation)
     over = DraftCycle.objects.of(organisation).filter(finalize_at__lte=due_at or at, finalized_at=None)
@@ -150,29 +151,32 @@ def _still_drafts(locked: Sequence[DraftCycle]) -> tuple[set[uuid.UUID], set[uui
 def _price_and_issue(
     organisation: Organisation, cycles: Cycles, waiting: Sequence[DraftCycle], drafts: Iterable[uuid.UUID]
 ) -> None:
+    known = {one.invoice_id for one in waiting}
     rows = [read_terms(one.terms) for one in waiting]
     cycles.issuer.meet(row.customer_id for row in rows)
     priced, refusals = cycles.lines(rows)
     by_moment = {(cycle.row.id, cycle.row.next_billing_at): cycle for cycle in priced}
     groups: dict[Any, list[tuple[DraftCycle, Cycle]]] = defaultdict(list)
     _note_failures(waiting, refusals)
+    edits = edits_of(drafts)
+    draft_splitting.split_failed(waiting, edits)
     failed = {one.invoice_id for one in waiting if one.failure and one.invoice_id}
     for one in waiting:
         cycle = by_moment.get((one.period.subscription_id, one.period.starts_at))
-        if cycle is None or one.invoice_id in failed:
+        if cycle is None or one.failure or one.invoice_id in failed:
             one.failure = one.failure or "Another subscription of the invoice cannot be priced."
         else:
             groups[one.invoice_id or one.pk].append((one, cycle))
     for group in groups.values():
         group.sort(key=lambda pair: pair[1].row.external_id)
-    edits = edits_of(drafts)
     ready: list[PreparedInvoice] = []
     for group in groups.values():
         ready += _prepared(cycles, group, edits)
-    DraftCycle.objects.bulk_update([one for one in waiting if one.failure], ["failure"])
-    known = {one.invoice_id for one in waiting}
+    DraftCycle.objects.bulk_update([one for one in waiting if one.failure], ["failure", "invoice", "terms"])
+    of_their_own = [one for one in ready if one.id not in known]
     cycles.issuer.issue_drafts([one for one in ready if one.id in known])
-    cycles.issuer.issue([one for one in ready if one.id not in known])
+    cycles.issuer.issue(of_their_own)
+    _note_coupons(organisation, of_their_own, cycles.at)
     done = [(one, cycle) for group in groups.values() for one, cycle in group if not one.failure]
     for _, cycle in done:
         if cycle.excess:
@@ -187,8 +191,12 @@ def _prepared(
     """The invoice of a group as it stands now, under its draft's id; without anything to bill, the draft goes."""
     invoice_id = group[0][0].invoice_id
     together = [cycle for _, cycle in group]
-    lines = edited(shown_lines(together), edits.get(invoice_id, ())) if invoice_id else together[0].lines
-    discounted = _with_coupons(lines, together, invoice_id)
+    lines = (
+        edited(shown_lines(together), _edits_for(together, edits.get(invoice_id, ())))
+        if invoice_id
+        else together[0].lines
+    )
+    discounted = _with_coupons(lines, together, invoice_id, draft_splitting.shared_invoice(group[0][0]))
     final = settled(together, discounted.lines)
     if not any(line.amount.amount for line in lines):
         _withdraw(cycles, [one for one, _ in group], invoice_id)
@@ -196,8 +204,11 @@ def _prepared(
     try:
         found = cycles.issuer.prepare(cycles.draft(together, final))
     except Exception as exc:
+        others = _without_failing(cycles, group, edits.get(invoice_id, ()) if invoice_id else ())
+        if others:
+            return _prepared(cycles, others, edits)
         for one, cycle in group:
-            one.failure = refusal(cycle.row, exc).reason
+            one.failure = one.failure or refusal(cycle.row, exc).reason
         return []
     if invoice_id is not None:
         coupon_uses.write_again(invoice_id, discounted.shares)
@@ -208,13 +219,51 @@ def _prepared(
     return [found]
 
 
-def _with_coupons(lines: Sequence[LineInput], together: Sequence[Cycle], invoice_id: uuid.UUID | None) -> Discounted:
-    """The draft's lines with the coupons it has used; a draft that had nothing to bill has used none."""
-    if invoice_id is None:
-        return Discounted(lines)
-    return coupon_uses.take_off_again(
-        lines, invoice_id=invoice_id, currency=together[0].row.currency, books=books_of(together)
-    )
+def _edits_for(together: Sequence[Cycle], edits: Sequence[Edit]) -> Sequence[Edit]:
+    """The edits of a draft; where one subscription is left of it, its lines do not name it any more."""
+    if len(together) > 1:
+        return edits
+    only = together[0].row.id
+    return [replace(edit, subscription_id=None) if edit.subscription_id == only else edit for edit in edits]
+
+
+def _without_failing(
+    cycles: Cycles, group: Sequence[tuple[DraftCycle, Cycle]], edits: Sequence[Edit]
+) -> list[tuple[DraftCycle, Cycle]]:
+    """Those of a draft that can be invoiced, the others set aside with their reasons; none where it cannot be split."""
+    refusals: list[Refusal] = []
+    good = [(one, cycle) for one, cycle in group if cycles.stands_alone(cycle, refusals)]
+    bad = [one for one, _ in group if not any(one is each for each, _ in good)]
+    _note_failures(bad, refusals)
+    if not good or not bad or not draft_splitting.may_split(bad, edits):
+        return []
+    draft_splitting.set_aside(bad)
+    return good
+
+
+def _with_coupons(
+    lines: Sequence[LineInput],
+    together: Sequence[Cycle],
+    invoice_id: uuid.UUID | None,
+    shared_id: uuid.UUID | None = None,
+) -> Discounted:
+    """The draft's lines with the coupons it has used, or with what those of the shared draft it was set aside from give.
+
+    A draft that had nothing to bill has used none.
+    """
+    currency, books = together[0].row.currency, books_of(together)
+    if invoice_id is not None:
+        return coupon_uses.take_off_again(lines, invoice_id=invoice_id, currency=currency, books=books)
+    if shared_id is not None:
+        return coupon_uses.take_off_beside(lines, invoice_id=shared_id, currency=currency, books=books)
+    return Discounted(lines)
+
+
+def _note_coupons(organisation: Organisation, issued: Sequence[PreparedInvoice], at: datetime) -> None:
+    """What coupons took off invoices of cycles that were set aside."""
+    rows = Invoice.objects.in_bulk([one.id for one in issued])
+    for one in issued:
+        coupon_uses.note_beside(organisation=organisation, invoice=rows[one.id], lines=one.draft.lines, at=at)
 
 
 def _withdraw(cycles: Cycles, waiting: Sequence[DraftCycle], invoice_id: uuid.UUID | None) -> None:
