@@ -44,7 +44,7 @@ from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
 from subscriptions.periods import local_date
 from subscriptions.selectors import invoices_billing, periods_of, price_books
-from subscriptions.services import acting, changing, lifecycle, preview
+from subscriptions.services import acting, preview
 from subscriptions.services.documents import Issued
 from subscriptions.services.draft_finalizing import refused_drafts
 from subscriptions.services.rows import planned_changes
@@ -185,7 +185,7 @@ class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
         foretell=foretelling("cancel_change"),
     )  # fmt: skip
     def drop_plans(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
-        changing.cancel_planned_change(subscription_id=row.pk, actor=actor, reason=reason)
+        acting.cancel_planned_change(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row}: nothing is planned any more."
 
     @decision(
@@ -195,7 +195,7 @@ class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
         foretell=foretelling("uncancel"),
     )
     def uncancel(self, request: HttpRequest, row: Subscription, *, actor: Actor, reason: str) -> str:
-        lifecycle.uncancel(subscription_id=row.pk, actor=actor, reason=reason)
+        acting.uncancel(organisation=row.organisation, subscription_id=row.pk, actor=actor, reason=reason)
         return f"{row} goes on."
 
     @decision(description="Take up again", permission="subscription.edit", icon="replay")

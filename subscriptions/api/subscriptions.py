@@ -17,7 +17,7 @@ from subscriptions.api import serializers as shapes
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.rules import Term
 from subscriptions.selectors import customer_named, periods_of, plan_named
-from subscriptions.services import acting, changing, lifecycle, paying, preview
+from subscriptions.services import acting, changing, paying, preview
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.documents import Issued
 from subscriptions.services.preview import Preview
@@ -125,9 +125,8 @@ class SubscriptionViewSet(TenantViewSet):
     def cancel_change(self, request: Request, pk: Any = None) -> Response:
         """Take planned changes and pauses back: one, or all."""
         given = self.valid(asked.CancelChangeInput)
-        who = {name: value for name, value in self._who().items() if name != "organisation"}
         taken_back = {"change_id": given.get("change"), "reason": given.get("reason", "")}
-        return self._done(changing.cancel_planned_change(**who, **taken_back))
+        return self._done(acting.cancel_planned_change(**self._who(), **taken_back))
 
     @extend_schema(
         request=asked.PauseInput,
@@ -177,8 +176,7 @@ class SubscriptionViewSet(TenantViewSet):
     @idempotent(atomic=True)
     def uncancel(self, request: Request, pk: Any = None) -> Response:
         """Take a planned cancellation back."""
-        given = self.valid(asked.DecisionInput)
-        return self._done(lifecycle.uncancel(subscription_id=self.get_object().pk, actor=self.actor, **given))
+        return self._done(acting.uncancel(**self._who(), **self.valid(asked.DecisionInput)))
 
     @extend_schema(
         request=asked.DecisionInput,

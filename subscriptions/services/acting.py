@@ -71,6 +71,20 @@ def cancel(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Act
     return lifecycle.cancel(subscription_id=subscription_id, actor=actor, **asked)
 
 
+def uncancel(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, reason: str = "") -> Subscription:
+    """``lifecycle.uncancel`` on an up-to-date row: an end whose time has passed has happened, though no job came by yet."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return lifecycle.uncancel(subscription_id=subscription_id, actor=actor, reason=reason)
+
+
+def cancel_planned_change(
+    *, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any
+) -> Subscription:
+    """``changing.cancel_planned_change`` (its options in ``asked``) on an up-to-date row: what was due before has happened."""
+    bill_now(organisation=organisation, subscription_id=subscription_id)
+    return changing.cancel_planned_change(subscription_id=subscription_id, actor=actor, **asked)
+
+
 def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:
     """Bring one subscription up to the present: planned things and billing moments, in turns. Returns it as it is then."""
     found = subscriptions_of(organisation)

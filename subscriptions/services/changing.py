@@ -188,7 +188,7 @@ def _check_use(subscription: Subscription, quantity: int, now: datetime) -> None
     since = subscription.usage_from or subscription.period_start or subscription.started_at
     if meter is None or since >= now:
         return
-    window = Window(subscription.customer_id, meter.pk, since, now)
+    window = Window(subscription.customer_id, meter.pk, since, now, subscription_id=subscription.pk)
     used = aggregate([window]).get(window)
     if used is not None and quantity < used:
         raise QuantityBelowUse(used=f"{used.normalize():f}", field="quantity")

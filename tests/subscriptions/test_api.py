@@ -260,6 +260,38 @@ def test_a_suspension_and_what_takes_it_up_again_are_foretold_and_keep_their_rea
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("asked", "take_back", "refusal", "quantity"),
+    [
+        (("cancel", {"when": "period_end"}), "uncancel", "transition_refused", 1),
+        (("change", {"quantity": 4, "when": "period_end"}), "cancel-change", "not_planned", 4),
+    ],
+)
+def test_what_was_due_before_a_job_came_by_has_happened_and_is_not_taken_back(
+    tenant, client, customer, asked, take_back, refusal, quantity
+):
+    """Ten minutes after the period's end: preview and decision refuse alike, and the time line goes on from that end."""
+    plan = make_plan(tenant, seats("300.00"))
+    made = client.post(
+        f"{API}/subscriptions", {"customer": customer.external_id, "plan": plan.code}, format="json"
+    ).json()
+    one, subscription = f"{API}/subscriptions/{made['id']}", Subscription.objects.get(pk=made["id"])
+    client.post(f"{one}/{asked[0]}", asked[1], format="json")
+    turn(tenant, local("2026-05-01 00:10"))
+
+    about = {take_back.replace("-", "_"): {"subscription": made["id"]}}
+    foretold = client.post(f"{API}/subscriptions/preview", about, format="json")
+    answer = client.post(f"{one}/{take_back}", {}, format="json")
+    run(tenant)
+
+    assert (foretold.status_code, foretold.json()["code"]) == (409, refusal)
+    assert (answer.status_code, answer.json()["code"]) == (409, refusal)
+    ended = asked[0] == "cancel"
+    subscription = Subscription.objects.get(pk=made["id"])
+    assert (subscription.status, subscription.quantity) == ("cancelled" if ended else "active", quantity)
+    assert amounts(invoices_of(subscription)) == (["300.00"] if ended else ["300.00", "1200.00"])
+
+
 def test_a_plan_is_changed_for_who_comes_next_and_leaves_what_was_agreed(tenant, client, customer):
     """Words, trial, window and rules; prices, code and interval stay, and so does a running subscription."""
     plan = make_plan(tenant, seats("300.00"), trial_days=0, rules={"proration": "second", "last_day": "free"})

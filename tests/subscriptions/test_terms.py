@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, transaction
 
-from billing.models import Event
+from billing.models import Event, UsageEvent
 from billing.services import ledger
 from billing.services.outbox import dispatch
 from invoices.models import Invoice
@@ -376,6 +376,26 @@ def test_the_quantity_cannot_go_below_the_seats_in_use(tenant, customer):
     with pytest.raises(QuantityBelowUse, match="6 are in use"):
         acting.change(**about(subscription), quantity=5)
     acting.change(**about(subscription), quantity=6)
+
+
+def test_seats_in_use_are_those_of_the_subscription(tenant, customer):
+    """Two subscriptions of a customer count on one meter: each may go down to what its own people use."""
+    meter = make_meter(tenant, "in-use", "max")
+    plan = make_plan(tenant, seats("10.00"), rules={"seats_meter": "in-use"})
+    first, second = (subscribe(customer, plan, quantity=9) for _ in range(2))
+    run(tenant)
+    for subscription, quantity in ((first, "6"), (second, "3")):
+        UsageEvent.objects.create(
+            organisation=tenant, event_id=f"seats-{quantity}", meter=meter, customer=customer, quantity=Decimal(quantity),
+            subscription_ref=subscription.pk, occurred_at=local("2026-04-02 10:00"),
+        )  # fmt: skip
+    turn(tenant, local("2026-04-03 10:00"))
+
+    with pytest.raises(QuantityBelowUse, match="3 are in use"):
+        acting.change(**about(second), quantity=2)
+    acting.change(**about(second), quantity=3)
+
+    assert [fresh(one).quantity for one in (first, second)] == [9, 3]
 
 
 def change(**asked):
