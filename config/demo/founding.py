@@ -19,7 +19,8 @@ PASSWORD = "munim-demo-2025"  # noqa: S105  (of the demo's people, printed on pu
 OPERATOR = "operator@munim.example"
 SCHOOL, SOFTWARE = "shanti.example", "kranich.example"  # where the mail of their people goes
 
-WEBHOOKS = {"duplicate": 2, "lose": 23, "reorder": True}  # each twice, every 23rd not at all, in any order
+WEBHOOKS = {"duplicate": 2, "duplicate_every": 4, "lose": 23, "reorder": True}
+"""Every fourth event twice, every 23rd not at all, in any order."""
 RAZORPAY_EVENTS = [
     "payment.captured",
     "payment.failed",

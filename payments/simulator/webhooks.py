@@ -33,7 +33,8 @@ class Endpoint:
     old_secret_until: int = 0
     enabled: bool = True
     events: tuple[str, ...] = ()  # empty = all; "payment.*" allowed
-    duplicate: int = 1  # how often each event is sent
+    duplicate: int = 1  # how often an event is sent
+    duplicate_every: int = 1  # every n-th event is sent so often, the others once
     lose: int = 0  # every n-th event is never sent
     tamper: int = 0  # every n-th event is changed after signing, on its first try
     stale: int = 0  # every n-th Stripe event carries an old time on its first try
@@ -148,7 +149,8 @@ class Outbox:
             event.state = "lost"
             return
         spoil = next((name for name in ("tamper", "stale") if self._hits(getattr(point, name))), "")
-        for copy in range(max(1, point.duplicate)):
+        copies = point.duplicate if self._hits(point.duplicate_every) else 1
+        for copy in range(max(1, copies)):
             self.push(event, spoil=spoil if copy == 0 else "")
 
     def push(self, event: Event, *, spoil: str = "", delay: float = 0.0) -> None:

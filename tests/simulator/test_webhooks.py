@@ -85,6 +85,15 @@ def test_every_event_can_be_sent_several_times(sim: Sim, hook: Received, token: 
     assert (len(ids), len(set(ids))) == (15, 3)
 
 
+def test_every_third_event_can_be_sent_twice(sim: Sim, hook: Received, token: str, debit: Make) -> None:
+    knobs(sim, duplicate=2, duplicate_every=3)
+    debit(token)
+    debit(token)
+    sim.settle_events()
+
+    assert sorted(hook.kinds) == sorted([*PAID * 2, PAID[2], PAID[2]])
+
+
 def test_order_can_be_lost(sim: Sim, hook: Received, token: str, debit: Make) -> None:
     knobs(sim, reorder=True)
     for _ in range(4):

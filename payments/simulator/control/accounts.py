@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 FIELDS = {"provider", "key_id", "key_secret", "name", "settlement_currency", "webhook_url", "webhook_secret",
           "webhook_events", "options"}  # fmt: skip
-KNOBS = {"enabled": bool, "reorder": bool, "duplicate": int, "lose": int, "tamper": int, "stale": int,
+KNOBS = {"enabled": bool, "reorder": bool, "duplicate": int, "duplicate_every": int, "lose": int, "tamper": int, "stale": int,
          "twin": int, "delay_ms": int, "workers": int, "quick_retries": int}  # fmt: skip
 
 
