@@ -51,6 +51,9 @@ CLASSES: dict[str, ExceptionClass] = {
         next_step="Nobody has the money back yet: send it again (on its credit note, else on the payment) or pay it out by hand."),
     "fee_differs": ExceptionClass(
         name="Fee differs from contract", due_days=5, next_step="Compare with the price list of the gateway; claim the difference."),
+    "settlement_set_aside": ExceptionClass(
+        name="Payout set aside", due_days=1,
+        next_step="Look the payout up at the gateway. It is asked for again with every fetch; if the reason stays, have it mended."),
     "dispute_unanswered": ExceptionClass(
         name="Dispute unanswered", due_days=1, next_step="Send evidence or accept the dispute before the gateway's last day."),
 }  # fmt: skip

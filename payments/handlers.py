@@ -2,7 +2,7 @@
 
 from billing.models import Customer, Event, Organisation
 from billing.services import choices, clock_jobs, outbox
-from payments.services import collection, exceptions, matching, methods, settlements, waking
+from payments.services import collection, exceptions, fetching, matching, methods, waking
 
 choices.register("reconciliation", exceptions.check_choices)
 
@@ -16,7 +16,7 @@ def collect_due(organisation: Organisation) -> int:
 @clock_jobs.register(name="payments.fetch_settlements", order=60)
 def fetch_settlements(organisation: Organisation) -> int:
     """Ask the gateways for payouts; how many are new or changed."""
-    report = settlements.fetch_settlements(organisation=organisation)
+    report = fetching.fetch_settlements(organisation=organisation)
     return report.new + report.changed
 
 

@@ -33,7 +33,7 @@ from billing.errors import InvalidInput
 from billing.models import Organisation
 from payments.exception_classes import CLASSES
 from payments.models import ReconciliationException, Settlement, SettlementLine
-from payments.services import matching, settlements
+from payments.services import fetching, matching
 
 
 class UnexplainedFilter(admin.SimpleListFilter):
@@ -135,10 +135,11 @@ class SettlementAdmin(RecordAdmin):
 
 
 def _fetch_and_match(organisation: Organisation) -> None:
-    report = settlements.fetch_settlements(organisation=organisation)
+    report = fetching.fetch_settlements(organisation=organisation)
     matching.run_matching(organisation=organisation)
-    if report.errors:
-        raise InvalidInput("; ".join(f"{code}: {said}" for code, said in report.errors.items()))
+    failed = report.errors | report.set_aside
+    if failed:
+        raise InvalidInput("; ".join(f"{name}: {said}" for name, said in failed.items()))
 
 
 def bridge_panel(row: Settlement) -> Panel:

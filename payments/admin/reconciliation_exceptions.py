@@ -38,7 +38,16 @@ from billing.models import User
 from billing.selectors import access
 from payments.admin.reconciliation_today import TodayView
 from payments.exception_classes import CLASSES, RESOLUTIONS
-from payments.models import BankLine, Dispute, Payment, ReconciliationException, Refund, Settlement, SettlementLine
+from payments.models import (
+    BankLine,
+    Dispute,
+    GatewayAccount,
+    Payment,
+    ReconciliationException,
+    Refund,
+    Settlement,
+    SettlementLine,
+)
 from payments.services import exceptions, resolving
 
 SOURCES: dict[str, Any] = {
@@ -48,6 +57,8 @@ SOURCES: dict[str, Any] = {
     "payment": Payment,
     "dispute": Dispute,
     "refund": Refund,
+    "payout": Settlement,
+    "gateway_account": GatewayAccount,
 }
 
 

@@ -7,9 +7,9 @@ knows no model and no clock of ours. A declined charge is a result; a lost answe
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -292,6 +292,46 @@ class SettlementRecord:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnreadableSettlement:
+    """A payout that the gateway lists and that cannot be read: what is known of it, and why."""
+
+    gateway_ref: str
+    reason: str
+    created_at: datetime | None = None
+
+
+UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, DomainError)
+"""What goes wrong where an answer has not the shape that was agreed."""
+
+
+def why_unreadable(exc: Exception) -> str:
+    """One of ``UNREADABLE`` in a sentence."""
+    return f"{exc} is missing" if isinstance(exc, KeyError) else f"{exc or type(exc).__name__}"[:200]
+
+
+def read_settlements(
+    entities: Iterable[Any], read: Callable[[Any], SettlementRecord], *, created: str
+) -> Iterator[SettlementRecord | UnreadableSettlement]:
+    """Read each of them for itself, oldest first; what cannot be read comes last, with what can be said of it.
+
+    ``created`` names the field with the moment (Unix seconds) of an entity.
+    """
+    good: list[SettlementRecord] = []
+    bad: list[UnreadableSettlement] = []
+    for entity in entities:
+        try:
+            good.append(read(entity))
+        except UNREADABLE as exc:
+            told = entity if isinstance(entity, Mapping) else {}
+            seconds = told.get(created)
+            at = datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) and 0 < seconds < 2**32 else None
+            bad.append(UnreadableSettlement(gateway_ref=str(told.get("id") or "unnamed")[:80], reason=why_unreadable(exc),
+                                            created_at=at))  # fmt: skip
+    yield from sorted(good, key=lambda record: record.created_at)
+    yield from bad
+
+
 class LineKind(StrEnum):
     """What a row of a settlement report is; the same words as ``SettlementLine.Kind``."""
 
@@ -379,8 +419,8 @@ class Gateway(Protocol):
     def read_event(self, body: bytes, event_id: str) -> GatewayEvent:
         """Read a message that was verified when it came."""
 
-    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord]:
-        """Settlements created in [since, until), oldest first."""
+    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord | UnreadableSettlement]:
+        """Settlements created in [since, until), oldest first, then those that cannot be read."""
 
     def settlement_lines(self, settlement: SettlementRecord) -> Iterator[SettlementLineRecord]:
         """All rows of one settlement."""

@@ -33,6 +33,8 @@ from payments.gateways.base import (
     SettlementRecord,
     SetupRequest,
     SetupSession,
+    UnreadableSettlement,
+    read_settlements,
 )
 from payments.gateways.razorpay_wire import RazorpayFault
 from payments.gateways.transport import PerThread
@@ -370,12 +372,12 @@ class RazorpayGateway:
             raise InvalidSignature("The message is not an event that can be read.") from exc
 
     # --- settlements ------------------------------------------------------------------------------
-    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord]:
-        """Settlements created in [since, until), oldest first."""
+    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord | UnreadableSettlement]:
+        """Settlements created in [since, until), oldest first, then those that cannot be read."""
         query = {"from": int(since.timestamp()), "to": int(until.timestamp()) - 1}
         with _faults():
             found = list(wire.pages(lambda page: self._client.settlement.all(page), query, count=100))
-        yield from sorted(map(wire.settlement_record, found), key=lambda record: record.created_at)
+        yield from read_settlements(found, wire.settlement_record, created="created_at")
 
     def settlement_lines(self, settlement: SettlementRecord) -> Iterator[SettlementLineRecord]:
         """Rows of the day's combined report that belong to the settlement, 1,000 a page."""

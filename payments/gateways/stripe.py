@@ -39,6 +39,8 @@ from payments.gateways.base import (
     SettlementRecord,
     SetupRequest,
     SetupSession,
+    UnreadableSettlement,
+    read_settlements,
 )
 from payments.gateways.transport import PerThread
 
@@ -338,12 +340,12 @@ class StripeGateway:
             raise InvalidSignature("The message is not an event that can be read.") from exc
 
     # --- settlements ------------------------------------------------------------------------------
-    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord]:
-        """Payouts created in [since, until), oldest first."""
+    def settlements(self, *, since: datetime, until: datetime) -> Iterator[SettlementRecord | UnreadableSettlement]:
+        """Payouts created in [since, until), oldest first, then those that cannot be read."""
         params = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
         with wire.reading():
             found = [wire.plain(payout) for payout in self._api.payouts.list(params=params).auto_paging_iter()]
-        yield from sorted(map(wire.payout_record, found), key=lambda record: record.created_at)
+        yield from read_settlements(found, wire.payout_record, created="created")
 
     def settlement_lines(self, settlement: SettlementRecord) -> Iterator[SettlementLineRecord]:
         """Balance transactions of the payout, the payout's own row left out."""

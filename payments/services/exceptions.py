@@ -29,7 +29,11 @@ Status = ReconciliationException.Status
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that does not agree. ``source_type``: payment, refund, dispute, settlement, settlement_line or bank_line."""
+    """Something that does not agree.
+
+    ``source_type``: payment, refund, dispute, settlement, settlement_line, bank_line, payout (a settlement that may not be
+    stored yet) or gateway_account.
+    """
 
     kind: str
     source_type: str
@@ -106,6 +110,9 @@ WHERE x.organisation_id = %(organisation)s AND x.status = 'open' AND (
         SELECT 1 FROM payments_settlementline l WHERE l.payment_id = x.source_id AND l.kind = 'payment' AND l.state = 'matched'))
  OR (x.kind = 'dispute_unanswered' AND x.source_type = 'dispute' AND EXISTS (
         SELECT 1 FROM payments_dispute d WHERE d.id = x.source_id AND d.status <> 'open'))
+ OR (x.kind = 'settlement_set_aside' AND EXISTS (
+        SELECT 1 FROM payments_settlement s WHERE s.organisation_id = x.organisation_id AND s.lines_complete
+        AND s.gateway_account_id::text = x.details ->> 'gateway_account' AND s.gateway_ref = x.details ->> 'gateway_ref'))
 )
 """
 

@@ -1,7 +1,7 @@
 """What to say about rows, lines, payouts and payments that do not agree: class, sentence, and what they may belong to."""
 
 import uuid
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from moneyed import Money
@@ -9,7 +9,7 @@ from moneyed.l10n import format_money
 
 from billing.api.base import wire
 from payments.matching import Decisions
-from payments.models import BankLine, Dispute, Payment, Refund, Settlement
+from payments.models import BankLine, Dispute, GatewayAccount, Payment, Refund, Settlement
 from payments.services.exceptions import Finding
 
 
@@ -141,6 +141,17 @@ def of_failed_refund(refund: Refund) -> Finding:
         amount=refund.amount,
         explanation=sentence[:300],
     )
+
+
+def of_set_aside(
+    *, account: GatewayAccount, gateway_ref: str, source_id: uuid.UUID, amount: Money, created_at: datetime, why: str
+) -> Finding:
+    """A payout that the gateway told and that could not be stored with its rows. ``created_at``: as the gateway says."""
+    return Finding(
+        kind="settlement_set_aside", source_type="payout", source_id=source_id, amount=amount,
+        explanation=f"Payout {gateway_ref} of '{account.code}' could not be stored: {why}"[:300],
+        details={"gateway_account": str(account.pk), "gateway_ref": gateway_ref, "created_at": created_at.isoformat()},
+    )  # fmt: skip
 
 
 def _unknown_item(row_id: uuid.UUID, kind: str, ref: str, money: Money) -> Finding:

@@ -197,6 +197,14 @@ def _of_refund(organisation: Organisation, exception: ReconciliationException, r
         )
 
 
+def _of_gateway(organisation: Organisation, exception: ReconciliationException, resolution: str) -> None:
+    """What a gateway told or refused moved no money here: a person can only say that it is taken care of."""
+    if resolution != "handled":
+        raise InvalidInput(
+            "This moved no money here; resolve it as handled once its cause is mended.", field="resolution"
+        )
+
+
 _SOURCES: dict[str, Callable[[Organisation, ReconciliationException, str], None]] = {
     "bank_line": _of_bank_line,
     "settlement": _of_settlement,
@@ -204,6 +212,8 @@ _SOURCES: dict[str, Callable[[Organisation, ReconciliationException, str], None]
     "payment": _of_payment,
     "dispute": _of_dispute,
     "refund": _of_refund,
+    "payout": _of_gateway,
+    "gateway_account": _of_gateway,
 }
 
 

@@ -1,75 +1,22 @@
-"""Settlements: fetched from the gateways, stored with every row, explained from gross to net, posted once."""
+"""Settlements: stored with every row, explained from gross to net, posted once. ``fetching`` brings them here."""
 
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
-import structlog
 from django.db import transaction
-from django.db.models import Max, Min
 
-from billing import clock
-from billing.errors import DomainError
-from billing.models import JournalEntry, Organisation
+from billing.models import JournalEntry
 from billing.money import zero
 from billing.services import ledger, outbox
 from payments.bridge import ADJUSTMENT, Bridge, bridge_of
 from payments.gateways.base import SettlementLineRecord, SettlementRecord, SettlementStatus
-from payments.gateways.registry import gateway_for
-from payments.models import GatewayAccount, PaymentAttempt, Provider, Settlement, SettlementLine
+from payments.models import GatewayAccount, Settlement, SettlementLine
 
-log = structlog.get_logger(__name__)
-
-OVERLAP = timedelta(days=12)  # asked again, for settlements that changed their state meanwhile
-FIRST_LOOK_BACK = timedelta(days=60)
 PATIENCE = timedelta(days=3)  # so long a gateway may take to list all rows of a settlement
-CHUNK = 100  # settlements looked up at once
-News = tuple[SettlementRecord, list[SettlementLineRecord] | None]
 Status, State = Settlement.Status, SettlementLine.State
-
-
-@dataclass(kw_only=True)
-class FetchReport:
-    """What a fetch did: settlements seen, new, changed; rows new; and accounts that could not be asked."""
-
-    seen: int = 0
-    new: int = 0
-    changed: int = 0
-    lines: int = 0
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For commands and logs."""
-        return {"seen": self.seen, "new": self.new, "changed": self.changed, "lines": self.lines, "errors": self.errors}
-
-
-def fetch_settlements(
-    *, organisation: Organisation, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
-) -> FetchReport:
-    """Ask every gateway account for its settlements and store what is new. Safe to repeat.
-
-    Stopped accounts too: what they captured is still paid out, and refunded or disputed months later.
-    ``since`` defaults to twelve days before the newest one known. A gateway that cannot be asked is reported in
-    ``errors`` and does not hold up the others. Nothing is called inside a transaction.
-    """
-    report = FetchReport()
-    now = clock.now(organisation)
-    accounts = GatewayAccount.objects.of(organisation).exclude(provider=Provider.OFFLINE)
-    for account in accounts.order_by("pk"):
-        try:
-            for record, lines in _news(
-                account, since=since or _since(account, now), until=until or now + timedelta(seconds=1)
-            ):
-                report.seen += 1
-                if not dry_run:
-                    _count(report, record_settlement(account=account, record=record, lines=lines, at=now))
-        except DomainError as exc:
-            report.errors[account.code] = str(exc)
-            log.warning("settlements.fetch_failed", account=account.code, code=exc.code)
-    return report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,45 +65,6 @@ def wire_of(settlement: Settlement) -> dict[str, Any]:
         "unexplained": str(settlement.unexplained.amount),
         "status": settlement.status,
     }
-
-
-def _news(account: GatewayAccount, *, since: datetime, until: datetime) -> Iterator[News]:
-    """Settlements that may tell something new, each with its rows unless all of them are known."""
-    gateway = gateway_for(account)
-    told = iter(gateway.settlements(since=since, until=until))
-    while records := list(islice(told, CHUNK)):
-        refs = [record.gateway_ref for record in records]
-        rows = Settlement.objects.filter(gateway_account=account, gateway_ref__in=refs)
-        known = {row.gateway_ref: row for row in rows}
-        for record in records:
-            row = known.get(record.gateway_ref)
-            if row is None or not row.lines_complete:
-                yield record, list(gateway.settlement_lines(record))
-            elif _says_something_new(row, record):
-                yield record, None
-
-
-def _says_something_new(known: Settlement, record: SettlementRecord) -> bool:
-    same = {Status.CREATED: SettlementStatus.CREATED, Status.PAID: SettlementStatus.PAID,
-            Status.IN_BANK: SettlementStatus.PAID, Status.FAILED: SettlementStatus.FAILED}  # fmt: skip
-    return same[Status(known.status)] != record.status or (bool(record.utr) and known.utr != record.utr)
-
-
-def _since(account: GatewayAccount, now: datetime) -> datetime:
-    newest = Settlement.objects.filter(gateway_account=account).aggregate(at=Max("created_at"))["at"]
-    if newest is not None:
-        unsure = Settlement.objects.filter(gateway_account=account, lines_complete=False).aggregate(
-            at=Min("created_at")
-        )["at"]
-        return min(newest, unsure or newest) - OVERLAP
-    first = PaymentAttempt.objects.filter(gateway_account=account).aggregate(at=Min("started_at"))["at"]
-    return min(first or now, now) - FIRST_LOOK_BACK
-
-
-def _count(report: FetchReport, done: Recorded) -> None:
-    report.new += done.created
-    report.changed += done.changed
-    report.lines += done.lines
 
 
 def _ensure(account: GatewayAccount, record: SettlementRecord) -> bool:

@@ -20,9 +20,9 @@ from payments.models import (
 )
 from payments.selectors.reconciliation import summary
 from payments.services import accounts, collection, refunds
+from payments.services.fetching import fetch_settlements
 from payments.services.matching import run_matching
 from payments.services.resolving import resolve_exception
-from payments.services.settlements import fetch_settlements
 from payments.services.statements import import_statement
 from tests.payments.conftest import NOON, SYSTEM, Simulator
 

@@ -12,7 +12,7 @@ from billing.models import Event
 from payments.bridge import bridge_of
 from payments.gateways.base import GatewayUnavailable, LineKind, SettlementLineRecord
 from payments.models import Settlement, SettlementLine
-from payments.services import settlements
+from payments.services import fetching, settlements
 from tests.payments.reconciliation_world import World, inr
 
 cents = st.integers(0, 10_000_00).map(lambda minor: Money(Decimal(minor).scaleb(-2), "INR"))
@@ -183,11 +183,11 @@ def test_fetching_is_incremental_and_one_dead_gateway_does_not_hold_up_the_other
             raise GatewayUnavailable
         return gateway
 
-    monkeypatch.setattr(settlements, "gateway_for", gateway_for)
-    dry = settlements.fetch_settlements(organisation=world.organisation, dry_run=True)
+    monkeypatch.setattr(fetching, "gateway_for", gateway_for)
+    dry = fetching.fetch_settlements(organisation=world.organisation, dry_run=True)
     assert (dry.seen, dry.new, Settlement.objects.count()) == (1, 0, 0)
-    first = settlements.fetch_settlements(organisation=world.organisation)
-    second = settlements.fetch_settlements(organisation=world.organisation)
+    first = fetching.fetch_settlements(organisation=world.organisation)
+    second = fetching.fetch_settlements(organisation=world.organisation)
     assert (first.new, first.lines, second.seen, second.new, gateway.asked) == (1, 1, 0, 0, 2)
     assert list(first.errors) == ["stripe"]
     assert gateway.since == record.created_at - timedelta(days=12)
@@ -205,10 +205,12 @@ def test_however_many_settlements_are_known_they_are_looked_up_at_once(monkeypat
                                   created_at=world.now, settled_on=date(2025, 4, 1), utr=f"U{number}")  # fmt: skip
         told.append((record, [world.line("payment", payment.attempt.gateway_ref, "1000")]))
     gateway = Gateway(*told)
-    monkeypatch.setattr(settlements, "gateway_for", lambda account: gateway)
-    assert settlements.fetch_settlements(organisation=world.organisation).new == 5
+    monkeypatch.setattr(fetching, "gateway_for", lambda account: gateway)
+    assert fetching.fetch_settlements(organisation=world.organisation).new == 5
 
-    with django_assert_num_queries(5):  # the time, the accounts, the newest known, the oldest unsure, all five
-        again = settlements.fetch_settlements(organisation=world.organisation)
+    with django_assert_num_queries(
+        6
+    ):  # the time, the accounts, the newest known, what is set aside, the oldest unsure, all five
+        again = fetching.fetch_settlements(organisation=world.organisation)
 
     assert (again.seen, gateway.asked) == (0, 5)

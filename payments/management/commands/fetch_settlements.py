@@ -8,13 +8,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from billing.management.organisations import chosen
 from payments.management.output import add_common, as_text
-from payments.services.settlements import fetch_settlements
+from payments.services.fetching import fetch_settlements
 
 
 class Command(BaseCommand):
     help = (
         "Fetch settlements (payouts) with all their rows from every gateway account and post them. Safe to repeat. "
-        "Exits with 1 when a gateway could not be asked."
+        "Exits with 1 when a gateway could not be asked or a settlement was set aside."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,12 +27,14 @@ class Command(BaseCommand):
         failed = False
         for organisation in chosen(options["organisation"]):
             report = fetch_settlements(organisation=organisation, since=since, dry_run=options["dry_run"])
-            failed |= bool(report.errors)
+            failed |= bool(report.errors or report.set_aside)
             self.stdout.write(
                 as_text({"organisation": organisation.code} | report.as_dict(), as_json=options["as_json"])
             )
         if failed:
-            raise CommandError("A gateway could not be asked; what it has is fetched with the next run.")
+            raise CommandError(
+                "A gateway could not be asked or a settlement was set aside; it is fetched with the next run."
+            )
 
 
 def _moment(text: str | None) -> datetime | None:
