@@ -204,6 +204,26 @@ def credits_within(lines: Sequence[LineInput], corrections: Sequence[Correction]
     return [line for correction in corrections for line in correction.lines if line.amount.amount < 0]
 
 
+def capped(lines: Sequence[LineInput], left: Mapping[str, Decimal]) -> list[LineInput]:
+    """Credits of a correction, no higher than what invoices still claim of each component (``left``) and the correction charges.
+
+    What was annulled, written off or credited by hand is not given back again, now or later.
+    """
+    room: dict[str, Decimal] = {}
+    for line in lines:
+        charge = max(line.amount.amount, _ZERO)
+        room[line.code] = room.get(line.code, max(left.get(line.code, _ZERO), _ZERO)) + charge
+    kept = []
+    for line in lines:
+        amount = max(line.amount.amount, -room[line.code])
+        room[line.code] += min(amount, _ZERO)
+        if amount:
+            kept.append(
+                line if amount == line.amount.amount else replace(line, amount=Money(amount, line.amount.currency))
+            )
+    return kept
+
+
 def _given_back(lines: Iterable[LineInput], of: str | None = None) -> Decimal:
     return -sum((line.amount.amount for line in lines if line.amount.amount < 0 and of in (None, line.code)), _ZERO)
 

@@ -164,6 +164,24 @@ def _claimed(subscription_id: uuid.UUID, invoice: Invoice) -> Claimed:
     return Claimed(invoice.pk, invoice, invoice.currency, tuple(lines), standing, taken)
 
 
+def stakes_billed(
+    *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str]
+) -> dict[tuple[uuid.UUID, str], list[Stake]]:
+    """What invoices that count claim for components, corrections and what notes took off among it; by subscription and component."""
+    own, wanted = set(subscription_ids), set(codes)
+    invoices = Invoice.objects.filter(
+        Q(lines__subscription_ref__in=own) | Q(lines__subscription_ref=None, subscription_ref__in=own),
+        lines__code__in=wanted, status__in=COUNTING,
+    ).distinct().prefetch_related("lines", "taxes", "credit_notes")  # fmt: skip
+    found: dict[tuple[uuid.UUID, str], list[Stake]] = defaultdict(list)
+    for invoice in invoices:
+        for owner in own & {line.subscription_ref or invoice.subscription_ref for line in invoice.lines.all()}:
+            for stake in _claimed(owner, invoice).stakes():
+                if stake.code in wanted:
+                    found[owner, stake.code].append(stake)
+    return found
+
+
 def billed_lines(
     *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str]
 ) -> dict[tuple[uuid.UUID, str], list[ClaimedLine]]:

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from billing.metering import Used, Window
 from billing.models import Organisation, UsageAdjustment, UsageWindow
 from billing.selectors.usage import aggregate_parts, changes_of
 from billing.services.usage_policy import policy_of
+from invoices.claims import Stake
 from invoices.drafts import LineInput
 from subscriptions import late_usage
 from subscriptions.arrears import MINIMUM, minimum_category
@@ -187,12 +188,11 @@ def put_off_credits(found: Iterable[Correction]) -> None:
 
 
 def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], zone: Any) -> None:
-    """Give back no more than was charged: credits at the price that coupons left. One query, where there are credits."""
+    """Give back no more than was charged and still is: credits at the price that coupons left, what is owed from before with
+    them, and nothing that was annulled, written off or credited otherwise. A few queries, where there are credits."""
     credits = [(row, one) for row, _, one in found if any(line.amount.amount < 0 for line in one.lines)]
-    codes = {line.code for _, one in credits for line in one.lines}
-    billed = claims.billed_lines(
-        subscription_ids={row.subscription_ref for row, _ in credits}, codes=codes
-    ) if credits else {}  # fmt: skip
+    about: Any = _lines_about(credits)
+    billed = claims.billed_lines(**about) if credits else {}
     for row, one in credits:
         first_on, last_on = days_of(row, zone)
         shares = {}
@@ -207,6 +207,37 @@ def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], z
         one.lines = as_paid(one.lines, shares)
     for row, _, one in found:
         one.lines = [*one.lines, *one.credits_of(row.owed, row.owed_minimum)]
+    _within_claims([(row, one) for row, _, one in found if any(line.amount.amount < 0 for line in one.lines)], zone)
+
+
+def _lines_about(credits: Sequence[tuple[UsageWindow, Correction]]) -> dict[str, set[Any]]:
+    """Of which subscriptions and components invoice lines are asked for."""
+    return {
+        "subscription_ids": {row.subscription_ref for row, _ in credits},
+        "codes": {line.code for _, one in credits for line in one.lines},
+    }
+
+
+def _within_claims(credits: Sequence[tuple[UsageWindow, Correction]], zone: Any) -> None:
+    """Cut credits to what invoices still claim for the days of their windows; what one window gives back the next does not."""
+    about: Any = _lines_about(credits)
+    stakes = claims.stakes_billed(**about) if credits else {}
+    for row, one in credits:
+        first_on, last_on = days_of(row, zone)
+        left: dict[str, Decimal] = {}
+        for code in {line.code for line in one.lines}:
+            claimed = stakes.setdefault((row.subscription_ref, code), [])
+            left[code] = sum((stake.amount for stake in claimed if _meets(stake, first_on, last_on)), Decimal(0))
+        one.lines = late_usage.capped(one.lines, left)
+        for line in one.lines:
+            stakes[row.subscription_ref, line.code].append(Stake(line.code, line.amount.amount, first_on, last_on))
+
+
+def _meets(stake: Stake, first_on: date, last_on: date) -> bool:
+    """Whether a stake is of any of the days; one without days is of all."""
+    if stake.first_on is None or stake.last_on is None:
+        return True
+    return stake.first_on <= last_on and first_on <= stake.last_on
 
 
 def _asked(row: UsageWindow, known: Mapping[uuid.UUID, Subject], books: PriceBooks) -> tuple[Component, Window] | None:

@@ -1,10 +1,15 @@
 """Where features meet: drafts in grace and credits, coupons and corrections, an end and a new beginning on one day."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from moneyed import Money
 
+from billing import clock
 from billing.models import UsageWindow
+from invoices.services.credit_notes import issue_credit_note
+from invoices.services.settling import void_invoice, write_off_invoice
 from subscriptions.services import acting, changing, ended_usage, lifecycle, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.billing_terms import set_terms
@@ -134,6 +139,48 @@ def test_a_change_of_plan_leaves_the_credit_to_the_next_invoice(tenant, customer
     live(tenant, local("2026-07-02 09:00"))
 
     assert charged(subscription) == 200  # four months without usage
+
+
+GONE = {
+    "annulled": (lambda bill: void_invoice(invoice_id=bill.pk, reason="Not theirs", actor=CLERK), "0"),
+    "written off": (lambda bill: write_off_invoice(invoice_id=bill.pk, reason="Given up", actor=CLERK), "0"),
+    "credited by hand": (lambda bill: credit_by_hand(bill, "100.00"), "0"),
+    "credited in part": (lambda bill: credit_by_hand(bill, "60.00"), "-40"),
+    "as it was": (lambda bill: None, "-100"),
+}
+
+
+def credit_by_hand(bill, amount):
+    line = next(line for line in bill.lines.all() if line.code == "calls")
+    issue_credit_note(
+        invoice_id=bill.pk, amounts={line.position: Money(amount, "INR")}, reason="Never happened", actor=CLERK
+    )
+
+
+@pytest.mark.parametrize("decided", GONE)
+@pytest.mark.parametrize("first", ["decision", "void", "void, which then waits"])
+def test_what_a_bill_does_not_claim_any_more_is_not_given_back_again(tenant, customer, decided, first):
+    """100 calls of April, voided; its bill annulled, given up or credited before that, after it, or while the credit waits."""
+    make_meter(tenant)
+    decide, correction = GONE[decided]
+    subscription = subscribe(customer, make_plan(tenant, calls()))
+    live(tenant, local("2026-04-20 09:00"))
+    send(tenant, customer, "a", "100", "2026-04-10")
+    live(tenant, local("2026-05-05 09:00"))
+    (bill,) = invoices_of(subscription)
+    steps = [lambda: decide(bill), lambda: void(tenant, "a")]
+    for step in steps if first == "decision" else reversed(steps):
+        step()
+        if first == "void, which then waits":  # the 1st of June has nothing to take it off
+            live(tenant, local("2026-06-02 09:00"))
+    live(tenant, max(clock.now(tenant), local("2026-05-20 09:00")))
+    send(tenant, customer, "b", "200", f"{clock.now(tenant):%Y-%m}-01")
+
+    live(tenant, clock.now(tenant) + timedelta(days=40))
+
+    last = invoices_of(subscription)[-1]
+    assert sum(line.amount.amount for line in last.lines.all()) == 200 + Decimal(correction)
+    assert not UsageWindow.objects.exclude(owed=0).exists()
 
 
 def test_no_more_is_given_back_than_a_coupon_left_to_pay(tenant, customer):
