@@ -12,6 +12,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.admin import ModelAdmin
 
+from billing.admin.finding import SaysNotThere
 from billing.selectors import access
 
 PERMISSION = "schedule.view"
@@ -31,7 +32,7 @@ def operates(request: HttpRequest) -> bool:
     return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
 
 
-class ForSchedulers(ModelAdmin):
+class ForSchedulers(SaysNotThere, ModelAdmin):
     """One schedule for all organisations: their administrators look at it, the operators of the house (superusers) change it."""
 
     list_fullwidth = True
@@ -107,7 +108,7 @@ class CrontabAdmin(Times):
 
 
 @admin.register(TaskResult)
-class FailedTaskAdmin(ModelAdmin):
+class FailedTaskAdmin(SaysNotThere, ModelAdmin):
     """Tasks that failed in the last days, for the operators of the house: an error may name any organisation's rows."""
 
     list_fullwidth = True

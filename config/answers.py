@@ -32,7 +32,10 @@ def form_not_ours(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: no such address."""
+    """404: no such address; on a page of the console whose row is not there, what was looked for and the way to its list."""
+    back = getattr(exception, "back", None)  # a NoSuchRow, whose module loads the console
+    if back is not None:
+        return refused(request, status=404, code="not_found", detail=str(exception), back=back)
     return refused(request, status=404, code="not_found", detail="There is nothing at this address.")
 
 
@@ -43,9 +46,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def refused(
-    request: HttpRequest, *, status: int, code: str, detail: str, retry_after: int | None = None
+    request: HttpRequest,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    retry_after: int | None = None,
+    back: tuple[str, str] | None = None,
 ) -> HttpResponse:
-    """The refusal as a problem document for programs, as a page for people; it asks the database for nothing."""
+    """The refusal as a problem document for programs, as a page for people; it asks the database for nothing.
+
+    ``back``: words and address of where a person goes on from the page.
+    """
     body: dict[str, Any] = {
         "type": f"https://munim.example/problems/{code}",
         "title": code.replace("_", " ").capitalize(),
@@ -59,7 +71,7 @@ def refused(
     if request.path.startswith(FOR_PROGRAMS):
         answer = JsonResponse(body, status=status, content_type="application/problem+json")
     else:
-        answer = HttpResponse(loader.get_template("problem.html").render(body), status=status)
+        answer = HttpResponse(loader.get_template("problem.html").render({**body, "back": back}), status=status)
     if retry_after is not None:
         answer["Retry-After"] = str(retry_after)
     return answer

@@ -17,7 +17,7 @@ from django.contrib.admin.utils import get_fields_from_path
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
@@ -25,7 +25,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from billing.admin.finding import found
+from billing.admin.finding import NoSuchRow, SaysNotThere, found
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.models import Organisation
@@ -174,7 +174,7 @@ class OwnRowsFilter(admin.RelatedFieldListFilter):
         return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=mine)
 
 
-class TenantAdmin(Scoped, ModelAdmin):
+class TenantAdmin(SaysNotThere, Scoped, ModelAdmin):
     """Base of every console page."""
 
     view_permission: ClassVar[str]
@@ -249,7 +249,7 @@ class TenantAdmin(Scoped, ModelAdmin):
         """The row if this person may see it; 404 otherwise."""
         found = self.get_object(request, str(object_id))
         if found is None:
-            raise Http404
+            raise NoSuchRow(self.opts, str(object_id))
         return found
 
     def actor(self, request: HttpRequest, row: models.Model) -> Actor:

@@ -6,12 +6,34 @@ A field remains a text: whoever knows the id writes it, and nothing of it needs 
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, JsonResponse
+from django.contrib.admin.utils import unquote
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import NoReverseMatch, reverse
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 OFFERED = 12
 """How many rows are offered at once."""
+
+
+class NoSuchRow(Http404):
+    """A page of a row that is not there, or not for this person, which nobody can tell apart.
+
+    ``back``: words and address of the list.
+    """
+
+    def __init__(self, options: Any, object_id: str) -> None:
+        names = options.verbose_name_plural
+        self.back = (f"To the list of {names}", reverse(f"admin:{options.app_label}_{options.model_name}_changelist"))
+        asked = object_id if len(object_id) <= 60 else f"{object_id[:60]}…"
+        super().__init__(f"There is no {options.verbose_name} '{asked}' among the {names} that you may see.")
+
+
+class SaysNotThere:
+    """Of a console page: a row that is not there is answered as not there."""
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Django would lead to the overview, as if that were the answer."""
+        raise NoSuchRow(opts, unquote(str(object_id)))
 
 
 class FindInput(UnfoldAdminTextInputWidget):
