@@ -276,7 +276,13 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_TIME_LIMIT = env.int("CELERY_TASK_TIME_LIMIT", 1800)
 CELERY_TASK_SOFT_TIME_LIMIT = CELERY_TASK_TIME_LIMIT - 60
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = ({"invoices.tasks.*mail*": {"queue": "mail"}, "invoices.tasks.*texts*": {"queue": "mail"}},)
+CELERY_TASK_ROUTES = (
+    {
+        "invoices.tasks.*mail*": {"queue": "mail"},
+        "invoices.tasks.*texts*": {"queue": "mail"},
+        "billing.tasks.read_usage_import": {"queue": "waited_for"},  # somebody looks at it: not behind thousands of others
+    },
+)
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 CELERY_BEAT_SCHEDULER = "config.beat:MunimScheduler"

@@ -160,7 +160,7 @@ class Stack:
         child = self._spawn(
             "worker",
             *("celery", "-A", "config.celery", "worker", "--pool", "prefork"),
-            *("--concurrency", str(TASK_PROCESSES), "--queues", "default,mail"),
+            *("--concurrency", str(TASK_PROCESSES), "--queues", "default,mail,waited_for"),
             *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
             death_signal=signal.SIGKILL,  # its broker dies too, and a warm shutdown would wait for it
         )

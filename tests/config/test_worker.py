@@ -1,6 +1,8 @@
 """The worker's processes keep their connections from task to task, and let go of those that broke."""
 
 import gc
+import re
+from pathlib import Path
 
 import pytest
 from celery.fixups.django import DjangoWorkerFixup
@@ -45,3 +47,24 @@ def test_what_is_loaded_is_no_garbage() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def test_a_file_that_somebody_waits_for_is_in_a_queue_of_its_own() -> None:
+    """A worker takes from its queues in turn, so that it begins after one other task, however many there are."""
+    router = app.amqp.router
+
+    assert router.route({}, "billing.tasks.read_usage_import")["queue"].name == "waited_for"
+    assert router.route({}, "billing.tasks.sweep_usage_imports")["queue"].name == "default"
+    assert app.conf.broker_transport_options["queue_order_strategy"] == "round_robin"
+
+
+def test_every_worker_takes_from_every_queue_that_tasks_are_sent_to() -> None:
+    sent_to = {app.conf.task_default_queue}
+    sent_to |= {target["queue"] for routes in app.conf.task_routes for target in routes.values()}
+    root = Path(__file__).resolve().parents[2]
+    here = re.search(r'"--queues", "([a-z_,]+)"', (root / "config/local/stack.py").read_text())
+    compose = re.search(r"--queues ([a-z_,]+) ", (root / "docker-compose.yml").read_text())
+
+    assert here is not None
+    assert compose is not None
+    assert set(here[1].split(",")) == set(compose[1].split(",")) == sent_to == {"default", "mail", "waited_for"}
