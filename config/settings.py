@@ -280,7 +280,9 @@ CELERY_TASK_ROUTES = (
     {
         "invoices.tasks.*mail*": {"queue": "mail"},
         "invoices.tasks.*texts*": {"queue": "mail"},
-        "billing.tasks.read_usage_import": {"queue": "waited_for"},  # somebody looks at it: not behind thousands of others
+        "billing.tasks.read_usage_import": {
+            "queue": "waited_for"
+        },  # somebody looks at it: not behind thousands of others
     },
 )
 CELERY_TIMEZONE = "UTC"

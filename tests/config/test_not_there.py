@@ -29,7 +29,9 @@ def organisation(code: str) -> Organisation:
 
 
 def customer(of: Organisation) -> Customer:
-    return Customer.objects.create(organisation=of, external_id="c1", name="Asha", currency="INR", created_at=wall_now())
+    return Customer.objects.create(
+        organisation=of, external_id="c1", name="Asha", currency="INR", created_at=wall_now()
+    )
 
 
 def test_every_page_of_a_row_that_is_not_there_answers_404_and_leads_to_its_list() -> None:
