@@ -41,7 +41,7 @@ class UpgradeOutput(serializers.Serializer):
     plan = serializers.CharField()
     name = serializers.CharField()
     version = serializers.IntegerField()
-    monthly = AmountSerializerField(help_text="At the customer's quantity, without usage and tax.")
+    monthly = AmountSerializerField(help_text="At the customer's quantity, minimums included, without usage and tax.")
 
 
 class AnswerOutput(serializers.Serializer):

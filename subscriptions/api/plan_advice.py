@@ -51,7 +51,7 @@ class ColumnOutput(serializers.Serializer):
     price = AmountSerializerField(
         source="quote.total", help_text="Of one period, minimum included, without usage and tax."
     )
-    per_month = AmountSerializerField(help_text="Of what recurs, made comparable between intervals.")
+    per_month = AmountSerializerField(help_text="The same by the month, made comparable between intervals.")
     one_off = AmountSerializerField(source="quote.one_off", help_text="Charged once, with the first bill.")
 
 

@@ -21,7 +21,7 @@ PRICED_IN_PROCESS = 16
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A plan version that would allow it, and what it costs a month."""
+    """A plan version that would allow it, and what it costs a month at least."""
 
     plan: str
     name: str
@@ -89,9 +89,9 @@ def _would_allow(offer: Offer, resolver: Resolver, held: Held, *, used: Decimal,
 
 
 def _monthly(books: PriceBooks, version_id: uuid.UUID, currency: str, units: int) -> Money | None:
-    """What the plan's licensed components cost a month; None when it has no price in the currency."""
+    """What the plan costs a month at least, minimums included; None when it has no price in the currency."""
     try:
-        return recurring.mrr(book=books.get(version_id, currency), quantity=units, status="active")
+        return recurring.least_a_month(book=books.get(version_id, currency), quantity=units)
     except DomainError:
         return None
 

@@ -220,9 +220,9 @@ def _takes_hold_at(
 
 
 def _is_dearer(subscription: Subscription, version: PlanVersion, quantity: int) -> bool:
-    """Whether the new terms cost as much a month as the present ones, or more."""
-    was = recurring.mrr(book=rows.book_of(subscription), quantity=subscription.quantity, status=Status.ACTIVE)
-    becomes = recurring.mrr(book=rows.book_of(subscription, version.pk), quantity=quantity, status=Status.ACTIVE)
+    """Whether the new terms cost as much a month as the present ones at least, or more; minimums included."""
+    was = recurring.least_a_month(book=rows.book_of(subscription), quantity=subscription.quantity)
+    becomes = recurring.least_a_month(book=rows.book_of(subscription, version.pk), quantity=quantity)
     return becomes.amount >= was.amount
 
 

@@ -110,7 +110,7 @@ def _column(version: PlanVersion, books: PriceBooks, currency: str, quantity: in
         plan=version.plan,
         version=version,
         quote=quote_book(book=book, quantity=quantity, version=version),
-        per_month=recurring.mrr(book=book, quantity=quantity, status="active"),
+        per_month=recurring.least_a_month(book=book, quantity=quantity),
     )
 
 

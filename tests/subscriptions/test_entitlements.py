@@ -33,7 +33,7 @@ from subscriptions.models import (
 )
 from subscriptions.services import changing, lifecycle
 from subscriptions.services.add_ons import set_add_ons
-from subscriptions.services.catalog import add_version, archive_plan
+from subscriptions.services.catalog import PriceInput, add_version, archive_plan
 from subscriptions.services.entitlements import alerts, consuming, features, grants
 from subscriptions.services.entitlements.terms import TermsInput, set_plan_entitlements
 from tests.subscriptions.house import (
@@ -515,6 +515,29 @@ def test_the_cheapest_plan_that_would_allow_it_is_named(tenant, customer):
     consume(customer, 10)
     assert consume(customer, 1).answer.upgrade_to is not None
     assert ask(make_customer(tenant), quantity=40).upgrade_to.plan == dear.code
+
+
+def test_a_plan_with_a_minimum_costs_that_at_least(tenant, customer):
+    """Free but for 400 to be used a month, or for 3,600 a year: dearer than 350; of a year's minimum a month counts."""
+    feature(tenant)
+    subscribe(customer, plan_with(tenant, 10, "100.00"))
+    make_meter(tenant)
+    calls = PriceInput(
+        code="calls", name="Calls", currency="INR", model="per_unit", unit_price=Decimal(1), meter="calls",
+        min_commitment=Decimal("400.00"),
+    )  # fmt: skip
+    by_use, plain = make_plan(tenant, calls), make_plan(tenant, flat("350.00"))
+    yearly = make_plan(tenant, flat("120.00"), interval="year", min_commitment={"INR": "3600.00"})
+    for plan, limit in ((by_use, 50), (plain, 50), (yearly, 40)):
+        gives(plan, limit=limit)
+
+    def named(quantity):
+        found = ask(customer, quantity=quantity).upgrade_to
+        return found.plan, f"{found.monthly.amount:.2f}"
+
+    assert (named(50), named(40)) == ((plain.code, "350.00"), (yearly.code, "300.00"))
+    archive_plan(plan_id=plain.pk, actor=CLERK)
+    assert named(50) == (by_use.code, "400.00")
 
 
 def test_no_plan_is_named_where_none_would_help(tenant, customer):

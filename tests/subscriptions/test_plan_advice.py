@@ -66,7 +66,7 @@ def test_plans_stand_side_by_side_with_prices_in_words_and_features(tenant):
     body = client_of(tenant).get(f"{API}/plans/compare", {"quantity": "3"}).json()
 
     assert [(one["code"], one["price"]["amount"], one["per_month"]["amount"], one["one_off"]["amount"]) for one in body["plans"]] == [
-        ("big", "120000.00", "7500.00", "500.00"), ("small", "1497.00", "1497.00", "0.00"),
+        ("big", "120000.00", "10000.00", "500.00"), ("small", "1497.00", "1497.00", "0.00"),
     ]  # fmt: skip
     words = {(row["code"], cell["plan"]): cell["words"] for row in body["components"] for cell in row["cells"]}
     assert words["seats", "small"] == ["499.00 INR per seat"]

@@ -365,6 +365,38 @@ def test_after_a_change_of_plan_tiers_begin_anew_or_go_on(tenant):
     assert billed == {"restart": ["15.00", "30.00"], "continue": ["15.00", "36.00"]}  # 16 units, 6 above the free ones
 
 
+@pytest.mark.parametrize("said", ["rule", "request"])
+@pytest.mark.parametrize(
+    ("terms", "minimum", "at_once", "documents", "afterwards"),
+    [
+        ({"quantity": 3}, None, True, (["20.00", "5.00"], []), "30.00"),  # 15 days of 10 more
+        ({"quantity": 1}, None, False, (["20.00"], []), "10.00"),
+        ({"price": "10.00"}, None, True, (["20.00"], []), "20.00"),  # as dear
+        ({"price": "9.00"}, None, False, (["20.00"], []), "18.00"),
+        ({"price": "9.00"}, "25.00", True, (["20.00"], ["1.00"]), "18.00"),  # its minimum makes it dearer
+        ({"price": "9.00"}, "19.00", False, (["20.00"], []), "18.00"),
+    ],
+)
+def test_by_value_what_is_as_dear_counts_now_and_what_is_cheaper_from_the_next_period_on(
+    tenant, customer, said, terms, minimum, at_once, documents, afterwards
+):
+    plan = make_plan(tenant, seats("10.00"), rules={"change_when": "by_value"} if said == "rule" else {})
+    subscription = subscribe(customer, plan, quantity=2)
+    run(tenant)
+    asked = dict(terms)
+    if "price" in asked:
+        least = {"INR": minimum} if minimum else None
+        asked = {"version": make_plan(tenant, seats(asked["price"]), min_commitment=least).versions.get()}
+    turn(tenant, local("2026-04-16 10:00"))
+    acting.change(**about(subscription), **asked, **({} if said == "rule" else {"when": "by_value"}))
+
+    assert (amounts(invoices_of(subscription)), amounts(credit_notes_of(subscription))) == documents
+    assert PlannedChange.objects.filter(status="planned").count() == (0 if at_once else 1)
+    turn(tenant, local("2026-05-01 10:00"))
+    run(tenant)
+    assert lines_of(invoices_of(subscription)[-1])[0] == ("Seats", afterwards)
+
+
 # --- refusals -------------------------------------------------------------------------------------
 def test_the_quantity_cannot_go_below_the_seats_in_use(tenant, customer):
     meter = make_meter(tenant, "in-use", "max")
