@@ -21,7 +21,8 @@ from subscriptions.selectors import price_books, subscriptions_of
 
 CURRENT, PAST, PROJECTED = "current", "past", "projected"
 GROWING = frozenset({"count", "sum"})
-"""Aggregations whose quantity grows with time; the others are taken to stay as they are."""
+"""Aggregations whose quantity grows with time, unless they are recurring; levels are taken to stay as they are."""
+WEIGHTED = "weighted"
 MAX_WINDOWS = 200
 _TWELVE = Decimal(1).scaleb(-12)
 _TICK = timedelta(microseconds=1)
@@ -85,16 +86,19 @@ def _open(
         assert row.usage_from is not None
         is_present = version_of[row.pk] == row.plan_version_id
         book = books.get(version_of[row.pk], row.currency, row.add_ons if is_present else None)
+        end = max(row.next_billing_at or now, now) if projected else now
         found = windows_of(
             book=book, customer_id=row.customer_id, subscription_id=row.pk, start=row.usage_from, end=now
         )
-        asked.append((row, book, found))
+        for code, window in found.items():
+            if meters[window.meter_id].aggregation == WEIGHTED:  # the present level stands until the end
+                found[code] = window._replace(end=end)
+        asked.append((row, book, found, end))
         windows += found.values()
     used = aggregate_parts(windows)
     figures = []
-    for row, book, found in asked:
+    for row, book, found, end in asked:
         assert row.usage_from is not None
-        end = max(row.next_billing_at or now, now) if projected else now
         factor = Decimal((end - row.usage_from) // _TICK) / Decimal((now - row.usage_from) // _TICK)
         parts = [
             part
@@ -140,10 +144,11 @@ def _component(book: PriceBook, code: str) -> Component | None:
 
 def _parts(component: Component, used: Iterable[Used], meters: dict[Any, Meter], factor: Decimal) -> Iterable[UsedPart]:
     meter = meters[component.meter_id]
+    grows = meter.aggregation in GROWING and not meter.recurring
     for one in used:
-        scaled = _scaled(one, factor) if meter.aggregation in GROWING else one
+        scaled = _scaled(one, factor) if grows else one
         amount = component.price_used(scaled).amount
-        if one.values and factor != 1 and meter.aggregation in GROWING:  # priced event by event: more events like these
+        if one.values and factor != 1 and grows:  # priced event by event: more events like these
             amount = money.round_money(component.price_used(one).amount * factor)
         yield UsedPart(
             component=component.code, name=component.name_of(one), meter=meter.code, unit=component.unit,

@@ -10,7 +10,7 @@ from analytics.attribution import DatedCost, ServiceLine, Tag, by_service
 from analytics.services import attribution
 from billing.errors import InvalidInput
 from billing.models import Meter
-from billing.services import meters
+from billing.services import meters, usage
 from invoices.services.credit_notes import issue_credit_note
 from subscriptions.services import usage_figures
 from subscriptions.services.catalog import PriceInput
@@ -216,6 +216,57 @@ def test_current_projected_and_past_usage_with_cost(tenant, meter, subscription)
     [past] = usage_figures.usage_of(**asked, when="past")
     assert (past.starts_at, past.amount.amount) == (now.starts_at, D(60))
     assert usage_figures.usage_of(**asked)[0].parts == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "properties", "now", "projected"),
+    [
+        ({"aggregation": "sum"}, {}, "90.00", "300.00"),
+        ({"aggregation": "count"}, {}, "2.00", "6.67"),
+        ({"aggregation": "sum", "recurring": True}, {}, "90.00", "90.00"),
+        ({"aggregation": "max"}, {}, "60.00", "60.00"),
+        ({"aggregation": "latest"}, {}, "60.00", "60.00"),
+        ({"aggregation": "unique", "unique_property": "who"}, {"who": "asha"}, "1.00", "1.00"),
+        (
+            {"aggregation": "weighted"},
+            {},
+            "50.00",
+            "78.00",
+        ),  # 30 for six days and 90 for three; then 90 for the other 21
+        ({"aggregation": "weighted", "recurring": True}, {}, "50.00", "78.00"),
+    ],
+)
+def test_what_grows_is_projected_to_grow_on_and_a_level_to_stay(tenant, rule, properties, now, projected):
+    """30 on the first of April and 60 on the seventh, seen when nine of thirty days have passed."""
+    meters.create_meter(organisation=tenant, code="calls", name="Calls", actor=CLERK, **rule)
+    calls = PriceInput(
+        code="calls",
+        name="Calls",
+        currency="INR",
+        model="per_unit",
+        unit_price=D(1),
+        meter="calls",
+        tax_category="saas",
+    )
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, calls), start_at=local("2026-04-01 00:00"))
+    live(tenant, local("2026-04-10 00:00"))
+    for event, (day, quantity) in enumerate((("01", "30"), ("07", "60"))):
+        (verdict,) = usage.ingest(
+            organisation=tenant,
+            events=[{"event_id": f"e-{event}", "meter": "calls", "customer": subscription.customer.external_id,
+                     "quantity": quantity, "occurred_at": local(f"2026-04-{day} 00:00").isoformat(), "properties": properties}],
+        )  # fmt: skip
+        assert verdict.status == "accepted"
+    asked = f"/api/v1/customers/{subscription.customer_id}/usage"
+
+    def cost(when):
+        [figure] = client_of(tenant).get(asked, {"when": when}).json()["usage"]
+        return figure["amount"]["amount"]
+
+    assert (cost("current"), cost("projected")) == (now, projected)
+    live(tenant, local("2026-05-01 00:00"))
+    if rule["aggregation"] not in ("sum", "count") or rule.get("recurring"):  # nothing else happened: so it was billed
+        assert f"{invoices_of(subscription)[-1].net.amount:.2f}" == projected
 
 
 def test_past_usage_shows_whole_periods_only(tenant, meter, monkeypatch):
