@@ -244,6 +244,7 @@ SPECTACULAR_SETTINGS = {
         "PlannedKind": "subscriptions.models.PlannedChange.Kind",
         "ChangeWhen": "subscriptions.rules.CHANGE_WHEN",
         "CancelWhen": "subscriptions.rules.CANCEL_WHEN",
+        "TermWhen": "subscriptions.rules.TERM_WHEN",
     },
 }
 # Outgoing webhooks to loopback and private addresses: for one machine only, never where strangers name the address.

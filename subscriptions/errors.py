@@ -68,6 +68,18 @@ class ChangePlanned(Conflict):
     message = "The subscription has no {what} to take back."
 
 
+class CancellationPlanned(Conflict):
+    code = "cancellation_planned"
+    message = "The subscription is cancelled on {on}; take the cancellation back first."
+
+
+class NoticePassed(Conflict):
+    code = "notice_passed"
+    message = (
+        "Notice for this term had to be given by {on}: another term follows. Let it end after that one, or on a date."
+    )
+
+
 class AddOnNotOffered(InvalidInput):
     code = "add_on_not_offered"
     message = "The plan offers no add-on '{add_on}'; leave it out, or choose a plan that has it."

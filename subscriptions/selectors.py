@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from django.db.models import Min, Q, QuerySet
+from django.db.models import F, Min, Q, QuerySet
 
 from billing.errors import NotFound
 from billing.models import Customer, Organisation
@@ -165,6 +165,26 @@ def price_books(organisation: Organisation | uuid.UUID, version_ids: Iterable[uu
 def subscriptions_of(organisation: Organisation | uuid.UUID) -> Any:
     """Subscriptions of the organisation with what their pages show."""
     return Subscription.objects.of(organisation).select_related("plan_version__plan", "customer", "beneficiary")
+
+
+_FOLLOWED = Q(next_term__isnull=False) | (
+    ~Q(term_interval="")
+    & (Q(renewals_left=None) | Q(renewals_left__gt=0))
+    & (Q(last_term=None) | Q(last_term__gt=F("term_number")))
+)
+"""That something follows the present end: as ``services.terms.renews`` says."""
+
+
+def ending_before(at: datetime) -> Q:
+    """Of subscriptions that have not ended: that they end before ``at``, by themselves or by a planned cancellation."""
+    running = ~Q(status__in=(Subscription.Status.CANCELLED, Subscription.Status.EXPIRED))
+    return running & (Q(cancel_at__lt=at) | (Q(ends_at__lt=at) & ~_FOLLOWED))
+
+
+def renewing_before(at: datetime) -> Q:
+    """Of subscriptions that have not ended: that their term is over before ``at`` and another one follows."""
+    running = ~Q(status__in=(Subscription.Status.CANCELLED, Subscription.Status.EXPIRED))
+    return running & Q(ends_at__lt=at) & _FOLLOWED & (Q(cancel_at=None) | Q(cancel_at__gt=F("ends_at")))
 
 
 def plan_named(organisation: Organisation, name: str, *, field: str = "plan") -> Plan:

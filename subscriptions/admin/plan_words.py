@@ -12,6 +12,7 @@ from unfold.widgets import (
 
 from billing.admin.base import ReasonForm
 from subscriptions import rules
+from subscriptions.admin.lasting import term_text
 from subscriptions.models import Interval, Plan
 from subscriptions.services import catalog
 
@@ -163,10 +164,7 @@ def rules_text(plan: Plan) -> list[str]:
     found = []
     for name, value in plan.rules.items():
         if name == "term" and value:
-            count = value.get("count", 1)
-            every = value["interval"] if count == 1 else f"{count} {value['interval']}s"
-            times = "for ever" if value.get("renewals") is None else f"{value['renewals']} times"
-            found.append(f"term of {every}, renews itself {times}, {value.get('notice_days', 0)} days of notice")
+            found.append(f"term of {term_text(rules.Term(**value))}")
         elif name == "trial_prices" and value:
             found.append("trial costs " + ", ".join(f"{amount} {currency}" for currency, amount in value.items()))
         else:

@@ -38,6 +38,7 @@ from invoices.models import CreditNote, Invoice
 from subscriptions import recurring
 from subscriptions.admin.add_ons import AddOnActions, add_ons_panel, takes_add_ons
 from subscriptions.admin.asking import CancelForm, ChangeForm, PauseForm, ResumeForm, foretelling, terms, timed
+from subscriptions.admin.lasting import LastingActions, changeable, ends_ahead, lasting_facts
 from subscriptions.admin.paying import PaymentActions
 from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
@@ -62,6 +63,8 @@ OFFERED = {
     "drop_plans": lambda row: row.status not in ENDED and bool(planned_changes(row)),
     "change_quantity": lambda row: row.status in ("pending", "trialing", "active", "past_due"),
     "change_add_ons": takes_add_ons,
+    "change_end": changeable,
+    "change_term": changeable,
     "change_payment": lambda row: row.status not in ENDED,
     "cancel": lambda row: row.status not in ENDED,
     "uncancel": lambda row: row.cancel_at is not None and row.status not in ENDED,
@@ -70,7 +73,7 @@ OFFERED = {
 
 
 @admin.register(Subscription, site=site)
-class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
+class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmin):
     """Who pays what, how often, and what comes next."""
 
     view_permission = "subscription.view"
@@ -91,7 +94,7 @@ class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
     actions = ("take_up_again",)
     actions_detail = (
         "change_quantity", "change_add_ons", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans",
-        "change_payment", "take_up_again",
+        "change_end", "change_term", "change_payment", "take_up_again",
     )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column
@@ -291,24 +294,29 @@ class SubscriptionAdmin(AddOnActions, PaymentActions, RecordAdmin):
             ("Paid period", period),
             ("Collected", "automatically" if row.collect_automatically else f"on invoice, {row.net_days} days"),
             *((name, moment(value, row.organisation)) for name, value in at if value is not None),
+            *lasting_facts(row),
             *((("Reason", row.cancel_reason),) if row.cancel_reason else ()),
         )
 
     def _future(self, row: Subscription) -> Panel:
         """Planned changes, and the invoices that would come next."""
-        rows: list[tuple[Any, ...]] = []
-        rows += [(moment(change.effective_at, row.organisation), "change", planned_text(change), "")
-                 for change in planned_changes(row)]  # fmt: skip
+        rows: list[tuple[Any, ...]] = [
+            (change.effective_at, "change", planned_text(change), "") for change in planned_changes(row)
+        ]
+        rows += [(*known, "") for known in ends_ahead(row)]
+        refused: list[tuple[Any, ...]] = []
         try:
             coming = preview.preview_change(organisation=row.organisation, subscription_id=row.pk, count=3)
         except DomainError as exc:
-            rows.append((NOTHING, "cannot be billed", str(exc), ""))
+            refused.append((NOTHING, "cannot be billed", str(exc), ""))
         else:
             rows += [
-                (moment(invoice.at, row.organisation), "invoice", span(invoice.period_start, invoice.period_end),
+                (invoice.at, "invoice", span(invoice.period_start, invoice.period_end),
                  money(Money(invoice.priced.total, invoice.priced.currency)))
                 for invoice in coming.invoices
             ]  # fmt: skip
+        rows.sort(key=lambda known: known[0])
+        rows = [(moment(at, row.organisation), *known) for at, *known in rows] + refused
         return Panel(
             title="What comes next",
             headers=("When", "What", "", "Total"),

@@ -1,5 +1,7 @@
 """Shapes of how subscriptions live, on the wire: rules of plans, terms, and what may be asked of a subscription."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from billing.api.base import PlainJSONField, ReasonedChange, StrictSerializer
@@ -107,6 +109,48 @@ class CancelInput(StrictSerializer):
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
+class EndInput(StrictSerializer):
+    ends_at = serializers.DateTimeField(
+        allow_null=True, help_text="Its day is the last one charged; a term gives way to it. null: open-ended."
+    )
+    credit = serializers.ChoiceField(
+        choices=Credit.choices, default=Credit.NONE, help_text="Of what is charged past the new end."
+    )
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class TermInput(StrictSerializer):
+    """One of ``term``, ``renews``, ``renewals``."""
+
+    term = TermShape(required=False, allow_null=True, help_text="Another term; null: none, open-ended.")
+    when = serializers.ChoiceField(
+        choices=rules.TERM_WHEN,
+        required=False,
+        help_text="Of another term: now, counted from the first day of the running period (default), or at the present end.",
+    )
+    renews = serializers.BooleanField(
+        required=False,
+        help_text="False: it ends with its term, or with the next one where the notice for this one has passed. "
+        "True: that, or a term that was to follow, is taken back.",
+    )
+    renewals = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, max_value=rules.MAX_RENEWALS,
+        help_text="How often the term renews itself from now on; null: for ever.",
+    )  # fmt: skip
+    credit = serializers.ChoiceField(
+        choices=Credit.choices, default=Credit.NONE, help_text="Of what is charged past the end of a term from now on."
+    )
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        asked = [name for name in ("term", "renews", "renewals") if name in attrs]
+        if len(asked) != 1:
+            raise serializers.ValidationError({(asked or ["term"])[-1]: "Give one of term, renews, renewals."})
+        if attrs.get("term"):
+            attrs["term"] = rules.Term(**attrs["term"])
+        return attrs
+
+
 class DecisionInput(StrictSerializer):
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
@@ -124,6 +168,8 @@ PREVIEWED: dict[str, type[StrictSerializer]] = {
     "resume": _about(ResumeInput),
     "suspend": type("PreviewedSuspendInput", (_about(DecisionInput),), {}),
     "cancel": _about(CancelInput),
+    "change_end": _about(EndInput),
+    "change_term": _about(TermInput),
     "uncancel": type("PreviewedUncancelInput", (_about(DecisionInput),), {}),
     "reactivate": type("PreviewedReactivateInput", (_about(DecisionInput),), {}),
 }

@@ -11,7 +11,7 @@ from invoices.models import CreditNote, Invoice
 from subscriptions.api.life_shapes import PREVIEWED, AddOnsField, TermShape
 from subscriptions.models import BilledPeriod, PlannedChange, Proration, Subscription
 from subscriptions.rules import CHOICES, MAX_GATE_DAYS
-from subscriptions.services import catalog, changing
+from subscriptions.services import catalog, changing, terms
 
 QUANTITY = {"min_value": 1, "max_value": changing.MAX_QUANTITY}
 
@@ -64,6 +64,8 @@ class PreviewInput(StrictSerializer):
     resume = PREVIEWED["resume"](required=False)
     suspend = PREVIEWED["suspend"](required=False)
     cancel = PREVIEWED["cancel"](required=False)
+    change_end = PREVIEWED["change_end"](required=False)
+    change_term = PREVIEWED["change_term"](required=False)
     uncancel = PREVIEWED["uncancel"](required=False)
     reactivate = PREVIEWED["reactivate"](required=False)
     count = serializers.IntegerField(
@@ -93,10 +95,29 @@ class TermOutput(serializers.ModelSerializer):
     interval = serializers.CharField(source="term_interval")
     count = serializers.IntegerField(source="term_count")
     number = serializers.IntegerField(source="term_number", help_text="Terms that are over.")
+    last_number = serializers.IntegerField(
+        source="last_term", allow_null=True, help_text="Number of the term that it was asked to end with."
+    )
+    notice_until = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
-        fields = ["interval", "count", "number", "renewals_left", "notice_days", "ends_at"]
+        fields = [
+            "interval", "count", "number", "renewals_left", "last_number", "notice_days", "notice_until", "ends_at",
+        ]  # fmt: skip
+
+    @extend_schema_field(serializers.DateTimeField(help_text="Until when renewal of this term can be switched off."))
+    def get_notice_until(self, subscription: Subscription) -> str | None:
+        return serializers.DateTimeField().to_representation(terms.notice_until(subscription))
+
+
+class NextTermOutput(serializers.Serializer):
+    """What follows at ``ends_at`` instead of the same term again; without an interval it goes on open-ended."""
+
+    interval = serializers.CharField(allow_null=True)
+    count = serializers.IntegerField(allow_null=True)
+    renewals = serializers.IntegerField(allow_null=True, help_text="null: for ever.")
+    notice_days = serializers.IntegerField(allow_null=True)
 
 
 class SubscriptionOutput(serializers.ModelSerializer):
@@ -110,6 +131,8 @@ class SubscriptionOutput(serializers.ModelSerializer):
     planned_changes = serializers.SerializerMethodField()
     trial_price = serializers.DecimalField(max_digits=19, decimal_places=4, allow_null=True, coerce_to_string=True)
     term = serializers.SerializerMethodField()
+    next_term = serializers.SerializerMethodField()
+    renews = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
@@ -117,8 +140,8 @@ class SubscriptionOutput(serializers.ModelSerializer):
             "id", "external_id", "customer", "beneficiary", "plan", "plan_version", "currency", "quantity", "add_ons", "status",
             "payment_method", "collect_automatically", "net_days", "started_at", "trial_ends_at", "trial_price", "gate_days",
             "activate_by", "time_zone", "proration", "anchor_on", "period_start", "period_end", "next_billing_at", "term",
-            "ends_at", "cancel_at", "cancel_credit", "cancelled_at", "cancel_reason", "paused_at", "resume_at", "restricted_at",
-            "planned_changes", "failure", "metadata", "created_at", "version",
+            "next_term", "ends_at", "renews", "cancel_at", "cancel_credit", "cancelled_at", "cancel_reason", "paused_at",
+            "resume_at", "restricted_at", "planned_changes", "failure", "metadata", "created_at", "version",
         ]  # fmt: skip
 
     @extend_schema_field(PlannedChangeOutput(many=True))
@@ -129,6 +152,16 @@ class SubscriptionOutput(serializers.ModelSerializer):
     @extend_schema_field(TermOutput(allow_null=True))
     def get_term(self, subscription: Subscription) -> dict[str, Any] | None:
         return TermOutput(subscription).data if subscription.term_interval else None
+
+    @extend_schema_field(NextTermOutput(allow_null=True))
+    def get_next_term(self, subscription: Subscription) -> dict[str, Any] | None:
+        if subscription.next_term is None:
+            return None
+        return {name: subscription.next_term.get(name) for name in ("interval", "count", "renewals", "notice_days")}
+
+    @extend_schema_field(serializers.BooleanField(help_text="Whether it goes on at ends_at, unless it is cancelled."))
+    def get_renews(self, subscription: Subscription) -> bool:
+        return terms.renews(subscription)
 
 
 class InvoiceReference(serializers.ModelSerializer):

@@ -1,8 +1,9 @@
 """Subscriptions: begin, change, pause, resume, cancel, and what they would cost."""
 
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework import status
@@ -16,7 +17,7 @@ from subscriptions.api import life_shapes as asked
 from subscriptions.api import serializers as shapes
 from subscriptions.models import PlannedChange, PlanVersion, Subscription
 from subscriptions.rules import Term
-from subscriptions.selectors import customer_named, periods_of, plan_named
+from subscriptions.selectors import customer_named, ending_before, periods_of, plan_named, renewing_before
 from subscriptions.services import acting, changing, paying, preview
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.documents import Issued
@@ -36,6 +37,16 @@ class SubscriptionFilter(filters.FilterSet):
     plan = filters.CharFilter(field_name="plan_version__plan__code", max_length=60)
     external_id = filters.CharFilter(max_length=100)
     currency = filters.CharFilter(max_length=3)
+    ends_before = filters.IsoDateTimeFilter(
+        method="_ends_before", help_text="Ends before this time, as agreed or by a cancellation: nothing follows."
+    )
+    renews_before = filters.IsoDateTimeFilter(method="_renews_before", help_text="Its term renews itself before then.")
+
+    def _ends_before(self, rows: QuerySet[Subscription], name: str, value: datetime) -> QuerySet[Subscription]:
+        return rows.filter(ending_before(value))
+
+    def _renews_before(self, rows: QuerySet[Subscription], name: str, value: datetime) -> QuerySet[Subscription]:
+        return rows.filter(renewing_before(value))
 
 
 def example(name: str, value: dict[str, Any]) -> list[OpenApiExample]:
@@ -64,6 +75,8 @@ class SubscriptionViewSet(TenantViewSet):
             "resume",
             "cancel",
             "uncancel",
+            "change_end",
+            "change_term",
             "suspend",
             "reactivate",
         ),
@@ -165,6 +178,38 @@ class SubscriptionViewSet(TenantViewSet):
         """End it now, at the end of the paid period or the term, or on a date; with credit, refund or neither."""
         ended = acting.cancel(**self._who(), **self.valid(asked.CancelInput))
         return self._done(ended.subscription, ended.issued)
+
+    @extend_schema(
+        request=asked.EndInput,
+        responses=shapes.ActionOutput,
+        examples=example("A year longer", {"ends_at": "2028-03-31T12:00:00Z", "reason": "Signed for another year"}),
+        tags=TAGS,
+    )
+    @action(detail=True, methods=["post"], url_path="change-end")
+    @idempotent(atomic=True)
+    def change_end(self, request: Request, pk: Any = None) -> Response:
+        """Give it a fixed end, move it, or take it away; what is charged past it stays paid or is given back."""
+        ended = acting.change_end(**self._who(), **self.valid(asked.EndInput))
+        return self._done(ended.subscription, ended.issued)
+
+    @extend_schema(
+        request=asked.TermInput,
+        responses=shapes.ActionOutput,
+        examples=[
+            *example("It does not renew", {"renews": False, "reason": "Gave notice"}),
+            *example(
+                "A year from the next term on", {"term": {"interval": "year", "notice_days": 30}, "when": "term_end"}
+            ),
+            *example("Twice more", {"renewals": 2}),
+        ],
+        tags=TAGS,
+    )
+    @action(detail=True, methods=["post"], url_path="change-term")
+    @idempotent(atomic=True)
+    def change_term(self, request: Request, pk: Any = None) -> Response:
+        """Change its term: another one, now or after this; whether, or how often, it renews itself."""
+        changed = acting.change_term(**self._who(), **self.valid(asked.TermInput))
+        return self._done(changed.subscription, changed.issued)
 
     @extend_schema(
         request=asked.DecisionInput,

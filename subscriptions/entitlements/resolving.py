@@ -53,7 +53,7 @@ class Resolver:
 
     def _entitles(self, one: Agreement) -> bool:
         access = self.policy.access.get(one.status, rules.NONE)
-        return rules.entitles(access=access, cancel_at=one.cancel_at, paid_until=one.paid_until, at=self.at)
+        return rules.entitles(access=access, ends_at=one.ends_at, paid_until=one.paid_until, at=self.at)
 
     def held(self, feature: FeatureFacts) -> Held:
         """What the customer has of ``feature``."""

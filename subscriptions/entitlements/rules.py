@@ -83,11 +83,11 @@ class Verdict:
     value: str = ""
 
 
-def entitles(*, access: str, cancel_at: datetime | None, paid_until: datetime | None, at: datetime) -> bool:
-    """Whether a subscription whose status gives ``access`` entitles at ``at``. A cancellation counts when its time has come."""
+def entitles(*, access: str, ends_at: datetime | None, paid_until: datetime | None, at: datetime) -> bool:
+    """Whether a subscription whose status gives ``access`` entitles at ``at``. An end counts when its time has come."""
     if access == PAID_PERIOD:
         return paid_until is not None and at < paid_until
-    return access == FULL and (cancel_at is None or at < cancel_at)
+    return access == FULL and (ends_at is None or at < ends_at)
 
 
 def combined(

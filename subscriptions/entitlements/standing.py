@@ -22,7 +22,8 @@ SELECT customer.id, customer.external_id::text, customer.currency::text, clock.n
                                          CASE WHEN s.restricted_at IS NULL OR s.status NOT IN ('trialing', 'active', 'past_due')
                                               THEN s.status ELSE 'restricted' END,
                                          s.plan_version_id, s.quantity, s.currency, s.anchor_on, s.started_at,
-                                         s.trial_ends_at, s.period_end, s.cancel_at, s.time_zone, s.add_ons)
+                                         s.trial_ends_at, s.period_end,
+                                         least(s.cancel_at, CASE WHEN {ends} THEN s.ends_at END), s.time_zone, s.add_ons)
                         ORDER BY s.started_at, s.id)
         FROM subscriptions_subscription s
         WHERE s.customer_id = customer.id
@@ -38,10 +39,18 @@ LEFT JOIN billing_testclock clock ON clock.id = organisation.test_clock_id
 LEFT JOIN subscriptions_entitlementcatalogue catalogue ON catalogue.organisation_id = organisation.id
 WHERE customer.organisation_id = %(organisation)s AND {named}
 """
-ONE = READ.format(named="customer.external_id = %(name)s::text")
-NAMED = READ.format(named="customer.external_id = ANY(%(names)s::text[])")
-NAMED_OR_ID = READ.format(named="(customer.external_id = ANY(%(names)s::text[]) OR customer.id = ANY(%(ids)s::uuid[]))")
-OF_IDS = READ.format(named="customer.id = ANY(%(ids)s::uuid[])")
+ENDS = "s.next_term IS NULL AND (s.term_interval = '' OR s.renewals_left = 0 OR coalesce(s.last_term <= s.term_number, FALSE))"
+"""That nothing follows its end: as ``subscriptions.services.terms.renews`` says."""
+
+
+def _read_by(named: str) -> str:
+    return READ.format(named=named, ends=ENDS)
+
+
+ONE = _read_by("customer.external_id = %(name)s::text")
+NAMED = _read_by("customer.external_id = ANY(%(names)s::text[])")
+NAMED_OR_ID = _read_by("(customer.external_id = ANY(%(names)s::text[]) OR customer.id = ANY(%(ids)s::uuid[]))")
+OF_IDS = _read_by("customer.id = ANY(%(ids)s::uuid[])")
 """Four texts that never change, so that each is planned once: planning takes the database four times as long as reading."""
 
 
@@ -58,7 +67,9 @@ class Agreement:
     started_at: datetime
     trial_ends_at: datetime | None
     paid_until: datetime | None
-    cancel_at: datetime | None
+    ends_at: datetime | None
+    """When it ends by itself or was cancelled for, whichever is first; None: another term follows, or it goes on."""
+
     time_zone: str
     add_ons: Mapping[str, int]
 
@@ -157,11 +168,11 @@ def _standing(row: tuple[Any, ...]) -> Standing:
 
 
 def _agreement(row: list[Any]) -> Agreement:
-    pk, status, version, quantity, currency, anchor, started, trial, paid, cancel, zone, add_ons = row
+    pk, status, version, quantity, currency, anchor, started, trial, paid, ends, zone, add_ons = row
     return Agreement(
         id=uuid.UUID(pk), status=status, version_id=uuid.UUID(version), quantity=quantity, currency=currency,
         anchor_on=date.fromisoformat(anchor), started_at=datetime.fromisoformat(started), trial_ends_at=_moment(trial),
-        paid_until=_moment(paid), cancel_at=_moment(cancel), time_zone=zone, add_ons=add_ons,
+        paid_until=_moment(paid), ends_at=_moment(ends), time_zone=zone, add_ons=add_ons,
     )  # fmt: skip
 
 

@@ -112,6 +112,12 @@ class Subscription(TenantModel):
     notice_days = models.PositiveSmallIntegerField(
         default=0, help_text="Days before a term's end by which it has to be cancelled."
     )
+    last_term = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Term after which it does not renew, because that was asked; empty: as agreed."
+    )
+    next_term = models.JSONField(
+        null=True, blank=True, help_text="Term that follows at the end ({}: none, open-ended); empty: as agreed."
+    )
     cancel_at = models.DateTimeField(null=True, blank=True)
     cancel_credit = models.CharField(
         max_length=10, choices=Credit.choices, default=Credit.NONE, help_text="What is given back when it ends."

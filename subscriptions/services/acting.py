@@ -12,7 +12,7 @@ from billing.models import Organisation
 from billing.services import audit
 from subscriptions.models import FailedCycle, Subscription
 from subscriptions.selectors import subscriptions_of
-from subscriptions.services import changes, changing, lifecycle, rows
+from subscriptions.services import changes, changing, lasting, lifecycle, rows
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.changing import Changed
 from subscriptions.services.draft_finalizing import finalize_for
@@ -83,6 +83,18 @@ def cancel_planned_change(
     """``changing.cancel_planned_change`` (its options in ``asked``) on an up-to-date row: what was due before has happened."""
     bill_now(organisation=organisation, subscription_id=subscription_id)
     return changing.cancel_planned_change(subscription_id=subscription_id, actor=actor, **asked)
+
+
+def change_end(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Ended:
+    """``lasting.change_end`` (its options in ``asked``) on an up-to-date row."""
+    _settle(organisation=organisation, subscription_id=subscription_id)
+    return lasting.change_end(subscription_id=subscription_id, actor=actor, **asked)
+
+
+def change_term(*, organisation: Organisation, subscription_id: uuid.UUID, actor: Actor, **asked: Any) -> Ended:
+    """``lasting.change_term`` (what is asked in ``asked``) on an up-to-date row."""
+    _settle(organisation=organisation, subscription_id=subscription_id)
+    return lasting.change_term(subscription_id=subscription_id, actor=actor, **asked)
 
 
 def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:

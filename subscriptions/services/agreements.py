@@ -15,7 +15,7 @@ from subscriptions.experiments.offers import offer_for
 from subscriptions.models import Plan, Subscription
 from subscriptions.periods import local_date, start_of_day
 from subscriptions.rules import CALENDAR, CUSTOMER, MAX_GATE_DAYS, Rules, Term, rules_of, trial_price_of
-from subscriptions.services import catalog, changing, rows
+from subscriptions.services import catalog, changing, rows, terms
 from subscriptions.services.paying import require_method, require_net_days
 from subscriptions.services.zones import zone_named
 
@@ -97,7 +97,9 @@ def drafted(*, organisation: Organisation, agreement: Agreement, now: datetime) 
         metadata=agreement.metadata,
         created_at=now,
     )
-    _fix_term(subscription, agreement.term or rules.term, local_date(billed_from, zone))
+    term = agreement.term or rules.term
+    if term is not None and agreement.ends_at is None:
+        terms.begin(subscription, term, first_on=local_date(billed_from, zone))
     rows.book_of(subscription)  # refuses a plan without a price in the currency, and add-ons it does not offer
     return subscription
 
@@ -156,17 +158,6 @@ def _anchor(agreement: Agreement, rules: Rules, plan: Plan, first_on: date) -> d
             "anchor_on lies on the first charged day or up to a year before it.", field="anchor_on"
         )
     return agreement.anchor_on
-
-
-def _fix_term(subscription: Subscription, term: Term | None, first_on: date) -> None:
-    """Put the first term on the row: counted from the first charged day."""
-    if term is None or subscription.ends_at is not None:
-        return
-    subscription.term_interval, subscription.term_count = term.interval, term.count
-    subscription.term_anchor_on, subscription.renewals_left = first_on, term.renewals
-    subscription.notice_days = term.notice_days
-    day = periods.boundary_on(anchor=first_on, interval=term.interval, count=term.count, n=1)
-    subscription.ends_at = start_of_day(day, zone_named(subscription.time_zone or subscription.organisation.time_zone))
 
 
 def _beneficiary_id(organisation: Organisation, agreement: Agreement) -> uuid.UUID | None:

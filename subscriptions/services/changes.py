@@ -15,7 +15,7 @@ from billing.models import Organisation
 from invoices.services.mailing import queue_mail
 from subscriptions.models import FailedCycle, PlannedChange, Subscription
 from subscriptions.periods import local_date
-from subscriptions.services import activation, ending, lifecycle, rows, switches
+from subscriptions.services import activation, ending, lifecycle, rows, switches, terms
 from subscriptions.services.desk import Desk
 from subscriptions.services.rows import Status
 from subscriptions.services.zones import zone_of
@@ -153,8 +153,8 @@ def apply_next(subscription: Subscription, desk: Desk) -> None:
 
 
 def _end_or_renew(subscription: Subscription, desk: Desk, at: datetime) -> None:
-    if ending.renews(subscription) and subscription.status not in (Status.SUSPENDED, Status.INCOMPLETE):
-        ending.renew(subscription, desk, at=at)
+    if terms.renews(subscription) and subscription.status not in (Status.SUSPENDED, Status.INCOMPLETE):
+        terms.renew(subscription, desk, at=at)
         return
     never_began = subscription.status == Status.PENDING
     ending.end(subscription, desk, until=at, expired=not never_began)

@@ -24,7 +24,7 @@ from subscriptions.errors import (
 from subscriptions.models import Plan, PlannedChange, PlanVersion, Subscription
 from subscriptions.periods import local_date
 from subscriptions.rules import BY_VALUE, NOW, PERIOD_END
-from subscriptions.services import catalog, rows, switches
+from subscriptions.services import catalog, rows, switches, terms
 from subscriptions.services.desk import Desk
 from subscriptions.services.documents import Issued
 from subscriptions.services.rows import Status
@@ -203,8 +203,8 @@ def _takes_hold_at(
             raise InvalidSubscription("Give either when or on.", field="on")
         if not now < on <= now + AHEAD_AT_MOST:
             raise InvalidSubscription("on lies in the future, at most five years ahead.", field="on")
-        over = [end for end in (subscription.ends_at, subscription.cancel_at) if end is not None and end <= on]
-        if over and not (subscription.term_interval and subscription.cancel_at is None):
+        ends = (terms.last_end(subscription), subscription.cancel_at)
+        if any(end is not None and end <= on for end in ends):
             raise InvalidSubscription("The subscription has ended by then.", field="on")
         if on <= subscription.started_at:
             raise InvalidSubscription("on comes after the start; change now what has not begun.", field="on")

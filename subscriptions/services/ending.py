@@ -11,11 +11,11 @@ from invoices.drafts import LineInput
 from subscriptions.arrears import charged_today
 from subscriptions.errors import ChangePlanned, InvalidSubscription, PeriodOver, ProrationOff
 from subscriptions.models import Credit, Subscription
-from subscriptions.periods import boundary_on, local_date, start_of_day
+from subscriptions.periods import local_date, start_of_day
 from subscriptions.proration import NONE as WHOLE
 from subscriptions.proration import SECOND
 from subscriptions.rules import FREE, NOW, PERIOD_END, TERM_END
-from subscriptions.services import documents, rows, switches
+from subscriptions.services import documents, rows, switches, terms
 from subscriptions.services.desk import Desk
 from subscriptions.services.documents import Documents, Issued
 from subscriptions.services.rows import Status
@@ -210,7 +210,8 @@ def _ends_at(subscription: Subscription, when: str, on: datetime | None, now: da
             raise InvalidSubscription("on lies in the future, at most five years ahead.", field="on")
         if on <= subscription.started_at:
             raise InvalidSubscription("on comes after the start; cancel now what has not begun.", field="on")
-        if subscription.ends_at is not None and on > subscription.ends_at and not subscription.term_interval:
+        last_end = terms.last_end(subscription)
+        if last_end is not None and on > last_end:
             raise InvalidSubscription("The subscription ends before that day by itself.", field="on")
         return on
     if when == ON_DATE:
@@ -231,33 +232,10 @@ def _term_ends_at(subscription: Subscription, now: datetime) -> datetime | None:
     """The end of the present term, or of the next one when the notice for this one has passed."""
     if not subscription.term_interval or subscription.ends_at is None:
         raise InvalidSubscription("The subscription has no term; choose now, period_end or a date.", field="when")
-    if now <= subscription.ends_at - timedelta(days=subscription.notice_days) or not renews(subscription):
+    notice_until = terms.notice_until(subscription)
+    if notice_until is None or now <= notice_until or not terms.renews(subscription):
         return subscription.ends_at
-    return term_end(subscription, subscription.term_number + 1)
-
-
-def renews(subscription: Subscription) -> bool:
-    """Whether another term follows the present one, unless it is cancelled."""
-    return bool(subscription.term_interval) and subscription.renewals_left != 0
-
-
-def term_end(subscription: Subscription, number: int) -> datetime:
-    """When term ``number`` (0: the first) ends."""
-    assert subscription.term_anchor_on is not None
-    day = boundary_on(
-        anchor=subscription.term_anchor_on, interval=subscription.term_interval, count=subscription.term_count,
-        n=number + 1,
-    )  # fmt: skip
-    return start_of_day(day, zone_of(subscription))
-
-
-def renew(subscription: Subscription, desk: Desk, *, at: datetime) -> None:
-    """The term is over and another one begins; the caller saves the row."""
-    subscription.term_number += 1
-    if subscription.renewals_left is not None:
-        subscription.renewals_left -= 1
-    subscription.ends_at = term_end(subscription, subscription.term_number)
-    desk.tell("term_renewed", subscription, at=at, ends_at=subscription.ends_at.isoformat())
+    return terms.following_end(subscription) or subscription.ends_at
 
 
 def go_on(subscription: Subscription, *, ended_at: datetime | None, at: datetime) -> None:

@@ -32,6 +32,7 @@ from subscriptions.services import (
     ending,
     excess_credits,
     interim,
+    lasting,
     late_usage,
     lifecycle,
     moments,
@@ -251,6 +252,8 @@ ACTIONS: Mapping[str, Any] = {
     "suspend": lifecycle.suspend_row,
     "cancel": ending.cancel_row,
     "uncancel": ending.uncancel_row,
+    "change_end": lasting.change_end_row,
+    "change_term": lasting.change_term_row,
     "reactivate": lifecycle.take_up_row,
     "recover": lifecycle.recover_row,
 }

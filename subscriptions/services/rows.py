@@ -52,10 +52,11 @@ def lock(subscription_id: uuid.UUID) -> Subscription:
     return found
 
 
-def share_meters(subscription: Subscription) -> None:
+def share_meters(subscription: Subscription, *, was_there: bool = False) -> None:
     """Where a customer has several subscriptions on a meter, events have to name theirs from now on.
 
-    What names none belongs to the one that was first. The customer is locked, so that two that begin at once see each other.
+    What names none belongs to the one that was first: another one, or this one where it ``was_there`` on the meter before
+    (it lasts longer now) and began earlier. The customer is locked, so that two that begin at once see each other.
     """
     if subscription.status in ENDED or not subscription.plan_version.prices.filter(meter__isnull=False).exists():
         return
@@ -67,10 +68,14 @@ def share_meters(subscription: Subscription) -> None:
     )  # fmt: skip
     over = Q(status__in=ENDED) | Q(ends_at__lte=subscription.started_at) | Q(cancel_at__lte=subscription.started_at)
     shared = others.exclude(pk=subscription.pk).exclude(over).order_by("id")
-    for first_id, meter_id in shared.values_list("pk", "plan_version__prices__meter"):
+    ends = [end for end in (subscription.ends_at, subscription.cancel_at) if end is not None]
+    if was_there and ends:
+        shared = shared.exclude(started_at__gte=min(ends))
+    for other_id, started_at, meter_id in shared.values_list("pk", "started_at", "plan_version__prices__meter"):
+        is_first = was_there and subscription.started_at <= started_at
         require_naming(
             organisation_id=subscription.organisation_id, customer_id=subscription.customer_id, meter_id=meter_id,
-            first_ref=first_id,
+            first_ref=subscription.pk if is_first else other_id,
         )  # fmt: skip
 
 
@@ -147,10 +152,19 @@ def save(subscription: Subscription) -> None:
     """Write the row with its next planned time and a new version."""
     subscription.next_change_at = next_change_at(subscription, planned_changes(subscription))
     subscription.version += 1
-    before = Subscription.objects.filter(pk=subscription.pk).values_list("plan_version_id", "status").first()
+    columns = ("plan_version_id", "status", "ends_at", "cancel_at")
+    before = Subscription.objects.filter(pk=subscription.pk).values_list(*columns).first()
     subscription.save()
-    if before != (subscription.plan_version_id, subscription.status):
+    if before is None or before[:2] != (subscription.plan_version_id, subscription.status):
         share_meters(subscription)
+    elif _lasts_longer(subscription, *before[2:]):
+        share_meters(subscription, was_there=True)
+
+
+def _lasts_longer(subscription: Subscription, *before: datetime | None) -> bool:
+    """Whether one of its ends moved on, or fell away."""
+    now = (subscription.ends_at, subscription.cancel_at)
+    return any(was is not None and (end is None or end > was) for was, end in zip(before, now, strict=True))
 
 
 def publish(news: str, subscription: Subscription, *, at: datetime, **more: Any) -> None:

@@ -36,6 +36,7 @@ from subscriptions.models import (
     PlanMigrationItem,
     Subscription,
 )
+from subscriptions.rules import Term
 from subscriptions.services import (
     acting,
     billing_run,
@@ -106,6 +107,7 @@ FITTING = {
     "payments/{id}/refunds": "paid",
     "plan-migrations/{id}/retry": "moved_in_part",
     "subscriptions/{id}/cancel-change": "changing",
+    "subscriptions/{id}/change-term": "termed",
     "subscriptions/{id}/resume": "paused",
     "subscriptions/{id}/reactivate": "suspended",
     "subscriptions/{id}/uncancel": "ending",
@@ -207,6 +209,10 @@ def _catalogue(house: House) -> None:
         )
         house.add("subscriptions", running, name)
     about = {"organisation": organisation, "actor": ACTOR}
+    year = Term(interval="year", renewals=2, notice_days=30)
+    house.add(
+        "subscriptions", acting.subscribe(customer_id=customer.pk, plan_id=plain.pk, term=year, **about), "termed"
+    )
     acting.pause(subscription_id=house.named["paused"].pk, **about)
     acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
     acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)

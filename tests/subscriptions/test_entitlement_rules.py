@@ -189,7 +189,7 @@ def test_thresholds(used, limit, expected):
 def test_what_entitles(access, cancel_in, paid_in, expected):
     at = datetime(2026, 4, 1, tzinfo=UTC)
     moments = [None if days is None else at + timedelta(days=days) for days in (cancel_in, paid_in)]
-    assert rules.entitles(access=access, cancel_at=moments[0], paid_until=moments[1], at=at) is expected
+    assert rules.entitles(access=access, ends_at=moments[0], paid_until=moments[1], at=at) is expected
 
 
 def local(text):

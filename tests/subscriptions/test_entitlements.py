@@ -307,7 +307,15 @@ def test_what_states_entitle_to_is_the_organisations_choice(tenant, customer):
     customer.organisation = tenant
     assert [seen("suspended"), seen("active")] == [True, True]
     assert seen("active", cancel_at=local("2026-04-20 00:00")) == "subscription_active", "though no job has come by yet"
-    assert seen("active", cancel_at=None, restricted_at=local("2026-04-20 00:00")) == "subscription_restricted"
+    past = {"cancel_at": None, "ends_at": local("2026-04-20 00:00")}
+    assert seen("active", **past) == "subscription_active", "nor for a fixed end"
+    term = {"term_interval": "month", "term_count": 1, "term_number": 2}
+    assert seen("active", **term) is True, "another term follows"
+    assert seen("active", last_term=3) is True, "and it was asked to end with the one after this"
+    for stopped in ({"last_term": 2}, {"last_term": None, "renewals_left": 0}):
+        assert seen("active", **stopped) == "subscription_active"
+    assert seen("active", next_term={}) is True, "it goes on open-ended"
+    assert seen("active", ends_at=None, restricted_at=local("2026-04-20 00:00")) == "subscription_restricted"
     assert seen("suspended") is True, "restriction is of what is served"
 
 

@@ -140,10 +140,10 @@ def do(action, options, subscription):
         acting.lifecycle.uncancel(subscription_id=subscription.pk, actor=CLERK)
 
 
-def live_one_step(dice, subscription, plans, meter, told):
+def live_one_step(dice, subscription, plans, meter, told, asking=ask, doing=do):
     """Preview something, do it, let time pass, compare. Returns whether the history goes on."""
     organisation, now = subscription.organisation, clock.now(subscription.organisation)
-    action, options = ask(dice, now, subscription, plans)
+    action, options = asking(dice, now, subscription, plans)
     told.append((now, action, options))
     before = {one.pk for one in invoices_of(subscription)}, {one.pk for one in credit_notes_of(subscription)}
     try:
@@ -153,10 +153,10 @@ def live_one_step(dice, subscription, plans, meter, told):
             )
     except DomainError as refused:
         with pytest.raises(type(refused)), transaction.atomic():
-            do(action, options, subscription)
+            doing(action, options, subscription)
         DONE["refused " + action] += 1
         return
-    do(action, options, subscription)
+    doing(action, options, subscription)
     DONE[action] += 1
     last = max([now, *(one.at for one in (*found.invoices, *found.credits))])
     moments = sorted({event.at for event in found.events if now < event.at <= last} | {last})
@@ -180,7 +180,7 @@ def check_books(subscription):
         assert sum(note.total.amount for note in invoice.credit_notes.all()) <= invoice.total.amount
 
 
-def one_history(seed, tenant, plans, meter):
+def one_history(seed, tenant, plans, meter, *, asking=ask, doing=do, agreeing=lambda dice: {}):
     dice = random.Random(seed)
     turn(tenant, local(f"2027-0{dice.randint(1, 9)}-{dice.randint(1, 28):02} {dice.randint(0, 23):02}:20"))
     agreed = {
@@ -190,6 +190,9 @@ def one_history(seed, tenant, plans, meter):
         "trial_days": dice.choice([0, 0, 0, 9]),
         "time_zone": dice.choice(["", "", "America/New_York"]),
     }
+    agreed |= agreeing(dice)
+    if "ends_at" in agreed:
+        agreed["ends_at"] += clock.now(tenant)
     subscription = subscribe(make_customer(tenant), dice.choice(plans), **agreed)
     run(tenant, subscription)
     told = [seed, agreed]
@@ -197,7 +200,7 @@ def one_history(seed, tenant, plans, meter):
         found = fresh(subscription)
         if found.status == Status.EXPIRED or (found.status == Status.CANCELLED and dice.random() < 0.7):
             break
-        live_one_step(dice, found, plans, meter, told)
+        live_one_step(dice, found, plans, meter, told, asking, doing)
     check_books(subscription)
 
 
