@@ -165,13 +165,16 @@ def _claimed(subscription_id: uuid.UUID, invoice: Invoice) -> Claimed:
 
 
 def stakes_billed(
-    *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str]
+    *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str], from_on: date
 ) -> dict[tuple[uuid.UUID, str], list[Stake]]:
-    """What invoices that count claim for components, corrections and what notes took off among it; by subscription and component."""
+    """What invoices with lines that reach to ``from_on`` claim for components, corrections and what notes took off among it.
+
+    By subscription and component. A few queries.
+    """
     own, wanted = set(subscription_ids), set(codes)
     invoices = Invoice.objects.filter(
         Q(lines__subscription_ref__in=own) | Q(lines__subscription_ref=None, subscription_ref__in=own),
-        lines__code__in=wanted, status__in=COUNTING,
+        Q(lines__period_end=None) | Q(lines__period_end__gte=from_on), lines__code__in=wanted, status__in=COUNTING,
     ).distinct().prefetch_related("lines", "taxes", "credit_notes")  # fmt: skip
     found: dict[tuple[uuid.UUID, str], list[Stake]] = defaultdict(list)
     for invoice in invoices:

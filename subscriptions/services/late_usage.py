@@ -221,7 +221,8 @@ def _lines_about(credits: Sequence[tuple[UsageWindow, Correction]]) -> dict[str,
 def _within_claims(credits: Sequence[tuple[UsageWindow, Correction]], zone: Any) -> None:
     """Cut credits to what invoices still claim for the days of their windows; what one window gives back the next does not."""
     about: Any = _lines_about(credits)
-    stakes = claims.stakes_billed(**about) if credits else {}
+    since = min((days_of(row, zone)[0] for row, _ in credits), default=date.max)
+    stakes = claims.stakes_billed(**about, from_on=since) if credits else {}
     for row, one in credits:
         first_on, last_on = days_of(row, zone)
         left: dict[str, Decimal] = {}
