@@ -54,6 +54,12 @@ CLASSES: dict[str, ExceptionClass] = {
     "settlement_set_aside": ExceptionClass(
         name="Payout set aside", due_days=1,
         next_step="Look the payout up at the gateway. It is asked for again with every fetch; if the reason stays, have it mended."),
+    "gateway_misconfigured": ExceptionClass(
+        name="Gateway account not set up", due_days=1,
+        next_step="Mend the account (Gateway accounts: keys, switch). What waits for it is tried at once then; nobody is chased for it."),
+    "request_refused": ExceptionClass(
+        name="Request refused", due_days=1,
+        next_step="Read what the gateway says, mend it (amount, currency, its own settings), and try the payment again."),
     "dispute_unanswered": ExceptionClass(
         name="Dispute unanswered", due_days=1, next_step="Send evidence or accept the dispute before the gateway's last day."),
 }  # fmt: skip

@@ -5,7 +5,7 @@
 * technical: 15 minutes, 1 hour, 6 hours, 1 day, 2 days
 * authentication, customer action: a page for the customer, three of them at most
 * hard, fraud: given up until there is a new method
-* config: 1 hour, 1 day (somebody is told), then given up
+* config: 1 hour, then every day for two weeks (somebody is told), and at once when the account is mended; never a try of the customer
 * never more than 8 debits of one payment nor 15 of one method in 30 days (rules of the card networks)
 """
 
@@ -32,7 +32,7 @@ TECHNICAL_WAITS = (
     timedelta(days=1),
     timedelta(days=2),
 )
-CONFIG_WAITS = (timedelta(hours=1), timedelta(days=1))
+CONFIG_WAITS = (timedelta(hours=1), *(timedelta(days=1),) * 14)
 AMBIGUOUS_WAITS = (timedelta(hours=1), timedelta(hours=12), timedelta(days=2))
 MAX_PAGES = 3
 MAX_DEBITS = 8

@@ -33,7 +33,10 @@ from billing.admin.panels import (
 )
 from billing.context import Actor
 from billing.masking import mask_name
-from payments.models import Payment, Provider
+from payments.admin.reconciliation import exceptions_panel
+from payments.gateways import declines
+from payments.gateways.base import SETUP_FAULTS, DeclineClass
+from payments.models import Payment, PaymentAttempt, Provider
 from payments.services import collection, refunds
 
 Status = Payment.Status
@@ -149,11 +152,12 @@ class PaymentAdmin(RecordAdmin):
         ids = [row.pk, *(one.pk for one in (*refunds_made, *contested))]
         return Record(
             badges=[badge(row.status)],
-            notice="Nobody wants it any more; the attempt under way is not repeated." if _is_ending(row) else "",
+            notice=_notice(row),
             figures=_figures(row),
             facts=_facts(request, row),
             panels=[
                 _attempts(request, row),
+                *_exceptions(request, row),
                 _refunds(request, row, refunds_made),
                 _disputes(request, row, contested),
                 _settled(request, row),
@@ -161,6 +165,14 @@ class PaymentAdmin(RecordAdmin):
                 *timeline_panel(request, self, row, ids),
             ],
         )
+
+
+def _notice(row: Payment) -> str:
+    if _is_ending(row):
+        return "Nobody wants it any more; the attempt under way is not repeated."
+    if row.decline_class == DeclineClass.CONFIG and row.status in (Status.PENDING, Status.FAILED):
+        return f"Not the customer's fault: {declines.explain(row.decline_class, row.decline_code)}"
+    return ""
 
 
 def _is_ending(row: Payment) -> bool:
@@ -195,6 +207,8 @@ def pays_for(reference: str, text: str = "") -> Any:
 
 def _facts(request: HttpRequest, row: Payment) -> list[tuple[str, Any]]:
     refused = ": ".join(words(part) for part in (row.decline_class, row.decline_code) if part)
+    said = declines.explain(row.decline_class, row.decline_code)
+    refused = f"{refused}. {said}" if said else refused
     page = (
         format_html('<a class="m-link" href="{0}" rel="noreferrer">{0}</a>', row.action_url) if row.action_url else "–"
     )
@@ -218,7 +232,7 @@ def _attempts(request: HttpRequest, row: Payment) -> Panel:
     rows = [
         (one.number, badge(one.status), link(request, one.gateway_account), link(request, one.method) if one.method else "page",
          money(one.amount), " ".join(part for part in (one.gateway_order_ref, one.gateway_ref) if part) or "–",
-         words(one.decline_code) or "–", moment(one.started_at, row.organisation), moment(one.finished_at, row.organisation))
+         _why(one) or "–", moment(one.started_at, row.organisation), moment(one.finished_at, row.organisation))
         for one in row.attempts.select_related("gateway_account", "method").order_by("number")
     ]  # fmt: skip
     return Panel(
@@ -228,6 +242,18 @@ def _attempts(request: HttpRequest, row: Payment) -> Panel:
         numbers=frozenset({4}),
         empty="Nothing was tried yet.",
     )
+
+
+def _why(one: PaymentAttempt) -> str:
+    said = SETUP_FAULTS.get(one.decline_code)
+    return f"{words(one.decline_code)}: {said}" if said else words(one.decline_code)
+
+
+def _exceptions(request: HttpRequest, row: Payment) -> list[Panel]:
+    """What is open about the payment, or about the account that it was refused with."""
+    ids = [row.pk, *([row.gateway_account_id] if row.decline_class == DeclineClass.CONFIG else [])]
+    about = exceptions_panel(request, row.organisation_id, ids)
+    return [about] if about.rows else []
 
 
 def _refunds(request: HttpRequest, row: Payment, made: list[Any]) -> Panel:

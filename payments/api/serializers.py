@@ -6,12 +6,24 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, StrictSerializer
+from payments.gateways import declines
 from payments.models import Dispute, GatewayAccount, InboundWebhook, Payment, PaymentAttempt, PaymentMethod, Refund
 
 EXAMPLE_ID = "0198a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
 
 
-class AttemptSerializer(serializers.ModelSerializer):
+class SaysRefusal(serializers.Serializer):
+    """What a refusal means, in a sentence beside its class and code."""
+
+    decline_message = serializers.SerializerMethodField(
+        help_text="The refusal in words; `config` is a mistake of our own, never the customer's. Empty where nothing was refused."
+    )
+
+    def get_decline_message(self, row: Payment | PaymentAttempt) -> str:
+        return declines.explain(row.decline_class, row.decline_code)
+
+
+class AttemptSerializer(SaysRefusal, serializers.ModelSerializer):
     amount = AmountSerializerField()
 
     class Meta:
@@ -24,12 +36,13 @@ class AttemptSerializer(serializers.ModelSerializer):
             "gateway_ref",
             "decline_class",
             "decline_code",
+            "decline_message",
             "started_at",
             "finished_at",
         ]
 
 
-class PaymentSummarySerializer(serializers.ModelSerializer):
+class PaymentSummarySerializer(SaysRefusal, serializers.ModelSerializer):
     """A payment as lists show it. ``gateway_ref`` is the charge that brought the money."""
 
     customer = serializers.UUIDField(source="customer_id")
@@ -56,6 +69,7 @@ class PaymentSummarySerializer(serializers.ModelSerializer):
             "next_attempt_at",
             "decline_class",
             "decline_code",
+            "decline_message",
             "action_url",
             "gateway_ref",
             "captured_at",

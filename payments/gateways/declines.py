@@ -3,7 +3,7 @@
 An unknown code is soft with few retries: the money was refused, the reason was not told.
 """
 
-from payments.gateways.base import Decline, DeclineClass, Recovery
+from payments.gateways.base import SETUP_FAULTS, Decline, DeclineClass, Recovery
 
 C = DeclineClass
 
@@ -136,6 +136,13 @@ def normalise(code: str) -> str:
 def known_codes(provider: str) -> dict[str, DeclineClass]:
     """All documented codes of ``provider`` with their class."""
     return dict(_TABLES[provider])
+
+
+def explain(decline_class: str, code: str) -> str:
+    """A recorded refusal in a sentence for those who look after payments; nothing where nothing was refused."""
+    if code in SETUP_FAULTS:
+        return SETUP_FAULTS[code]
+    return MESSAGES[DeclineClass(decline_class)] if decline_class else ""
 
 
 def classify(provider: str, code: str, *, advice: str = "") -> Decline:

@@ -24,6 +24,7 @@ from payments.gateways.base import (
     DisputeState,
     EventKind,
     GatewayEvent,
+    GatewayMisconfigured,
     GatewayOutcomeUnknown,
     GatewayRejected,
     GatewayUnavailable,
@@ -98,7 +99,7 @@ def _fault(status: int, answer: Any, *, writes: bool) -> Exception:
     error = answer.get("error") if isinstance(answer, dict) else None
     fault = RazorpayFault(status, error if isinstance(error, Mapping) else {})
     if status in (401, 403):
-        return GatewayRejected(reason="the API key or secret is not valid")
+        return GatewayMisconfigured(fault="gateway_key_refused")
     if status == 429:
         return GatewayUnavailable()
     if (status >= 500 and not fault.is_decline) or status < 400 or status == 409:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from django.conf import settings
 from redis import Redis
 
-from payments.gateways.base import Gateway
+from payments.gateways.base import Gateway, GatewayMisconfigured
 from payments.gateways.breaker import CircuitBreaker, Fallback, LocalState, SharedState
 from payments.gateways.offline import OfflineGateway
 from payments.gateways.razorpay import RazorpayGateway
@@ -25,8 +25,8 @@ _UNGUARDED = frozenset({"provider", "parse_webhook", "read_event"})  # they call
 class GuardedGateway:
     """A gateway whose calls go through a circuit breaker."""
 
-    def __init__(self, gateway: Any, breaker: CircuitBreaker) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Any, breaker: CircuitBreaker, *, has_keys: bool = True) -> None:
+        self._gateway, self._has_keys = gateway, has_keys
         self.breaker = breaker
 
     def __getattr__(self, name: str) -> Any:
@@ -36,6 +36,8 @@ class GuardedGateway:
 
         @functools.wraps(found)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not self._has_keys:
+                raise GatewayMisconfigured(fault="gateway_key_missing")
             return self.breaker.call(lambda: _drained(found(*args, **kwargs)))
 
         return guarded
@@ -56,9 +58,16 @@ def gateway_for(account: GatewayAccount) -> Gateway:
     with _lock:
         known = _known.get(account.pk)
         if known is None or known[0] != mark:
-            known = (mark, GuardedGateway(_adapter(account), breaker_of(f"{account.pk}:{mark[:16]}")))
+            breaker = breaker_of(f"{account.pk}:{mark[:16]}")
+            known = (mark, GuardedGateway(_adapter(account), breaker, has_keys=_has_keys(account)))
             _known[account.pk] = known
     return cast(Gateway, known[1])
+
+
+def _has_keys(account: GatewayAccount) -> bool:
+    """Whether there is what its provider asks a caller for."""
+    needs_id = account.provider == Provider.RAZORPAY
+    return account.provider == Provider.OFFLINE or bool(account.key_secret and (account.key_id or not needs_id))
 
 
 def breaker_of(name: str) -> CircuitBreaker:

@@ -21,6 +21,7 @@ from payments.gateways.base import (
     DisputeState,
     EventKind,
     GatewayEvent,
+    GatewayMisconfigured,
     GatewayOutcomeUnknown,
     GatewayRejected,
     GatewayUnavailable,
@@ -92,7 +93,9 @@ def _refused(exc: stripe.StripeError, *, lost: Exception) -> Exception:
     if status >= 500 or status == 409 or isinstance(exc, stripe.APIError) or exc.code == "idempotency_key_in_use":
         return lost
     if isinstance(exc, stripe.AuthenticationError | stripe.PermissionError):
-        return GatewayRejected(reason="the API key is not valid")
+        return GatewayMisconfigured(fault="gateway_key_refused")
+    if "a similar object exists in" in (exc.user_message or ""):
+        return GatewayMisconfigured(fault="gateway_modes_mixed")
     return RefusedRequest(exc)
 
 

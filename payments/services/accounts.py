@@ -7,6 +7,9 @@ from billing.errors import Conflict
 from billing.models import Organisation
 from billing.services import audit
 from payments.models import GatewayAccount
+from payments.services import misconfigured, waking
+
+COLLECT_TASK = "payments.tasks.collect_organisation"
 
 
 class GatewayAccountExists(Conflict):
@@ -78,7 +81,13 @@ def change_keys(
         after={"key_id": key_id},
         reason=reason,
     )
+    _try_again(row)
     return row
+
+
+def _try_again(account: GatewayAccount) -> None:
+    if account.active and misconfigured.try_again(account) and not waking.time_is_turning(account.organisation_id):
+        waking.after_commit(COLLECT_TASK, str(account.organisation_id))
 
 
 @transaction.atomic
@@ -107,4 +116,5 @@ def set_active(*, account: GatewayAccount, active: bool, actor: Actor, reason: s
         after={"active": active},
         reason=reason,
     )
+    _try_again(row)
     return row

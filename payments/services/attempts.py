@@ -21,7 +21,7 @@ from payments import postings, retry_policy
 from payments.gateways.base import ChargeResult, Decline, DeclineClass, Outcome, Recovery
 from payments.models import GatewayAccount, Payment, PaymentAttempt, PaymentMethod, Provider
 from payments.retry_policy import Move
-from payments.services import surprises, waking
+from payments.services import misconfigured, surprises, waking
 from payments.services.facts import payment_facts
 
 ASK_FIRST = frozenset({DeclineClass.AUTHENTICATION, DeclineClass.CUSTOMER_ACTION})
@@ -62,7 +62,10 @@ def begin_attempt(
     plan = _plan(payment, now=now, page=page, method_id=method_id, by_hand=by_hand)
     if plan is None:  # it waits for the customer: a page is made when somebody asks for one
         payment.next_attempt_at = None
-        payment.save(update_fields=["next_attempt_at"])
+        if payment.automatic and (stopped := _stopped_account(payment, on=now.date())) is not None:
+            payment.decline_class, payment.decline_code = DeclineClass.CONFIG, misconfigured.STOPPED
+            misconfigured.tell_stopped(stopped)
+        payment.save(update_fields=["next_attempt_at", "decline_class", "decline_code"])
         return None
     attempt_id = uuid7()
     payment.begin()
@@ -122,6 +125,22 @@ def usable_method(payment: Payment, *, on: date, wanted: uuid.UUID | None = None
         return alive.filter(pk=wanted).first()
     found = list(alive.order_by("-is_default", "-id"))
     return next((method for method in found if method.pk == payment.method_id), found[0] if found else None)
+
+
+def _stopped_account(payment: Payment, *, on: date) -> GatewayAccount | None:
+    """The account that is switched off and could debit a method of the customer otherwise."""
+    method = (
+        PaymentMethod.objects.filter(
+            Q(expires_on=None) | Q(expires_on__gte=on),
+            customer_id=payment.customer_id,
+            status=PaymentMethod.Status.ACTIVE,
+            gateway_account__active=False,
+        )
+        .select_related("gateway_account__organisation")
+        .order_by("-is_default", "-id")
+        .first()
+    )
+    return None if method is None else method.gateway_account
 
 
 def page_account(payment: Payment, method: PaymentMethod | None) -> GatewayAccount | None:
@@ -361,11 +380,15 @@ def _history(payment: Payment, attempt: PaymentAttempt, now: datetime) -> retry_
     if attempt.method_id:
         since = now - retry_policy.METHOD_WINDOW
         tries = PaymentAttempt.objects.filter(method_id=attempt.method_id, started_at__gte=since)
-        of_method = tries.exclude(status=PaymentAttempt.Status.ABANDONED).count()
+        of_method = (
+            tries.exclude(status=PaymentAttempt.Status.ABANDONED).exclude(decline_class=DeclineClass.CONFIG).count()
+        )
     return retry_policy.History(
         declines={row["decline_class"]: row["n"] for row in counts},
         first_declined_at=first,
-        debits=payment.attempts.filter(method__isnull=False, status=PaymentAttempt.Status.DECLINED).count(),
+        debits=payment.attempts.filter(method__isnull=False, status=PaymentAttempt.Status.DECLINED)
+        .exclude(decline_class=DeclineClass.CONFIG)
+        .count(),
         debits_of_method=of_method,
         pages=payment.attempts.filter(method=None).count(),
     )

@@ -18,6 +18,7 @@ from payments.gateways.base import (
     ChargeResult,
     Decline,
     DeclineClass,
+    GatewayMisconfigured,
     GatewayOutcomeUnknown,
     GatewayRejected,
     GatewayUnavailable,
@@ -26,7 +27,7 @@ from payments.gateways.base import (
 )
 from payments.gateways.registry import gateway_for
 from payments.models import Payment, PaymentAttempt
-from payments.services import attempts, requests, waking
+from payments.services import attempts, misconfigured, requests, waking
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,15 @@ def carry_out(attempt: PaymentAttempt) -> PaymentAttempt:
         waking.send(RESOLVE_TASK, str(attempt_id))
     except GatewayRejected as exc:
         logger.error("The gateway refused attempt %s: %s", attempt_id, exc)
-        result = ChargeResult(outcome=Outcome.DECLINED, decline=_refusal())
+        misconfigured.tell(account=attempt.gateway_account, refusal=exc, payment=attempt.payment)
+        result = ChargeResult(outcome=Outcome.DECLINED, decline=_refusal(exc))
     return settle(attempt_id, result)
 
 
-def _refusal() -> Decline:
-    return Decline(decline_class=DeclineClass.CONFIG, code="gateway_rejected", recovery=Recovery.FIX_SETUP)
+def _refusal(exc: GatewayRejected) -> Decline:
+    """Our mistake, not the customer's: no try is used up, and it goes on once it is mended."""
+    fault = exc.fault if isinstance(exc, GatewayMisconfigured) else "gateway_rejected"
+    return Decline(decline_class=DeclineClass.CONFIG, code=fault, recovery=Recovery.FIX_SETUP)
 
 
 def settle(attempt_id: uuid.UUID, result: ChargeResult) -> PaymentAttempt:

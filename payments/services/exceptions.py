@@ -110,6 +110,12 @@ WHERE x.organisation_id = %(organisation)s AND x.status = 'open' AND (
         SELECT 1 FROM payments_settlementline l WHERE l.payment_id = x.source_id AND l.kind = 'payment' AND l.state = 'matched'))
  OR (x.kind = 'dispute_unanswered' AND x.source_type = 'dispute' AND EXISTS (
         SELECT 1 FROM payments_dispute d WHERE d.id = x.source_id AND d.status <> 'open'))
+ OR (x.kind = 'gateway_misconfigured' AND EXISTS (
+        SELECT 1 FROM payments_paymentattempt a WHERE a.gateway_account_id = x.source_id AND a.started_at > x.opened_at
+        AND (a.status IN ('captured', 'authorized', 'processing', 'requires_action')
+             OR a.status = 'declined' AND a.decline_class <> 'config')))
+ OR (x.kind = 'request_refused' AND EXISTS (
+        SELECT 1 FROM payments_payment p WHERE p.id = x.source_id AND p.status IN ('succeeded', 'cancelled')))
  OR (x.kind = 'settlement_set_aside' AND EXISTS (
         SELECT 1 FROM payments_settlement s WHERE s.organisation_id = x.organisation_id AND s.lines_complete
         AND s.gateway_account_id::text = x.details ->> 'gateway_account' AND s.gateway_ref = x.details ->> 'gateway_ref'))

@@ -22,6 +22,7 @@ from billing.money import zero
 from payments.gateways.base import (
     UNREADABLE,
     Gateway,
+    GatewayMisconfigured,
     GatewayUnavailable,
     SettlementLineRecord,
     SettlementRecord,
@@ -31,7 +32,7 @@ from payments.gateways.base import (
 )
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, PaymentAttempt, Provider, ReconciliationException, Settlement
-from payments.services import exceptions, findings
+from payments.services import exceptions, findings, misconfigured
 from payments.services.settlements import PATIENCE, Recorded, record_settlement
 
 log = structlog.get_logger(__name__)
@@ -91,6 +92,8 @@ def fetch_settlements(
             taking.run(until=until or now + timedelta(seconds=1))
         except DomainError as exc:
             report.errors[account.code] = str(exc)
+            if isinstance(exc, GatewayMisconfigured) and not dry_run:
+                misconfigured.tell(account=account, refusal=exc)
             log.warning("settlements.fetch_failed", account=account.code, code=exc.code)
     return report
 
@@ -145,6 +148,8 @@ class _Pass:
             self.silent.append(record)
             self.report.errors[self.account.code] = str(exc)
             return None, "the gateway does not give its rows" if self.now - record.created_at >= PATIENCE else ""
+        except GatewayMisconfigured:
+            raise  # a fault of the account, not of this settlement
         except NOT_STORED as exc:
             return None, f"its rows cannot be read: {_why(exc)}"
         for earlier in self.silent:

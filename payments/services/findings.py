@@ -154,6 +154,22 @@ def of_set_aside(
     )  # fmt: skip
 
 
+def of_misconfigured(*, account: GatewayAccount, why: str, amount: Money) -> Finding:
+    """A gateway account with which nothing can be collected. ``amount``: nothing, in the house's currency."""
+    return Finding(
+        kind="gateway_misconfigured", source_type="gateway_account", source_id=account.pk, amount=amount,
+        explanation=f"Account '{account.code}': {why}"[:300],
+    )  # fmt: skip
+
+
+def of_refused_request(*, account: GatewayAccount, payment: Payment, why: str) -> Finding:
+    """A payment whose request the gateway refused for what stands in it."""
+    return Finding(
+        kind="request_refused", source_type="payment", source_id=payment.pk, amount=payment.amount,
+        explanation=f"{payment.reference} at '{account.code}': {why}"[:300],
+    )  # fmt: skip
+
+
 def _unknown_item(row_id: uuid.UUID, kind: str, ref: str, money: Money) -> Finding:
     if kind == "refund":
         return _row(

@@ -51,6 +51,13 @@ class PaidMeanwhile(Conflict):
     message = "Invoice {number} was paid while its stage was taken; nothing was done."
 
 
+class GatewayAtFault(Conflict):
+    """Nobody is chased for a debit that we ourselves prevented."""
+
+    code = "dunning_gateway_at_fault"
+    message = "Not the customer's decline: {why}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DunningReport:
     """What a run did, or for a dry run would do."""
@@ -117,7 +124,8 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
 
     Before a stage suspends or cancels, what was served until now is billed; where that cannot be done (its tax rate is
     missing, say), the stage is held back with the reason, for everybody to see. A case that is refused, for this or because
-    its invoice was paid this moment, is reported and tried again by the next run.
+    its invoice was paid this moment, is reported and tried again by the next run. So is one whose debit was refused for a
+    mistake of our own (``GatewayAtFault``): nobody is chased for that.
     """
     at = clock.now(organisation)
     today = at.astimezone(clock.zone(organisation)).date()
@@ -128,6 +136,8 @@ def run_dunning(*, organisation: Organisation, dry_run: bool = False) -> Dunning
     for case in due:
         try:
             foreseen = step_of(case, on=today, pauses=pauses)
+            if foreseen is not None:
+                _refuse_our_fault(case)
             if foreseen is not None and not dry_run:
                 _bill_first(case, foreseen)
             if foreseen is None and not dry_run:
@@ -176,6 +186,7 @@ def advance_case(*, case_id: uuid.UUID, at: datetime, today: date) -> Step | Non
     step = step_of(case, on=today, pauses=paused_days_of([case.customer_id]))
     if step is None:
         return None
+    _refuse_our_fault(case)
     done = _take(case, step)
     case.stage, case.history = step.stage, [*case.history, _noted(step, done, today)]
     cases.note_wait(case, today=today)
@@ -204,6 +215,13 @@ def _take(case: DunningCase, step: Step) -> list[str]:
     if cuts_down:
         _refuse_paid(case)
     return [action for action in step.actions if action in done]
+
+
+def _refuse_our_fault(case: DunningCase) -> None:
+    """While the last debit was refused for a mistake of ours (keys, switch, request), the case stays where it is."""
+    why = measures.our_fault(case)
+    if why:
+        raise GatewayAtFault(why=why)
 
 
 def _refuse_paid(case: DunningCase) -> None:

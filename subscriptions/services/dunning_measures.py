@@ -14,7 +14,7 @@ from invoices.selectors import invoice_of
 from invoices.selectors import payments_of as invoice_payments
 from invoices.services import mailing, settling, texting
 from payments.models import Payment
-from payments.services import collection
+from payments.services import collection, misconfigured
 from subscriptions import dunning_rules as rules
 from subscriptions.dunning_selectors import COLLECTABLE, Step, held_measures, subscriptions_of, taken_measures
 from subscriptions.models import DunningCase, Subscription
@@ -37,6 +37,12 @@ def act(case: DunningCase, action: str, step: Step) -> bool:
 def _last_decline(case: DunningCase) -> str:
     asked = invoice_payments(organisation=case.organisation_id, invoice_id=case.invoice_id)
     return asked.values_list("decline_class", flat=True).last() or ""
+
+
+def our_fault(case: DunningCase) -> str:
+    """Why a debit for the case's invoice cannot be made, where that is a mistake of ours; else nothing."""
+    last = invoice_payments(organisation=case.organisation_id, invoice_id=case.invoice_id).last()
+    return misconfigured.our_fault(last) if last is not None else ""
 
 
 def _write(case: DunningCase, *, kind: str, step: Step) -> bool:
