@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 
 import pytest
 from moneyed import Money
@@ -258,6 +259,63 @@ def test_a_suspension_and_what_takes_it_up_again_are_foretold_and_keep_their_rea
         ("subscription.suspended", "Does not pay"), ("subscription.recovered", "Has paid"),
         ("subscription.planned_change_cancelled", "Stays"), ("subscription.uncancelled", "Stays"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plans", "ours", "lives_in", "start", "ends", "days"),
+    [
+        ("customer", None, "America/New_York", "2026-02-28T05:00:00Z", "2026-03-28T04:00:00Z", ("02-28", "03-27")),
+        (None, "customer", "America/New_York", "2026-02-28T05:00:00Z", "2026-03-28T04:00:00Z", ("02-28", "03-27")),
+        ("organisation", "customer", "America/New_York", "2026-02-28T18:30:00Z", "2026-03-31T18:30:00Z", ("03-01", "03-31")),
+        (None, None, "America/New_York", "2026-02-28T18:30:00Z", "2026-03-31T18:30:00Z", ("03-01", "03-31")),
+        ("customer", None, "", "2026-02-28T18:30:00Z", "2026-03-31T18:30:00Z", ("03-01", "03-31")),
+    ],
+)  # fmt: skip
+def test_days_are_those_of_the_customer_or_the_organisation_as_was_chosen(plans, ours, lives_in, start, ends, days):
+    """Half past eleven in the evening in New York is ten in the morning of the next day in Kolkata; clocks change on 8 March."""
+    tenant = make_organisation(local("2026-03-01 10:00"))
+    customer, client = make_customer(tenant), client_of(tenant)
+    assert client.patch(f"{API}/customers/{customer.pk}", {"time_zone": lives_in}, format="json").status_code == 200
+    if ours:
+        chosen = {"settings": {"subscriptions": {"time_zone": ours}}}
+        assert client.patch(f"{API}/organisation", chosen, format="json").status_code == 200
+    plan = make_plan(tenant, flat("310.00"), rules={"time_zone": plans} if plans else {})
+
+    made = client.post(f"{API}/subscriptions", {"customer": customer.external_id, "plan": plan.code}, format="json")
+    client.patch(f"{API}/customers/{customer.pk}", {"time_zone": "Asia/Tokyo"}, format="json")
+    live(tenant, local("2026-05-03 10:00"))
+
+    assert (made.json()["period_start"], made.json()["period_end"]) == (start, ends)
+    bills = invoices_of(Subscription.objects.get(pk=made.json()["id"]))
+    (line,) = bills[0].lines.all()
+    assert (f"{line.period_start:%m-%d}", f"{line.period_end:%m-%d}") == days
+    assert amounts(bills) == ["310.00"] * 3  # the zone that was taken stays: neither a day twice nor a day left out
+    (second,) = bills[1].lines.all()
+    assert second.period_start == line.period_end + timedelta(days=1)
+
+
+@pytest.mark.parametrize("what", ["quantity", "plan"])
+def test_without_proration_a_change_costs_nothing_until_the_next_period(tenant, client, customer, what):
+    plan, dearer = (make_plan(tenant, seats(price)) for price in ("100.00", "180.00"))
+    subscription = subscribe(customer, plan, quantity=2)
+    run(tenant)
+    turn(tenant, local("2026-04-16 10:00"))
+    asked = {"when": "now", "prorate": False} | ({"quantity": 5} if what == "quantity" else {"plan": dearer.code})
+
+    foretold = client.post(
+        f"{API}/subscriptions/preview", {"change": {"subscription": str(subscription.pk), **asked}}, format="json"
+    ).json()
+    changed = client.post(f"{API}/subscriptions/{subscription.pk}/change", asked, format="json").json()
+    documents = amounts(invoices_of(subscription))
+    live(tenant, local("2026-05-02 10:00"))
+
+    assert changed["documents"] == {"invoice": None, "credit_notes": []}
+    assert (changed["quantity"], changed["plan"]) == ((5, plan.code) if what == "quantity" else (2, dearer.code))
+    assert documents == ["200.00"]
+    due = "500.00" if what == "quantity" else "360.00"
+    assert amounts(invoices_of(subscription)) == ["200.00", due]
+    assert [(one["net"]["amount"], one["period_start"]) for one in foretold["invoices"]][:1] == [(due, "2026-05-01")]
+    assert foretold["credits"] == []
 
 
 @pytest.mark.parametrize(
