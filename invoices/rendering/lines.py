@@ -7,6 +7,7 @@ from typing import Any
 
 from moneyed import Money
 
+from billing.dates import span_in_words
 from invoices.models import Invoice, InvoiceLine
 from invoices.rendering import formats
 from invoices.rendering.labels import labels
@@ -34,8 +35,15 @@ def span(row: Invoice | InvoiceLine, language: str, currency: str) -> str:
     return f"{start} – {end}" if start != end else start
 
 
+def _names_its_days(line: InvoiceLine) -> bool:
+    """Whether its words say the days already, as those of late usage do: they are said once."""
+    if not (line.period_start and line.period_end):
+        return False
+    return span_in_words(line.period_start, line.period_end) in line.description
+
+
 def printed(line: InvoiceLine, currency: str, language: str) -> Line:
-    days = span(line, language, currency)
+    days = "" if _names_its_days(line) else span(line, language, currency)
     notes = [days] if days else []
     tiers = tier_notes(line.details, currency, language)
     quantity = formats.quantity(line.quantity, language, currency)

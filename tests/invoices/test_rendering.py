@@ -15,7 +15,7 @@ from pypdf import PdfReader
 
 from billing.models import BillingParty
 from invoices.models import Invoice
-from invoices.rendering import engine, formats, qr, render_credit_note, render_invoice
+from invoices.rendering import engine, formats, lines, qr, render_credit_note, render_invoice
 from invoices.rendering.documents import invoice_html, logo_of
 from invoices.rendering.hindi import UNITS, hindi_number
 from invoices.rendering.labels import labels
@@ -249,6 +249,25 @@ def test_a_period_of_one_day_is_that_day(payable_school, last, said):
     html = invoice_html(invoice)
 
     assert re.search(rf">{said}<", html)
+
+
+@pytest.mark.django_db
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("words", "days"),
+    [
+        ("Calls: usage recorded later, 1 Apr 2026 to 30 Apr 2026", []),
+        ("Calls: usage recorded later, 1 Apr 2026 to 10 Apr 2026", ["1 Apr 2026 – 30 Apr 2026"]),
+        ("Calls", ["1 Apr 2026 – 30 Apr 2026"]),
+    ],
+)
+def test_a_line_whose_words_name_its_days_says_them_once(payable_school, words, days):
+    invoice = issue(
+        make_customer(payable_school),
+        line(description=words, period_start=date(2026, 4, 1), period_end=date(2026, 4, 30)),
+    )
+
+    assert lines.printed(invoice.lines.get(), "INR", "en").notes == days
 
 
 @pytest.mark.django_db
