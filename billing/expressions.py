@@ -124,6 +124,34 @@ def names(node: Node) -> frozenset[str]:
     return frozenset()
 
 
+def require_value(node: Node) -> None:
+    """Raise ``InvalidExpression`` for an expression that has no value whatever the event: what is wrong in it needs no event."""
+    if isinstance(node, Text):
+        raise InvalidExpression("A text can only be compared.", field="expression")
+    if isinstance(node, Comparison):
+        for side in (node.left, node.right):
+            if not isinstance(side, Text):
+                require_value(side)
+        return
+    children: tuple[Node, ...] = ()
+    if isinstance(node, Operation):
+        children = (node.left, node.right)
+    elif isinstance(node, Call):
+        children = node.arguments
+    for child in children:
+        require_value(child)
+    try:
+        if not names(node):
+            _number(node, {})
+        elif isinstance(node, Operation) and node.sign == "/" and not names(node.right):
+            _computed("/", Decimal(1), _number(node.right, {}))
+        elif isinstance(node, Call) and node.function in ROUNDINGS and not any(map(names, children[1:])):
+            _called(node.function, [Decimal(0), *(_number(child, {}) for child in children[1:])])
+    except (ExpressionFailed, DecimalException) as exc:
+        said = str(exc) if isinstance(exc, ExpressionFailed) else "The expression has no value."
+        raise InvalidExpression(said.replace(" for this event", " for every event"), field="expression") from exc
+
+
 def evaluate(node: Node, properties: Mapping[str, Any]) -> Decimal:
     """The value for an event, with at most twelve decimals, half up. Raises ``ExpressionFailed``."""
     try:

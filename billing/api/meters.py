@@ -166,6 +166,7 @@ class MeterViewSet(TenantViewSet):
         """Try an expression on an event, before a meter has it."""
         given = self.valid(ExpressionInput)
         tree = expressions.parse(given["expression"])
+        expressions.require_value(tree)
         event = dict(given.get("properties") or {})
         if "quantity" in given:
             event["quantity"] = given["quantity"]

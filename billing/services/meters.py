@@ -70,6 +70,8 @@ def draft_meter(
         service=parties.clean_text(service, field="service", limit=60),
     )
     _check(meter)
+    if meter.expression:
+        expressions.require_value(expressions.parse(meter.expression))
     return meter
 
 

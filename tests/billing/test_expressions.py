@@ -1,5 +1,6 @@
 """Expressions: what they come to, what they refuse, and that nothing but arithmetic is in them."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.expressions import ExpressionFailed, InvalidExpression, evaluate, names, parse
+from billing.expressions import ExpressionFailed, InvalidExpression, evaluate, names, parse, require_value
 
 
 def value(text: str, **properties: Any) -> Decimal:
@@ -94,6 +95,43 @@ def test_an_event_without_a_value_is_refused_by_name(text: str, properties: dict
     with pytest.raises(ExpressionFailed) as refused:
         value(text, **properties)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bytes / 0", "divides by zero for every event"),
+        ("bytes / (2 - 2)", "divides by zero for every event"),
+        ("if(bytes > 5, bytes, 1 / 0)", "divides by zero for every event"),
+        ("if(bytes > 1 / 0, 1, 2)", "divides by zero for every event"),
+        ("max(bytes, 'eu')", "A text can only be compared"),
+        ("'eu'", "A text can only be compared"),
+        ("bytes * 'eu'", "A text can only be compared"),
+        ("round(bytes, 20)", "round() rounds to -12 to 12 decimals"),
+        ("ceil(bytes, 0.5)", "ceil() rounds to -12 to 12 decimals"),
+        ("bytes + 99999999999 * 99999999999", "too large"),
+    ],
+)
+def test_what_has_no_value_for_any_event_is_refused_before_there_is_one(text: str, said: str) -> None:
+    with pytest.raises(InvalidExpression, match=re.escape(said)) as refused:
+        require_value(parse(text))
+    assert refused.value.field == "expression"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bytes / parts",
+        "bytes / (a - a)",
+        "if(region = 'eu', 2, 1)",
+        "if('eu' = 'us', 1, n)",
+        "round(n, d)",
+        "-3",
+        "max(a, 2)",
+    ],
+)
+def test_what_some_event_may_have_a_value_for_is_taken(text: str) -> None:
+    require_value(parse(text))
 
 
 def test_the_properties_it_reads() -> None:

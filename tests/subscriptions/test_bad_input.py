@@ -216,7 +216,7 @@ def test_events_in_the_future_or_beyond_retention(tenant, client, calls, custome
 @pytest.mark.parametrize(
     "expression",
     ["1 +", "bytes / ", "open('x')", "bytes[0]", "bytes ** 2", "lambda: 1", "__import__('os')", "if(bytes)", "(" * 300, "9" * 499,
-     "bytes; 1"],
+     "bytes; 1", "bytes / 0", "round(bytes, 20)", "bytes + 'eu'"],
 )  # fmt: skip
 def test_expressions_that_cannot_be_read(client, expression):
     meter = {"code": "m", "name": "M", "aggregation": "sum", "expression": expression}
