@@ -135,7 +135,8 @@ class InvoiceAdmin(RecordAdmin):
     @page_action(description="Credit note", permission="credit_note.issue", icon="remove_circle")
     def credit(self, request: HttpRequest, row: Invoice) -> HttpResponse:
         actor = self.actor(request, row)
-        form = credit_by_line(row, may_refund=actor.may(refunding.PERMISSION))(request.POST or None)
+        wished = {"refund": "refund" in request.GET}
+        form = credit_by_line(row, may_refund=actor.may(refunding.PERMISSION))(request.POST or None, initial=wished)
         if form.is_valid():
             issued = self.attempt(
                 request,

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from moneyed import Money
@@ -27,6 +27,7 @@ from billing.admin.panels import (
     moment,
     money,
     number_column,
+    page_action,
     status_column,
     timeline_panel,
     words,
@@ -45,6 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cancel": (Status.PENDING, Status.PROCESSING, Status.REQUIRES_ACTION, Status.FAILED),
     "page": (Status.PENDING, Status.FAILED, Status.REQUIRES_ACTION),
     "refund": (Status.SUCCEEDED,),
+    "credit": (Status.SUCCEEDED,),
 }
 
 
@@ -58,7 +60,7 @@ class RefundForm(ReasonForm):
         decimal_places=4,
         widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the payment's currency. Empty: all that is left. An invoice that it paid is due again by as much, unless a "
-        "credit note gave that back before: to credit and refund in one step, issue the credit note on the invoice's page.",
+        "credit note gave that back before: 'Credit note and refund' on the payment's page does both in one step.",
     )
     field_order = ("amount", "reason")
 
@@ -87,7 +89,7 @@ class PaymentAdmin(RecordAdmin):
     search_help_text = "Reference, id of the customer, payment or order id at the gateway"
     ordering = ("-id",)
     actions = ("retry", "cancel", "refund")
-    actions_detail = ("page", "retry", "refund", "cancel")
+    actions_detail = ("page", "retry", "credit", "refund", "cancel")
 
     who = customer_column
     state = status_column()
@@ -136,12 +138,21 @@ class PaymentAdmin(RecordAdmin):
         made = refunds.request_refund(payment_id=row.pk, amount=part, reason=reason, actor=actor)
         return f"{self.name(row)}: {money(made.amount)} back, {made.get_status_display().lower()}."
 
+    @page_action(description="Credit note and refund", permission="refund.issue", icon="remove_circle")
+    def credit(self, request: HttpRequest, row: Payment) -> HttpResponse:
+        """Both in one step, on the invoice that it paid: so nothing is due again."""
+        if not self.offers(row, "credit"):
+            raise Http404
+        return HttpResponseRedirect(f"{_invoice_page(row.reference, 'credit')}?refund=1")
+
     @decision(description="Page for the customer", permission="payment.collect", form=None, icon="link")
     def page(self, request: HttpRequest, row: Payment, *, actor: Actor) -> str:
         return f"The customer pays at {collection.hosted_page(payment_id=row.pk)}"
 
     def offers(self, row: Payment, action: str) -> bool:
         if row.cancel_requested and action in ("cancel", "page"):
+            return False
+        if action == "credit" and not _invoice_page(row.reference, "credit"):
             return False
         return row.status in ALLOWED.get(action, ())
 
@@ -193,14 +204,21 @@ def _next(row: Payment) -> str:
     return f"next {moment(row.next_attempt_at, row.organisation)}" if row.next_attempt_at else ""
 
 
-def pays_for(reference: str, text: str = "") -> Any:
-    """A link (``text``) to the invoice that a reference names, else the reference itself."""
+def _invoice_page(reference: str, page: str) -> str:
+    """Address of a page of the invoice that a reference names; nothing where it names none."""
     kind, _, rest = reference.partition(":")
     if kind != "invoice":
-        return reference
+        return ""
     try:
-        address = reverse("admin:invoices_invoice_change", args=[rest.partition(":")[0]])
+        return reverse(f"admin:invoices_invoice_{page}", args=[rest.partition(":")[0]])
     except NoReverseMatch:
+        return ""
+
+
+def pays_for(reference: str, text: str = "") -> Any:
+    """A link (``text``) to the invoice that a reference names, else the reference itself."""
+    address = _invoice_page(reference, "change")
+    if not address:
         return reference
     return format_html('<a class="m-link" href="{}">{}</a>', address, text or reference)
 

@@ -1,6 +1,7 @@
 """A credit note with the money back: credited once, refunded once, whatever happens between the lines."""
 
 import contextlib
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -597,6 +598,33 @@ def test_in_the_console_a_failed_refund_is_said_and_sent_again(account, failed, 
     assert (refunded()[1:], free(customer)) == ([("99.00", "succeeded")], "0.00")
     text = client.get(page).content.decode()
     assert ("did not go back" in text, action in text) == (False, False)
+
+
+def test_from_the_payment_s_page_credit_and_refund_are_one_form(collected, console, drain, customer, ask):
+    client, payment = console(Role.MANAGER), Payment.objects.get()
+    action = reverse("admin:payments_payment_credit", args=[payment.pk])
+    assert action in client.get(reverse("admin:payments_payment_change", args=[payment.pk])).content.decode()
+    form = client.get(action, follow=True)
+    assert form.redirect_chain == [(reverse("admin:invoices_invoice_credit", args=[collected.pk]) + "?refund=1", 302)]
+    box = re.search(r'<input[^>]*name="refund"[^>]*>', form.content.decode())
+    assert box is not None
+    assert "checked" in box[0]
+    assert client.get(action, follow=True).request["QUERY_STRING"] == "refund=1"
+
+    client.post(form.redirect_chain[0][0], {"extent": "whole", "refund": "on", "reason": "Left the school"})
+    drain()
+
+    invoice = read(collected)
+    assert (refunded(), invoice.due.amount, free(customer)) == ([("499.00", "succeeded")], 0, "0.00")
+    assert invoice.status != "open"
+
+
+def test_a_payment_of_no_invoice_or_not_made_offers_no_credit_note(account, customer, save_method, ask, console):
+    client, payment = console(Role.MANAGER), ask(reference="order:7")
+    action = reverse("admin:payments_payment_credit", args=[payment.pk])
+    Payment.objects.update(status="succeeded")
+    assert action not in client.get(reverse("admin:payments_payment_change", args=[payment.pk])).content.decode()
+    assert client.get(action).status_code == 404
 
 
 # --- lost disputes, from the gateway to the invoice -----------------------------------------------
