@@ -205,13 +205,13 @@ def credits_within(lines: Sequence[LineInput], corrections: Sequence[Correction]
 
 
 def capped(lines: Sequence[LineInput], left: Mapping[str, Decimal]) -> list[LineInput]:
-    """Credits of a correction, no higher than what invoices still claim of each component (``left``) and the correction charges.
+    """Credits of a correction, no higher than what invoices still claim of each component (``left``) and the usage it charges.
 
     What was annulled, written off or credited by hand is not given back again, now or later.
     """
     room: dict[str, Decimal] = {}
     for line in lines:
-        charge = max(line.amount.amount, _ZERO)
+        charge = _ZERO if _is_minimum(line) else max(line.amount.amount, _ZERO)
         room[line.code] = room.get(line.code, max(left.get(line.code, _ZERO), _ZERO)) + charge
     kept = []
     for line in lines:
@@ -222,6 +222,25 @@ def capped(lines: Sequence[LineInput], left: Mapping[str, Decimal]) -> list[Line
                 line if amount == line.amount.amount else replace(line, amount=Money(amount, line.amount.currency))
             )
     return kept
+
+
+def hold_make_up(together: Sequence[Correction], asked: Decimal) -> None:
+    """Of corrections of one billed time that came to ``asked`` before credits were cut: what a minimum makes up for is charged
+    no further than that. Else a void would charge a minimum in the place of usage that an annulled bill does not claim."""
+    over = sum((one.amount for one in together), _ZERO) - max(asked, _ZERO)
+    for one in together:
+        kept = []
+        for line in one.lines:
+            less = min(max(over, _ZERO), line.amount.amount) if _is_minimum(line) and line.amount.amount > 0 else _ZERO
+            over -= less
+            if line.amount.amount != less:
+                kept.append(replace(line, amount=line.amount - Money(less, line.amount.currency)) if less else line)
+        one.lines = kept
+
+
+def _is_minimum(line: LineInput) -> bool:
+    """Whether a line of a correction is of a minimum that was worked out anew."""
+    return any(part.get("minimum") for part in line.details)
 
 
 def _given_back(lines: Iterable[LineInput], of: str | None = None) -> Decimal:

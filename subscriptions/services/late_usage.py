@@ -8,6 +8,7 @@ reads are found that way too, by the next one.
 import contextlib
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -207,7 +208,13 @@ def _at_price_paid(found: Sequence[tuple[UsageWindow, Component, Correction]], z
         one.lines = as_paid(one.lines, shares)
     for row, _, one in found:
         one.lines = [*one.lines, *one.credits_of(row.owed, row.owed_minimum)]
+    together: dict[Any, list[Correction]] = defaultdict(list)
+    for row, _, one in found:
+        together[row.subscription_ref, row.starts_at, row.ends_at].append(one)
+    asked = {time: sum((one.amount for one in each), Decimal(0)) for time, each in together.items()}
     _within_claims([(row, one) for row, _, one in found if any(line.amount.amount < 0 for line in one.lines)], zone)
+    for time, each in together.items():
+        late_usage.hold_make_up(each, asked[time])
 
 
 def _lines_about(credits: Sequence[tuple[UsageWindow, Correction]]) -> dict[str, set[Any]]:

@@ -183,6 +183,41 @@ def test_what_a_bill_does_not_claim_any_more_is_not_given_back_again(tenant, cus
     assert not UsageWindow.objects.exclude(owed=0).exists()
 
 
+@pytest.mark.parametrize(
+    ("decided", "due"),
+    [
+        ("as it was", "-50"),
+        ("credited in part", "0"),
+        ("annulled", "0"),
+        ("written off", "0"),
+        ("credited by hand", "0"),
+    ],
+)
+@pytest.mark.parametrize("whose", ["of the version", "of the component"])
+def test_a_void_charges_no_minimum_in_the_place_of_what_is_not_claimed_any_more(tenant, customer, decided, due, whose):
+    """100 of April, at least 50: voided, 50 are left to pay, or what was paid of them; an annulled April costs nothing."""
+    make_meter(tenant)
+    decide, _ = GONE[decided]
+    if whose == "of the version":
+        plan = make_plan(tenant, calls(), min_commitment={"INR": "50.00"})
+    else:
+        plan = make_plan(tenant, calls(min_commitment=Decimal("50.00")))
+    subscription = subscribe(customer, plan)
+    live(tenant, local("2026-04-20 09:00"))
+    send(tenant, customer, "a", "100", "2026-04-10")
+    live(tenant, local("2026-05-05 09:00"))
+    (bill,) = invoices_of(subscription)
+    decide(bill)
+    void(tenant, "a")
+    live(tenant, local("2026-05-20 09:00"))
+    send(tenant, customer, "b", "200", "2026-05-10")
+
+    live(tenant, local("2026-06-02 09:00"))
+
+    assert invoices_of(subscription)[-1].net.amount == 200 + Decimal(due)
+    assert not UsageWindow.objects.exclude(owed=0).exists()
+
+
 def test_no_more_is_given_back_than_a_coupon_left_to_pay(tenant, customer):
     make_meter(tenant)
     coupon(tenant, code="half", percent="50", charges=["calls"])
