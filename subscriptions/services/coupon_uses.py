@@ -30,17 +30,26 @@ def take_off_again(lines: Sequence[LineInput], *, invoice_id: uuid.UUID, currenc
     return taken_off(lines, offers, currency=currency, books=books) if offers else Discounted(lines)
 
 
-def take_off_beside(lines: Sequence[LineInput], *, invoice_id: uuid.UUID, currency: str, books: Books) -> Discounted:
+def take_off_beside(
+    lines: Sequence[LineInput],
+    *,
+    invoice_id: uuid.UUID,
+    currency: str,
+    books: Books,
+    taken: Mapping[uuid.UUID, Decimal] | None = None,
+) -> Discounted:
     """``lines`` that were to be on the invoice, with what its coupons still have to give: percentages, and the rest of an amount.
 
-    A rest that carries over is for the next invoice of the run. Reads only.
+    A rest that carries over is for the next invoice of the run. ``taken``: what the invoice has just been found to take, by coupon
+    in hand, where it is not written yet. Reads only.
     """
     offers = []
     for use, held in _used(invoice_id):
+        gave = use.amount if taken is None else taken.get(use.applied_id, ZERO)
         if held.kind == PERCENT:
             offers.append((held, held.offer(use.available)))
-        elif not held.carries_over and use.available > use.amount:
-            offers.append((held, held.offer(use.available - use.amount)))
+        elif not held.carries_over and use.available > gave:
+            offers.append((held, held.offer(use.available - gave)))
     return taken_off(lines, offers, currency=currency, books=books) if offers else Discounted(lines)
 
 

@@ -20,7 +20,8 @@ from subscriptions.draft_edits import ADD, DROP, SET, Edit, is_meant
 from subscriptions.errors import NotADraftOfTheRun
 from subscriptions.models import DraftCycle, DraftEdit
 from subscriptions.services.billing_run_cycles import Cycles
-from subscriptions.services.draft_finalizing import edits_of, fresh_lines
+from subscriptions.services.draft_finalizing import fresh_lines
+from subscriptions.services.draft_pricing import edits_of
 
 MAX_EDITS = 100
 

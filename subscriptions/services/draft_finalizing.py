@@ -1,9 +1,7 @@
 """The end of the grace: drafts of the run are priced anew, with what was measured since and the edits by hand, and issued."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +18,12 @@ from invoices.services.bulk import PreparedInvoice
 from subscriptions.draft_edits import Edit, edited
 from subscriptions.errors import DraftNotPriced
 from subscriptions.models import BilledPeriod, DraftCycle, DraftEdit
-from subscriptions.services import coupon_uses, draft_splitting, excess_credits, late_usage
+from subscriptions.services import coupon_uses, excess_credits, late_usage
 from subscriptions.services.billing_run_cycles import Cycles
-from subscriptions.services.billing_run_lines import books_of, settled, shown_lines
-from subscriptions.services.billing_run_rows import Cycle, Refusal, refusal
-from subscriptions.services.coupon_book import Discounted
+from subscriptions.services.billing_run_lines import settled, shown_lines
+from subscriptions.services.billing_run_rows import Cycle
 from subscriptions.services.draft_cycles import read_terms
+from subscriptions.services.draft_pricing import Turn, edits_of, in_rounds, price_turn, with_coupons
 
 log = structlog.get_logger(__name__)
 CHUNK = 200
@@ -74,7 +72,7 @@ def _settle(organisation: Organisation, cycles: Cycles, waiting: Any, *, wait: b
     drafts, held = _still_drafts(locked)
     locked = [one for one in locked if one.invoice_id not in held]
     open_ones = [one for one in locked if one.invoice_id is None or one.invoice_id in drafts]
-    for together in _rounds(open_ones):
+    for together in in_rounds(open_ones):
         _price_and_issue(organisation, cycles, together, drafts)
         _note_settled(together, cycles.at)
     _note_settled(locked, cycles.at)
@@ -84,24 +82,6 @@ def _settle(organisation: Organisation, cycles: Cycles, waiting: Any, *, wait: b
 def _note_settled(waiting: Iterable[DraftCycle], at: datetime) -> None:
     settled = [one.pk for one in waiting if not one.failure]
     DraftCycle.objects.filter(pk__in=settled, finalized_at=None).update(finalized_at=at, failure="")
-
-
-def _rounds(waiting: Sequence[DraftCycle]) -> list[list[DraftCycle]]:
-    """The waiting cycles by turns: those of one invoice together, those of one subscription one after the other.
-
-    What the earlier one bills (usage that came late for a window before) is billed when the later one is priced.
-    """
-    groups: dict[Any, list[DraftCycle]] = defaultdict(list)
-    for one in sorted(waiting, key=lambda one: one.period.starts_at):
-        groups[one.invoice_id or one.pk].append(one)
-    turns: dict[uuid.UUID, int] = defaultdict(int)
-    found: dict[int, list[DraftCycle]] = defaultdict(list)
-    for group in groups.values():
-        turn = max(turns[one.period.subscription_id] for one in group)
-        found[turn] += group
-        for one in group:
-            turns[one.period.subscription_id] = turn + 1
-    return [found[turn] for turn in sorted(found)]
 
 
 def _locked(waiting: Any) -> list[DraftCycle]:
@@ -151,112 +131,32 @@ def _still_drafts(locked: Sequence[DraftCycle]) -> tuple[set[uuid.UUID], set[uui
 def _price_and_issue(
     organisation: Organisation, cycles: Cycles, waiting: Sequence[DraftCycle], drafts: Iterable[uuid.UUID]
 ) -> None:
-    known = {one.invoice_id for one in waiting}
-    rows = [read_terms(one.terms) for one in waiting]
-    cycles.issuer.meet(row.customer_id for row in rows)
-    priced, refusals = cycles.lines(rows)
-    by_moment = {(cycle.row.id, cycle.row.next_billing_at): cycle for cycle in priced}
-    groups: dict[Any, list[tuple[DraftCycle, Cycle]]] = defaultdict(list)
-    _note_failures(waiting, refusals)
-    edits = edits_of(drafts)
-    draft_splitting.split_failed(waiting, edits)
-    failed = {one.invoice_id for one in waiting if one.failure and one.invoice_id}
-    for one in waiting:
-        cycle = by_moment.get((one.period.subscription_id, one.period.starts_at))
-        if cycle is None or one.failure or one.invoice_id in failed:
-            one.failure = one.failure or "Another subscription of the invoice cannot be priced."
-        else:
-            groups[one.invoice_id or one.pk].append((one, cycle))
-    for group in groups.values():
-        group.sort(key=lambda pair: pair[1].row.external_id)
-    ready: list[PreparedInvoice] = []
-    for group in groups.values():
-        ready += _prepared(cycles, group, edits)
+    turn = price_turn(cycles, waiting, edits_of(drafts))
+    _note_places(cycles, turn)
     DraftCycle.objects.bulk_update([one for one in waiting if one.failure], ["failure", "invoice", "terms"])
-    of_their_own = [one for one in ready if one.id not in known]
-    cycles.issuer.issue_drafts([one for one in ready if one.id in known])
+    of_their_own = [one.invoice for one in turn.issued if not one.is_draft]
+    cycles.issuer.issue_drafts([one.invoice for one in turn.issued if one.is_draft])
     cycles.issuer.issue(of_their_own)
     _note_coupons(organisation, of_their_own, cycles.at)
-    done = [(one, cycle) for group in groups.values() for one, cycle in group if not one.failure]
-    for _, cycle in done:
+    for _, cycle in turn.done:
         if cycle.excess:
             excess_credits.issue(row=cycle.row, excess=cycle.excess, at=cycles.at)
-    readings = [(cycle.reading, one.invoice_id) for one, cycle in done if cycle.reading is not None]
+    readings = [(cycle.reading, one.invoice_id) for one, cycle in turn.done if cycle.reading is not None]
     late_usage.settle(organisation=organisation, readings=readings, at=cycles.at)
 
 
-def _prepared(
-    cycles: Cycles, group: Sequence[tuple[DraftCycle, Cycle]], edits: dict[uuid.UUID, list[Edit]]
-) -> list[PreparedInvoice]:
-    """The invoice of a group as it stands now, under its draft's id; without anything to bill, the draft goes."""
-    invoice_id = group[0][0].invoice_id
-    together = [cycle for _, cycle in group]
-    lines = (
-        edited(shown_lines(together), _edits_for(together, edits.get(invoice_id, ())))
-        if invoice_id
-        else together[0].lines
-    )
-    discounted = _with_coupons(lines, together, invoice_id, draft_splitting.shared_invoice(group[0][0]))
-    final = settled(together, discounted.lines)
-    if not any(line.amount.amount for line in lines):
-        _withdraw(cycles, [one for one, _ in group], invoice_id)
-        return []
-    try:
-        found = cycles.issuer.prepare(cycles.draft(together, final))
-    except Exception as exc:
-        others = _without_failing(cycles, group, edits.get(invoice_id, ()) if invoice_id else ())
-        if others:
-            return _prepared(cycles, others, edits)
-        for one, cycle in group:
-            one.failure = one.failure or refusal(cycle.row, exc).reason
-        return []
-    if invoice_id is not None:
-        coupon_uses.write_again(invoice_id, discounted.shares)
-        return [replace(found, id=invoice_id)]
-    BilledPeriod.objects.filter(pk=group[0][0].period_id).update(invoice=found.id)
-    group[0][0].invoice_id = found.id
-    DraftCycle.objects.filter(pk=group[0][0].pk).update(invoice=found.id)
-    return [found]
-
-
-def _edits_for(together: Sequence[Cycle], edits: Sequence[Edit]) -> Sequence[Edit]:
-    """The edits of a draft; where one subscription is left of it, its lines do not name it any more."""
-    if len(together) > 1:
-        return edits
-    only = together[0].row.id
-    return [replace(edit, subscription_id=None) if edit.subscription_id == only else edit for edit in edits]
-
-
-def _without_failing(
-    cycles: Cycles, group: Sequence[tuple[DraftCycle, Cycle]], edits: Sequence[Edit]
-) -> list[tuple[DraftCycle, Cycle]]:
-    """Those of a draft that can be invoiced, the others set aside with their reasons; none where it cannot be split."""
-    refusals: list[Refusal] = []
-    good = [(one, cycle) for one, cycle in group if cycles.stands_alone(cycle, refusals)]
-    bad = [one for one, _ in group if not any(one is each for each, _ in good)]
-    _note_failures(bad, refusals)
-    if not good or not bad or not draft_splitting.may_split(bad, edits):
-        return []
-    draft_splitting.set_aside(bad)
-    return good
-
-
-def _with_coupons(
-    lines: Sequence[LineInput],
-    together: Sequence[Cycle],
-    invoice_id: uuid.UUID | None,
-    shared_id: uuid.UUID | None = None,
-) -> Discounted:
-    """The draft's lines with the coupons it has used, or with what those of the shared draft it was set aside from give.
-
-    A draft that had nothing to bill has used none.
-    """
-    currency, books = together[0].row.currency, books_of(together)
-    if invoice_id is not None:
-        return coupon_uses.take_off_again(lines, invoice_id=invoice_id, currency=currency, books=books)
-    if shared_id is not None:
-        return coupon_uses.take_off_beside(lines, invoice_id=shared_id, currency=currency, books=books)
-    return Discounted(lines)
+def _note_places(cycles: Cycles, turn: Turn) -> None:
+    """Write which invoice each cycle is on now, and what the coupons of the drafts gave."""
+    BilledPeriod.objects.filter(pk__in=[one.period_id for one in turn.aside]).update(invoice=None)
+    for group in turn.nothing:
+        _withdraw(cycles, [one for one, _ in group], group[0][0].invoice_id)
+    for one in turn.issued:
+        if one.is_draft:
+            coupon_uses.write_again(one.invoice.id, one.shares)
+            continue
+        [(waiting, _)] = one.pairs
+        BilledPeriod.objects.filter(pk=waiting.period_id).update(invoice=one.invoice.id)
+        DraftCycle.objects.filter(pk=waiting.pk).update(invoice=one.invoice.id)
 
 
 def _note_coupons(organisation: Organisation, issued: Sequence[PreparedInvoice], at: datetime) -> None:
@@ -275,27 +175,6 @@ def _withdraw(cycles: Cycles, waiting: Sequence[DraftCycle], invoice_id: uuid.UU
     DraftEdit.objects.filter(invoice=invoice_id).delete()
     coupon_uses.give_back(invoice_id=invoice_id)
     cycles.issuer.delete_drafts([invoice_id])
-
-
-def _note_failures(waiting: Sequence[DraftCycle], refusals: Iterable[Refusal]) -> None:
-    reasons = {(one.subscription_id, one.moment): one.reason for one in refusals}
-    for one in waiting:
-        reason = reasons.get((one.period.subscription_id, one.period.starts_at))
-        if reason is not None:
-            one.failure = reason
-
-
-def edits_of(invoice_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Edit]]:
-    """The edits by hand of drafts, in the order in which they were made."""
-    found: dict[uuid.UUID, list[Edit]] = defaultdict(list)
-    for one in DraftEdit.objects.filter(invoice__in=list(invoice_ids)).order_by("id"):
-        found[one.invoice_id].append(
-            Edit(
-                kind=one.kind, code=one.code, subscription_id=one.subscription_id, description=one.description,
-                amount=one.amount, tax_category=one.tax_category,
-            )
-        )  # fmt: skip
-    return found
 
 
 @finalizing.refreshes(Invoice.Origin.SUBSCRIPTION)
@@ -326,7 +205,7 @@ def fresh_lines(
         raise DraftNotPriced(reason=refusals[0].reason)
     priced.sort(key=lambda cycle: cycle.row.external_id)
     invoice_id = waiting[0].invoice_id
-    found = _with_coupons(edited(shown_lines(priced), edits), priced, invoice_id)
+    found = with_coupons(edited(shown_lines(priced), edits), priced, invoice_id)
     if invoice_id is not None:
         coupon_uses.write_again(invoice_id, found.shares)
     return settled(priced, found.lines), priced

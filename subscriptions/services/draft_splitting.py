@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from subscriptions.draft_edits import ADD, Edit
-from subscriptions.models import BilledPeriod, DraftCycle
+from subscriptions.models import DraftCycle
 
 SHARED = "shared_invoice"
 """Key in a waiting cycle's terms: the invoice that it was to be on."""
@@ -26,11 +26,10 @@ def split_failed(waiting: Iterable[DraftCycle], edits: Mapping[uuid.UUID, Sequen
 
 
 def set_aside(failed: Sequence[DraftCycle]) -> None:
-    """Take failed cycles off their draft; the caller saves them."""
+    """Take failed cycles off their draft, in memory; whoever finalises saves them, and their periods."""
     for one in failed:
         one.terms = {**one.terms, SHARED: str(one.invoice_id)}
         one.invoice = None
-    BilledPeriod.objects.filter(pk__in=[one.period_id for one in failed]).update(invoice=None)
 
 
 def shared_invoice(one: DraftCycle) -> uuid.UUID | None:
