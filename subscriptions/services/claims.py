@@ -237,8 +237,14 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
-    """What an invoice will claim once it is issued."""
+def claim_of(
+    *,
+    invoice_id: uuid.UUID,
+    priced: PricedInvoice,
+    invoice: Invoice | None = None,
+    subscription_id: uuid.UUID | None = None,
+) -> Claimed:
+    """What an invoice will claim once it is issued: of one subscription, where several share it. ``invoice``: its draft."""
     lines = [
         ClaimedLine(
             row.position,
@@ -251,9 +257,10 @@ def claim_of(*, invoice_id: uuid.UUID, priced: PricedInvoice) -> Claimed:
             _seconds(row.given.details),
         )
         for row in priced.lines
+        if subscription_id is None or row.given.subscription_ref in (None, subscription_id)
     ]
     quantum = Decimal(1).scaleb(-money.exponent(priced.currency))
-    return Claimed(invoice_id, None, priced.currency, tuple(lines), standing_of(priced, quantum=quantum))
+    return Claimed(invoice_id, invoice, priced.currency, tuple(lines), standing_of(priced, quantum=quantum))
 
 
 def left_by_component(claims: Iterable[Claimed], from_on: date) -> dict[str, Claim]:

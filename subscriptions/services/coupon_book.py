@@ -6,7 +6,7 @@ a dry run keep the same count in memory. So a coupon that is good for one invoic
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -92,6 +92,27 @@ class Held:
         left = self.periods_left if self.periods_left is None else max(self.periods_left - 1, 0)
         return replace(self, periods_left=left, left_over=rest)
 
+    def after_more(self, more: Decimal) -> "Held":
+        """As a draft leaves it that takes ``more`` (less, below zero) than it said."""
+        if self.kind != FIXED or not self.carries_over:
+            return self
+        return replace(self, left_over=max(self.left_over - more, ZERO))
+
+    def given_back(self, took: Decimal, *, counted: bool) -> "Held":
+        """After an invoice that ``took`` from it is void or gone. A period comes back whole, unless its rest was used since."""
+        rest = self.left_over
+        if self.kind == FIXED and self.carries_over:
+            rest += took - (self.amount if counted else ZERO)
+        if rest < 0 and self.periods_left is not None:
+            return replace(self, left_over=self.left_over + took)
+        more = 1 if counted else 0
+        left = self.periods_left if self.periods_left is None else self.periods_left + more
+        return replace(self, left_over=max(rest, ZERO), periods_left=left)
+
+
+Amendment = Callable[[Held], Held]
+"""What becomes of a coupon in hand when something other than a new invoice changes what it has to give."""
+
 
 @dataclass(frozen=True, slots=True)
 class Discounted:
@@ -173,6 +194,19 @@ class CouponBook:
         held = [one.after(by_id[one.id]) if one.id in by_id else one for one in self._of[customer_id]]
         self._after |= {one.id: one for one in held if one.id in by_id}
         self._of[customer_id] = [one for one in held if not one.is_used_up]
+
+    def amend(self, customer_id: uuid.UUID, amendments: Mapping[uuid.UUID, Amendment]) -> None:
+        """Go on as if coupons in hand were changed; one that was used up may have something to give again."""
+        if not amendments:
+            return
+        self.meet([customer_id])
+        known = {one.id: one for one in self._of[customer_id]}
+        missing = [pk for pk in amendments if pk not in known and pk not in self._after]
+        rows = AppliedCoupon.objects.of(self.organisation).filter(pk__in=missing)
+        read = held_of(rows.exclude(status=AppliedCoupon.Status.REMOVED)) if missing else {}
+        there = self._after | {one.id: one for one in read.get(customer_id, ())} | known
+        known |= {pk: amend(there[pk]) for pk, amend in amendments.items() if pk in there}
+        self._of[customer_id] = [known[pk] for pk in sorted(known) if not known[pk].is_used_up]
 
     def note_period(self, invoice_id: uuid.UUID, ends_at: datetime) -> None:
         """The invoice bills a period that ends then: its percentages hold for what changes within it."""

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -16,8 +17,8 @@ from invoices.drafts import LineInput
 from invoices.models import Invoice
 from subscriptions.discounts import PERCENT, Share
 from subscriptions.lines import PriceBook
-from subscriptions.models import AppliedCoupon, Coupon, CouponUse, Subscription
-from subscriptions.services.coupon_book import KIND, Discounted, Held, held_of, taken_off
+from subscriptions.models import AppliedCoupon, CouponUse, Subscription
+from subscriptions.services.coupon_book import KIND, Amendment, Discounted, Held, held_of, taken_off
 
 Books = Mapping[uuid.UUID, Sequence[PriceBook]]
 ZERO = Decimal(0)
@@ -62,17 +63,33 @@ def _used(invoice_id: uuid.UUID) -> list[tuple[CouponUse, Held]]:
 
 def write_again(invoice_id: uuid.UUID, shares: Iterable[Share]) -> None:
     """The draft's coupons took ``shares`` after all; what a fixed one has left follows. In the caller's transaction."""
-    taken = {share.offer_id: share.amount for share in shares}
-    for use in CouponUse.objects.filter(invoice=invoice_id).select_related("applied__coupon").order_by("applied_id"):
-        more = taken.get(use.applied_id, ZERO) - use.amount
-        if not more:
-            continue
+    for use, more in _taken_again(invoice_id, shares):
         CouponUse.objects.filter(pk=use.pk).update(amount=F("amount") + more)
-        applied = AppliedCoupon.objects.select_for_update().select_related("coupon").get(pk=use.applied_id)
+        applied, held = _lock(use.applied_id)
         applied.discounted += more if use.currency == applied.currency else ZERO
-        if applied.coupon.carries_over and applied.coupon.kind == Coupon.Kind.FIXED:
-            applied.left_over = max(applied.left_over - more, ZERO)
+        applied.left_over = held.after_more(more).left_over
         _save(applied)
+
+
+def amendments_again(invoice_id: uuid.UUID, shares: Iterable[Share]) -> dict[uuid.UUID, Amendment]:
+    """What ``write_again`` would leave of the coupons in hand. Reads only."""
+    return {use.applied_id: partial(Held.after_more, more=more) for use, more in _taken_again(invoice_id, shares)}
+
+
+def _taken_again(invoice_id: uuid.UUID, shares: Iterable[Share]) -> list[tuple[CouponUse, Decimal]]:
+    """How much more than it says the draft takes of each of its coupons; those that it takes as much of are left out."""
+    taken = {share.offer_id: share.amount for share in shares}
+    uses = CouponUse.objects.filter(invoice=invoice_id).order_by("applied_id")
+    found = [(use, taken.get(use.applied_id, ZERO) - use.amount) for use in uses]
+    return [(use, more) for use, more in found if more]
+
+
+def _lock(applied_id: uuid.UUID) -> tuple[AppliedCoupon, Held]:
+    """A coupon in hand for the caller's transaction, and as the rules see it."""
+    rows = AppliedCoupon.objects.filter(pk=applied_id)
+    applied = rows.select_for_update(of=("self",)).select_related("coupon").get()
+    [[held]] = held_of(rows).values()
+    return applied, held
 
 
 @transaction.atomic
@@ -80,11 +97,11 @@ def give_back(*, invoice_id: uuid.UUID) -> int:
     """The invoice is void, or its draft is gone: what it took is good for another one. Safe to repeat."""
     uses = list(CouponUse.objects.filter(invoice=invoice_id).select_related("organisation").order_by("applied_id"))
     for use in uses:
-        applied = AppliedCoupon.objects.select_for_update().select_related("coupon").get(pk=use.applied_id)
-        coupon = applied.coupon
+        applied, held = _lock(use.applied_id)
         applied.uses -= 1
         applied.discounted -= use.amount if use.currency == applied.currency else ZERO
-        _give_back(applied, coupon, use)
+        after = held.given_back(use.amount, counted=use.counted)
+        applied.left_over, applied.periods_left = after.left_over, after.periods_left
         _save(applied)
         outbox.publish(
             "coupon.given_back", applied, at=clock.now(use.organisation_id), applied_coupon_id=str(applied.pk),
@@ -94,17 +111,10 @@ def give_back(*, invoice_id: uuid.UUID) -> int:
     return len(uses)
 
 
-def _give_back(applied: AppliedCoupon, coupon: Coupon, use: CouponUse) -> None:
-    """What the coupon can give grows by what the use took. A period comes back whole, unless its rest was used since."""
-    rest = applied.left_over
-    if coupon.kind == Coupon.Kind.FIXED and coupon.carries_over:
-        rest += use.amount - ((coupon.amount or ZERO) if use.counted else ZERO)
-    if rest < 0 and applied.periods_left is not None:
-        applied.left_over += use.amount
-        return
-    applied.left_over = max(rest, ZERO)
-    if applied.periods_left is not None and use.counted:
-        applied.periods_left += 1
+def amendments_back(invoice_id: uuid.UUID) -> dict[uuid.UUID, Amendment]:
+    """What ``give_back`` would leave of the coupons in hand. Reads only."""
+    uses = CouponUse.objects.filter(invoice=invoice_id)
+    return {use.applied_id: partial(Held.given_back, took=use.amount, counted=use.counted) for use in uses}
 
 
 def _save(applied: AppliedCoupon) -> None:

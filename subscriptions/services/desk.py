@@ -1,7 +1,7 @@
 """Where a decision about a subscription is carried out.
 
 Use cases work on a row and hand everything else to a desk: documents, plans, news, audit. A ``Desk`` writes; the preview's
-(``preview.Sketch``) keeps the same things in memory. So both are the same code, and the preview is what then happens.
+(``sketch.Sketch``) keeps the same things in memory. So both are the same code, and the preview is what then happens.
 """
 
 import uuid
@@ -152,13 +152,6 @@ def require_issued(subscription: Subscription) -> None:
     held = _waiting(subscription).first()
     if held is not None:
         raise DraftNotPriced(reason=held.failure or "somebody else is finalising it; try again.")
-
-
-def require_priced(subscription: Subscription) -> None:
-    """``require_issued`` for those who only foresee that the drafts are issued: only one that was refused is in the way."""
-    held = _waiting(subscription).exclude(failure="").first()
-    if held is not None:
-        raise DraftNotPriced(reason=held.failure)
 
 
 def _waiting(subscription: Subscription) -> QuerySet[DraftCycle]:

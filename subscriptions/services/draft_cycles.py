@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from billing import clock
 from billing.ids import uuid7
@@ -30,8 +31,7 @@ def note(
     if not cycles:
         return
     recorded_at, zone = clock.wall_now(), clock.zone(organisation)
-    today = at.astimezone(zone).date()
-    ends = {days: start_of_day(today + timedelta(days=days), zone) for days in {cycle.grace_days for cycle in cycles}}
+    ends = {days: grace_end(at, days, zone) for days in {cycle.grace_days for cycle in cycles}}
     copy_rows(
         DraftCycle,
         COLUMNS,
@@ -41,6 +41,11 @@ def note(
             for cycle in cycles
         ),
     )  # fmt: skip
+
+
+def grace_end(at: datetime, days: int, zone: ZoneInfo) -> datetime:
+    """When a grace of so many days ends that begins at ``at``: at the start of a day."""
+    return start_of_day(at.astimezone(zone).date() + timedelta(days=days), zone)
 
 
 def dump_terms(row: Due) -> str:

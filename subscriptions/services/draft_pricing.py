@@ -69,7 +69,11 @@ def in_rounds(waiting: Sequence[DraftCycle]) -> list[list[DraftCycle]]:
 
 
 def price_turn(
-    cycles: Cycles, waiting: Sequence[DraftCycle], edits: Mapping[uuid.UUID, Sequence[Edit]], *, turn: Turn | None = None
+    cycles: Cycles,
+    waiting: Sequence[DraftCycle],
+    edits: Mapping[uuid.UUID, Sequence[Edit]],
+    *,
+    turn: Turn | None = None,
 ) -> Turn:
     """Price the waiting cycles of one turn anew, with the edits of their drafts. Reads only."""
     turn = turn or Turn()

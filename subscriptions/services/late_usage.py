@@ -170,7 +170,12 @@ def carried(found: Iterable[Correction]) -> list[Correction]:
 
 def foresee(subscription: Any, found: Iterable[Correction]) -> None:
     """Note on a row that is moved on in memory that ``found`` is billed: looked up once, and never again for this row."""
-    subscription.owed_in_memory = carried(found)
+    owe(subscription, carried(found))
+
+
+def owe(subscription: Any, owed: list[Correction]) -> None:
+    """Note on a row that is moved on in memory what is still owed for its billed windows, and that nothing else is."""
+    subscription.owed_in_memory = owed
 
 
 def foreseen(subscription: Any) -> list[Correction] | None:

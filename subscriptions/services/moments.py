@@ -3,11 +3,14 @@
 from datetime import datetime
 from decimal import Decimal
 
+from billing import clock
 from billing.errors import Conflict
 from subscriptions.models import Subscription
 from subscriptions.services.billing_run_cycles import Cycles
-from subscriptions.services.billing_run_rows import Cycle, Due
+from subscriptions.services.billing_run_rows import ALONE, Cycle, Due
+from subscriptions.services.billing_terms import TermsBook
 from subscriptions.services.coupon_book import CouponBook
+from subscriptions.services.draft_cycles import grace_end
 from subscriptions.services.interim_lines import interim_foreseen
 from subscriptions.services.late_usage import foresee, foreseen
 
@@ -35,6 +38,16 @@ def cycle_of(subscription: Subscription, *, at: datetime, coupons: CouponBook | 
     if refusals:
         raise CannotBeBilled(reason=refusals[0].reason)
     return priced[0]
+
+
+def issued_at(subscription: Subscription, *, at: datetime) -> datetime:
+    """When an invoice of the run that is written at ``at`` gets its number: at once, or when the customer's grace ends."""
+    if subscription.status in ALONE:
+        return at
+    terms = TermsBook(subscription.organisation)
+    terms.meet([subscription.customer_id])
+    days = terms.of(subscription.customer_id).grace_days
+    return grace_end(at, days, clock.zone(subscription.organisation)) if days else at
 
 
 def move_past(subscription: Subscription, cycle: Cycle) -> None:

@@ -2,7 +2,8 @@
 
 Each step first does something beside (usage, late or not, or taken back), then previews an action on one of the subscriptions,
 does it, and lets the time come that the preview spoke of. What the invoices of that time say of the subscription, line by line,
-and the credits on them must be what was foretold, whichever invoices they share and however long these stay drafts. Each
+and the credits on them must be what was foretold, whichever invoices they share and however long these stay drafts. Drafts that
+were there already must be issued as they were foretold, line by line and with their totals, after the action too. Each
 billing run is first tried: due, billed, invoices, drafts, totals and what was set aside must be the same in the dry run. At the
 end the books are checked. A history is made from its seed alone; a failure names it.
 """
@@ -64,6 +65,41 @@ def said(found):
         for one in found.invoices
     ]  # fmt: skip
     return invoices, sorted((one.priced.net, one.priced.tax) for one in found.credits)
+
+
+def said_of_drafts(found):
+    """What a preview says of the drafts that are there: their lines and totals, or that nothing is left of them."""
+    said = {}
+    for one in found.drafts:
+        assert one.failure == "" or one.priced is None
+        if one.invoice is not None and not one.failure:
+            DONE["drafts"] += 1
+            DONE["drafts that change"] += one.differs
+            said[one.invoice.pk] = one.priced and (
+                [(line.given.description, line.given.period_start, line.given.period_end, line.amount, line.tax)
+                 for line in one.priced.lines],
+                one.priced.net, one.priced.tax, one.priced.total,
+            )  # fmt: skip
+    return said
+
+
+def issued_drafts(ids):
+    """What became of drafts, as the same plain values."""
+    found = dict.fromkeys(ids)
+    for invoice in Invoice.objects.filter(pk__in=ids):
+        assert invoice.status != "draft"
+        found[invoice.pk] = (
+            [(line.description, line.period_start, line.period_end, line.amount.amount, line.tax.amount)
+             for line in invoice.lines.all()],
+            invoice.net.amount, invoice.tax.amount, invoice.total.amount,
+        )  # fmt: skip
+    return found
+
+
+def drafts_of(subscription):
+    """Ids of the drafts of the run that bill a subscription."""
+    waiting = DraftCycle.objects.filter(period__subscription=subscription, finalized_at=None)
+    return set(waiting.exclude(invoice=None).values_list("invoice", flat=True))
 
 
 def own_lines(invoice, subscription):
@@ -139,8 +175,10 @@ def live_one_step(dice, pair, plans, told):
     told.append((str(now), subscription.external_id, action, options))
     before, about = issued(subscription.customer), {"organisation": tenant, "subscription_id": subscription.pk}
     try:
+        drafts = drafts_of(subscription)
         with transaction.atomic():
             found = preview.preview_action(**about, action=action, count=2, **options)
+        assert {one.invoice.pk for one in found.drafts if one.invoice is not None} == drafts, told
     except DomainError as refused:
         with pytest.raises(type(refused)), transaction.atomic():
             mixed.do(action, options, subscription)
@@ -155,6 +193,8 @@ def live_one_step(dice, pair, plans, told):
         run_as_foretold(tenant, told)
     finalize_due(organisation=tenant, due_at=last + FAR)
     assert said(found) == happened(subscription, *before), (told, DONE)
+    drafts = said_of_drafts(found)
+    assert drafts == issued_drafts(drafts), (told, DONE)
     turn(tenant, last + timedelta(hours=dice.randint(0, 400)))
     run_as_foretold(tenant, told)
 
