@@ -1,6 +1,7 @@
 from subscriptions.admin import (
     billing_runs,
     coupons,
+    drafts,
     dunning,
     entitlements,
     experiments,
@@ -14,6 +15,7 @@ from subscriptions.admin import (
 __all__ = [
     "billing_runs",
     "coupons",
+    "drafts",
     "dunning",
     "entitlements",
     "experiments",

@@ -14,10 +14,11 @@ from unfold.widgets import (
 )
 
 from billing.admin.base import AboutRows, ReasonForm
-from billing.admin.panels import Panel, badge, moment, money, span, words
+from billing.admin.panels import Panel, badge, link, moment, money, span, words
 from subscriptions.models import Plan, Price, Subscription
 from subscriptions.selectors import plan_named
 from subscriptions.services import changing, preview
+from subscriptions.services.draft_foreseeing import ForeseenDraft
 from subscriptions.services.zones import zone_of
 
 CREDIT = [("none", "nothing"), ("prorated", "credit for what is not used"), ("refund", "credit, and the money back")]
@@ -114,6 +115,21 @@ def foretelling(action: str, options: Any = None) -> Any:
     return foretell
 
 
+def draft_total(one: ForeseenDraft) -> str:
+    """What a draft will be issued for, and what it says now where that differs."""
+    then = money(Money(one.priced.total, one.priced.currency)) if one.priced is not None else "nothing"
+    return f"{then}, now {money(one.invoice.total)}" if one.invoice is not None and one.differs else f"{then}"
+
+
+def draft_rows(request: HttpRequest, found: preview.Preview) -> list[tuple[Any, ...]]:
+    """When the drafts that are there are issued, and for how much: time, what, which, total."""
+    return [
+        (one.at, "draft is issued" if one.invoice else "invoice",
+         one.failure or (link(request, one.invoice) if one.invoice else ""), draft_total(one))
+        for one in found.drafts
+    ]  # fmt: skip
+
+
 def foretold_panels(row: Subscription, found: preview.Preview) -> list[Panel]:
     """A preview as tables."""
     documents = [
@@ -124,6 +140,11 @@ def foretold_panels(row: Subscription, found: preview.Preview) -> list[Panel]:
         (one.at, "credit note", one.invoice.number if one.invoice else "of an invoice above",
          money(Money(-one.priced.total, one.currency)))
         for one in found.credits
+    ]  # fmt: skip
+    documents += [
+        (one.at, "draft" if one.invoice else "invoice",
+         one.failure or (span(one.period_start, one.period_end) if one.period_start and one.period_end else ""), draft_total(one))
+        for one in found.drafts
     ]  # fmt: skip
     documents.sort(key=lambda document: document[0])
     return [

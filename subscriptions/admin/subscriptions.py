@@ -37,7 +37,16 @@ from billing.models import Event
 from invoices.models import CreditNote, Invoice
 from subscriptions import recurring
 from subscriptions.admin.add_ons import AddOnActions, add_ons_panel, takes_add_ons
-from subscriptions.admin.asking import CancelForm, ChangeForm, PauseForm, ResumeForm, foretelling, terms, timed
+from subscriptions.admin.asking import (
+    CancelForm,
+    ChangeForm,
+    PauseForm,
+    ResumeForm,
+    draft_rows,
+    foretelling,
+    terms,
+    timed,
+)
 from subscriptions.admin.lasting import LastingActions, changeable, ends_ahead, lasting_facts
 from subscriptions.admin.paying import PaymentActions
 from subscriptions.admin.story import Bar, Dot, story
@@ -220,7 +229,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
             facts=self._facts(request, row),
             picture=self._story(row, invoices),
             panels=[
-                self._future(row),
+                self._future(request, row),
                 *add_ons_panel(row),
                 self._documents(request, invoices, notes),
                 self._periods(request, row),
@@ -298,7 +307,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
             *((("Reason", row.cancel_reason),) if row.cancel_reason else ()),
         )
 
-    def _future(self, row: Subscription) -> Panel:
+    def _future(self, request: HttpRequest, row: Subscription) -> Panel:
         """Planned changes, and the invoices that would come next."""
         rows: list[tuple[Any, ...]] = [
             (change.effective_at, "change", planned_text(change), "") for change in planned_changes(row)
@@ -315,6 +324,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
                  money(Money(invoice.priced.total, invoice.priced.currency)))
                 for invoice in coming.invoices
             ]  # fmt: skip
+            rows += draft_rows(request, coming)
         rows.sort(key=lambda known: known[0])
         rows = [(moment(at, row.organisation), *known) for at, *known in rows] + refused
         return Panel(

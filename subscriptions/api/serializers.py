@@ -7,6 +7,7 @@ from moneyed import Money
 from rest_framework import serializers
 
 from billing.api.base import AmountSerializerField, PlainJSONField, StrictSerializer, wire
+from invoices.drafts import PricedInvoice
 from invoices.models import CreditNote, Invoice
 from subscriptions.api.life_shapes import PREVIEWED, AddOnsField, TermShape
 from subscriptions.models import BilledPeriod, PlannedChange, Proration, Subscription
@@ -212,7 +213,10 @@ class PreviewedLineOutput(serializers.Serializer):
 
 
 class PreviewedInvoiceOutput(serializers.Serializer):
-    at = serializers.DateTimeField(help_text="When it would be issued.")
+    at = serializers.DateTimeField(help_text="When it would be written.")
+    issued_at = serializers.DateTimeField(
+        help_text="When it gets its number; later than at where a grace holds it as a draft."
+    )
     period_start = serializers.DateField()
     period_end = serializers.DateField(help_text="Last day.")
     lines = PreviewedLineOutput(many=True)
@@ -221,26 +225,59 @@ class PreviewedInvoiceOutput(serializers.Serializer):
     total = AmountSerializerField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        priced = instance.priced
         return {
             "at": instance.at,
+            "issued_at": instance.issued_at,
             "period_start": instance.period_start,
             "period_end": instance.period_end,
-            "lines": [
-                {
-                    "description": line.given.description,
-                    "code": line.given.code,
-                    "quantity": f"{line.given.quantity:f}",
-                    "unit_price": f"{line.given.price:f}",
-                    "amount": wire(priced.money(line.amount)),
-                    "tax_rate": f"{line.tax_rate:f}",
-                    "tax": wire(priced.money(line.tax)),
-                }
-                for line in priced.lines
-            ],
-            "net": wire(priced.money(priced.net)),
-            "tax": wire(priced.money(priced.tax)),
-            "total": wire(priced.money(priced.total)),
+            **_priced(instance.priced),
+        }
+
+
+def _priced(priced: PricedInvoice) -> dict[str, Any]:
+    """Lines and totals of an invoice to be."""
+    lines = [
+        {
+            "description": line.given.description,
+            "code": line.given.code,
+            "quantity": f"{line.given.quantity:f}",
+            "unit_price": f"{line.given.price:f}",
+            "amount": wire(priced.money(line.amount)),
+            "tax_rate": f"{line.tax_rate:f}",
+            "tax": wire(priced.money(line.tax)),
+        }
+        for line in priced.lines
+    ]
+    return {"lines": lines} | {name: wire(priced.money(getattr(priced, name))) for name in ("net", "tax", "total")}
+
+
+class PreviewedDraftOutput(serializers.Serializer):
+    at = serializers.DateTimeField(
+        help_text="When it will be issued: at the end of its grace, or at what ends it before."
+    )
+    invoice = serializers.UUIDField(
+        allow_null=True,
+        help_text="The draft; null: usage that came late makes an invoice where there was nothing to bill.",
+    )
+    period_start = serializers.DateField(allow_null=True)
+    period_end = serializers.DateField(allow_null=True, help_text="Last day.")
+    lines = PreviewedLineOutput(many=True, help_text="As it will be issued; empty where nothing is left to bill.")
+    net = AmountSerializerField(allow_null=True, help_text="null: nothing will be issued.")
+    tax = AmountSerializerField(allow_null=True)
+    total = AmountSerializerField(allow_null=True)
+    total_now = AmountSerializerField(allow_null=True, help_text="What the draft says now.")
+    failure = serializers.CharField(help_text="Why it could not be issued; empty: it can.")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        nothing = {"lines": [], "net": None, "tax": None, "total": None}
+        return {
+            "at": instance.at,
+            "invoice": str(instance.invoice.pk) if instance.invoice else None,
+            "period_start": instance.period_start,
+            "period_end": instance.period_end,
+            **(_priced(instance.priced) if instance.priced is not None else nothing),
+            "total_now": wire(instance.invoice.total) if instance.invoice else None,
+            "failure": instance.failure,
         }
 
 
@@ -271,6 +308,9 @@ class PreviewedEventOutput(serializers.Serializer):
 
 
 class PreviewOutput(serializers.Serializer):
+    drafts = PreviewedDraftOutput(
+        many=True, help_text="Drafts in their grace, as they will be issued if nothing else comes."
+    )
     invoices = PreviewedInvoiceOutput(many=True, help_text="In order of time; usage as far as it is measured now.")
     credits = PreviewedCreditOutput(many=True)
     events = PreviewedEventOutput(many=True, help_text="What would happen, in order of time.")

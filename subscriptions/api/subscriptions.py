@@ -53,6 +53,29 @@ def example(name: str, value: dict[str, Any]) -> list[OpenApiExample]:
     return [OpenApiExample(name, value=value, request_only=True)]
 
 
+DRAFT_AHEAD = OpenApiExample(
+    "A draft in its grace, with usage that came late",
+    value={
+        "drafts": [
+            {
+                "at": "2026-05-03T18:30:00Z", "invoice": "01900000-0000-7000-8000-000000000001",
+                "period_start": "2026-05-01", "period_end": "2026-05-31",
+                "lines": [
+                    {"description": "Calls", "code": "calls", "quantity": "15", "unit_price": "2.00",
+                     "amount": {"amount": "30.00", "currency": "INR"}, "tax_rate": "0",
+                     "tax": {"amount": "0.00", "currency": "INR"}},
+                ],
+                "net": {"amount": "30.00", "currency": "INR"}, "tax": {"amount": "0.00", "currency": "INR"},
+                "total": {"amount": "30.00", "currency": "INR"}, "total_now": {"amount": "20.00", "currency": "INR"},
+                "failure": "",
+            }
+        ],
+        "invoices": [], "credits": [], "events": [],
+    },
+    response_only=True,
+)  # fmt: skip
+
+
 @extend_schema_view(list=extend_schema(tags=TAGS), retrieve=extend_schema(tags=TAGS))
 class SubscriptionViewSet(TenantViewSet):
     """Running agreements of customers to plans."""
@@ -257,7 +280,10 @@ class SubscriptionViewSet(TenantViewSet):
     @extend_schema(
         request=shapes.PreviewInput,
         responses=shapes.PreviewOutput,
-        examples=example("A subscription to be", {"new": {"customer": "family-0001", "plan": "team"}, "count": 2}),
+        examples=[
+            *example("A subscription to be", {"new": {"customer": "family-0001", "plan": "team"}, "count": 2}),
+            DRAFT_AHEAD,
+        ],
         tags=TAGS,
     )
     @action(detail=False, methods=["post"])
