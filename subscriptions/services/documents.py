@@ -168,22 +168,24 @@ def usage_due(
 
     ``at_end``: the day of ``until`` is charged too, as the last one. One query of usage.
     """
-    since = subscription.usage_from
-    if since is None or since >= until:
+    since, zone = subscription.usage_from, zone_of(subscription)
+    if since is None or since > until:
         return []
+    next_on = end_day(until, zone) if at_end else None
+    if since == until and (next_on is None or local_date(since, zone) >= next_on):
+        return []  # what ends in the instant it began is charged for that day all the same
     version_id = version_id or subscription.usage_version_id or subscription.plan_version_id
     noted = {UUID(one["version"]) for one in subscription.earlier_terms}
     books = price_books(subscription.organisation_id, {version_id, *noted})
     is_present = version_id == subscription.plan_version_id
     book = books.get(version_id, subscription.currency, subscription.add_ons if is_present else None)
-    zone = zone_of(subscription)
     past = elapsed(
         row=subscription,
         book=book,
         book_with=lambda version, add_ons: books.get(version, subscription.currency, add_ons),
         until=until,
         zone=zone,
-        next_on=end_day(until, zone) if at_end else None,
+        next_on=next_on,
     )
     windows = windows_of(
         book=book, customer_id=subscription.customer_id, subscription_id=subscription.pk, start=since, end=until

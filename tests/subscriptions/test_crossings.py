@@ -307,3 +307,26 @@ def test_a_minimum_counts_each_day_once(tenant, customer):
     live(tenant, local("2026-05-02 09:00"))
 
     assert charged(subscription) == 300
+
+
+@pytest.mark.parametrize("ends", [["cancel"], ["pause"], ["cancel", "reactivate", "cancel"], ["pause", "resume", "cancel"]])
+@pytest.mark.parametrize(("begins", "owed"), [("09:00", 10), ("00:00", 0)])
+def test_what_ends_in_the_instant_it_began_is_charged_for_that_day_once(ends, begins, owed):
+    """300.00 a month afterwards, 10.00 a day; at midnight no day has begun."""
+    tenant = make_organisation(local(f"2026-04-01 {begins}"))
+    subscription = subscribe(make_customer(tenant), make_plan(tenant, seats("300.00", pay_in_advance=False)))
+
+    for action in ends:
+        getattr(acting, action)(organisation=tenant, subscription_id=subscription.pk, actor=CLERK)
+
+    assert charged(subscription) == owed
+
+
+def test_a_change_and_an_end_in_one_instant_charge_the_day_by_the_new_terms(tenant, customer):
+    subscription = subscribe(customer, make_plan(tenant, seats("300.00", pay_in_advance=False)), quantity=2)
+    live(tenant, local("2026-04-11 11:00"))
+
+    acting.change(organisation=tenant, subscription_id=subscription.pk, actor=CLERK, quantity=5)
+    acting.cancel(organisation=tenant, subscription_id=subscription.pk, actor=CLERK)
+
+    assert charged(subscription) == 10 * 20 + 50  # ten days of two seats, one of five
