@@ -34,9 +34,9 @@ from payments.gateways.base import (
     SetupRequest,
     SetupSession,
     UnreadableSettlement,
-    read_settlements,
 )
 from payments.gateways.razorpay_wire import RazorpayFault
+from payments.gateways.reading import read_settlements
 from payments.gateways.transport import PerThread
 
 _LIVE = {"captured": 0, "refunded": 1, "authorized": 2, "created": 3}

@@ -40,8 +40,8 @@ from payments.gateways.base import (
     SetupRequest,
     SetupSession,
     UnreadableSettlement,
-    read_settlements,
 )
+from payments.gateways.reading import read_settlements
 from payments.gateways.transport import PerThread
 
 TOLERANCE_SECONDS = 300

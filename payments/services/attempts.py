@@ -62,7 +62,7 @@ def begin_attempt(
     plan = _plan(payment, now=now, page=page, method_id=method_id, by_hand=by_hand)
     if plan is None:  # it waits for the customer: a page is made when somebody asks for one
         payment.next_attempt_at = None
-        if payment.automatic and (stopped := _stopped_account(payment, on=now.date())) is not None:
+        if payment.automatic and (stopped := misconfigured.stopped_account(payment, on=now.date())) is not None:
             payment.decline_class, payment.decline_code = DeclineClass.CONFIG, misconfigured.STOPPED
             misconfigured.tell_stopped(stopped)
         payment.save(update_fields=["next_attempt_at", "decline_class", "decline_code"])
@@ -125,22 +125,6 @@ def usable_method(payment: Payment, *, on: date, wanted: uuid.UUID | None = None
         return alive.filter(pk=wanted).first()
     found = list(alive.order_by("-is_default", "-id"))
     return next((method for method in found if method.pk == payment.method_id), found[0] if found else None)
-
-
-def _stopped_account(payment: Payment, *, on: date) -> GatewayAccount | None:
-    """The account that is switched off and could debit a method of the customer otherwise."""
-    method = (
-        PaymentMethod.objects.filter(
-            Q(expires_on=None) | Q(expires_on__gte=on),
-            customer_id=payment.customer_id,
-            status=PaymentMethod.Status.ACTIVE,
-            gateway_account__active=False,
-        )
-        .select_related("gateway_account__organisation")
-        .order_by("-is_default", "-id")
-        .first()
-    )
-    return None if method is None else method.gateway_account
 
 
 def page_account(payment: Payment, method: PaymentMethod | None) -> GatewayAccount | None:

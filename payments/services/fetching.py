@@ -20,7 +20,6 @@ from billing.errors import DomainError
 from billing.models import Organisation
 from billing.money import zero
 from payments.gateways.base import (
-    UNREADABLE,
     Gateway,
     GatewayMisconfigured,
     GatewayUnavailable,
@@ -28,8 +27,8 @@ from payments.gateways.base import (
     SettlementRecord,
     SettlementStatus,
     UnreadableSettlement,
-    why_unreadable,
 )
+from payments.gateways.reading import UNREADABLE, why_unreadable
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, PaymentAttempt, Provider, ReconciliationException, Settlement
 from payments.services import exceptions, findings, misconfigured

@@ -1,5 +1,7 @@
 """An account that is not set up as it has to be: said to those who can mend it, once, and what waited for it goes on."""
 
+from datetime import date
+
 from django.db import transaction
 from django.db.models import Q
 
@@ -7,7 +9,7 @@ from billing import clock
 from billing.money import zero
 from payments.gateways import declines
 from payments.gateways.base import SETUP_FAULTS, DeclineClass, GatewayMisconfigured, GatewayRejected
-from payments.models import GatewayAccount, Payment
+from payments.models import GatewayAccount, Payment, PaymentMethod
 from payments.services import exceptions, findings
 
 STOPPED = "gateway_account_stopped"
@@ -37,6 +39,22 @@ def our_fault(payment: Payment) -> str:
     ):
         return ""
     return declines.explain(payment.decline_class, payment.decline_code)
+
+
+def stopped_account(payment: Payment, *, on: date) -> GatewayAccount | None:
+    """The account that is switched off and could debit a method of the customer otherwise."""
+    method = (
+        PaymentMethod.objects.filter(
+            Q(expires_on=None) | Q(expires_on__gte=on),
+            customer_id=payment.customer_id,
+            status=PaymentMethod.Status.ACTIVE,
+            gateway_account__active=False,
+        )
+        .select_related("gateway_account__organisation")
+        .order_by("-is_default", "-id")
+        .first()
+    )
+    return None if method is None else method.gateway_account
 
 
 def tell_stopped(account: GatewayAccount) -> None:

@@ -12,8 +12,8 @@ from payments.gateways.base import (
     SettlementRecord,
     SettlementStatus,
     UnreadableSettlement,
-    read_settlements,
 )
+from payments.gateways.reading import read_settlements
 from payments.models import ReconciliationException, Settlement
 from payments.services import fetching, matching, resolving
 from tests.payments.reconciliation_world import MANAGER, World, inr
