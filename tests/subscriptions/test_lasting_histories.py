@@ -1,10 +1,11 @@
 """Ends and terms changed at random, among changes, pauses and cancellations: each preview says what then happens, to the cent.
 
-As ``test_histories``, whose steps these are; a history is made from its seed alone.
+As ``test_histories``, whose steps these are, and among what ``test_mixed_histories`` mixes in; a history is made from its seed alone.
 """
 
 import os
 import random
+import sys
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from subscriptions.rules import Term
 from subscriptions.services import acting
 from subscriptions.services.rows import Status
 from tests.subscriptions import test_histories as plain
+from tests.subscriptions import test_mixed_histories as mixed
 from tests.subscriptions.house import CLERK, local, make_organisation, turn
 
 pytestmark = pytest.mark.django_db
@@ -78,3 +80,9 @@ def test_every_history_of_ends_and_terms_was_foretold(batch):
     assert min(done["change_end"], done["change_term"]) >= 5, done
     owed = sum(invoice.due.amount for invoice in Invoice.objects.of(tenant))
     assert ledger.balance(organisation=tenant, account="receivable", currency="INR").amount == owed
+
+
+@pytest.mark.parametrize("seed", range(20000, 20000 + HISTORIES // 10))
+def test_a_mixed_history_of_ends_and_terms_was_foretold(seed):
+    """With coupons, add-ons, usage in mid-period, tax inside, payments in parts and notes by hand."""
+    mixed.one_history(seed, life=sys.modules[__name__])

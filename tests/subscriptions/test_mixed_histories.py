@@ -214,27 +214,27 @@ BESIDE = {
 
 
 # --- steps ------------------------------------------------------------------------------------------
-def ask(dice, now, subscription, plans):
-    """An action as in the plain histories, or other add-ons."""
+def ask(dice, now, subscription, plans, life=plain):
+    """An action as in the plain histories (or those of another ``life``), or other add-ons."""
     if subscription.status in ("active", "past_due") and dice.random() < 0.25:
         return "add_ons", {"add_ons": {"extra": dice.randint(0, 4)}, "prorate": dice.random() < 0.8}
-    return plain.ask(dice, now, subscription, plans)
+    return life.ask(dice, now, subscription, plans)
 
 
-def do(action, options, subscription):
+def do(action, options, subscription, life=plain):
     if action == "add_ons":
         about = {"organisation": subscription.organisation, "subscription_id": subscription.pk, "actor": CLERK}
         return add_ons.set_add_ons(**about, **options)
-    return plain.do(action, options, subscription)
+    return life.do(action, options, subscription)
 
 
-def live_one_step(dice, subscription, plans, codes, told):
+def live_one_step(dice, subscription, plans, codes, told, life=plain):
     """Something beside, then a preview, the action, the time that it spoke of, and the same documents."""
     organisation = subscription.organisation
     for _ in range(dice.randint(0, 4)):
         told.append((str(clock.now(organisation)), *happen(dice, fresh(subscription), codes)))
     now, subscription = clock.now(organisation), fresh(subscription)
-    action, options = ask(dice, now, subscription, plans)
+    action, options = ask(dice, now, subscription, plans, life)
     told.append((str(now), action, options))
     before = {one.pk for one in invoices_of(subscription)}, {one.pk for one in credit_notes_of(subscription)}
     about = {"organisation": organisation, "subscription_id": subscription.pk}
@@ -243,10 +243,10 @@ def live_one_step(dice, subscription, plans, codes, told):
             found = preview.preview_action(**about, action=action, count=2, **options)
     except DomainError as refused:
         with pytest.raises(type(refused)), transaction.atomic():
-            do(action, options, subscription)
+            do(action, options, subscription, life)
         DONE["refused " + action] += 1
         return
-    do(action, options, subscription)
+    do(action, options, subscription, life)
     interim.invoice_passed(organisation=organisation)
     DONE[action] += 1
     last = max([now, *(one.at for one in (*found.invoices, *found.credits))])
@@ -336,7 +336,7 @@ def check_ledger(tenant, told):
     assert sums["d"] == sums["c"], told
 
 
-def one_history(seed):
+def one_history(seed, life=plain):
     dice = random.Random(seed)
     told = [("seed", seed)]
     tenant = make_organisation(
@@ -362,7 +362,7 @@ def one_history(seed):
         found = fresh(subscription)
         if found.status == Status.EXPIRED or (found.status == Status.CANCELLED and dice.random() < 0.7):
             break
-        live_one_step(dice, found, plans, codes, told)
+        live_one_step(dice, found, plans, codes, told, life)
     check_documents(subscription, told)
     check_coupons(subscription, told)
     check_periods(subscription, told)
