@@ -309,7 +309,9 @@ def test_a_minimum_counts_each_day_once(tenant, customer):
     assert charged(subscription) == 300
 
 
-@pytest.mark.parametrize("ends", [["cancel"], ["pause"], ["cancel", "reactivate", "cancel"], ["pause", "resume", "cancel"]])
+@pytest.mark.parametrize(
+    "ends", [["cancel"], ["pause"], ["cancel", "reactivate", "cancel"], ["pause", "resume", "cancel"]]
+)
 @pytest.mark.parametrize(("begins", "owed"), [("09:00", 10), ("00:00", 0)])
 def test_what_ends_in_the_instant_it_began_is_charged_for_that_day_once(ends, begins, owed):
     """300.00 a month afterwards, 10.00 a day; at midnight no day has begun."""
