@@ -36,7 +36,8 @@ from billing.context import Actor
 from billing.masking import mask_name
 from payments.admin.reconciliation import exceptions_panel
 from payments.gateways import declines
-from payments.gateways.base import SETUP_FAULTS, DeclineClass
+from payments.gateways.base import DeclineClass
+from payments.gateways.faults import SETUP_FAULTS
 from payments.models import Payment, PaymentAttempt, Provider
 from payments.services import collection, refunds
 

@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from payments.errors import UnknownSender
-from payments.gateways.base import InvalidSignature
+from payments.gateways.faults import InvalidSignature
 from payments.models import PaymentAttempt
 from payments.services import charging, inbox, waking
 

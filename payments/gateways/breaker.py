@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from redis.exceptions import RedisError
 
-from payments.gateways.base import GatewayOutcomeUnknown, GatewayUnavailable
+from payments.gateways.faults import GatewayOutcomeUnknown, GatewayUnavailable
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")

@@ -3,7 +3,8 @@
 An unknown code is soft with few retries: the money was refused, the reason was not told.
 """
 
-from payments.gateways.base import SETUP_FAULTS, Decline, DeclineClass, Recovery
+from payments.gateways.base import Decline, DeclineClass, Recovery
+from payments.gateways.faults import SETUP_FAULTS
 
 C = DeclineClass
 

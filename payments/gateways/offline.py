@@ -13,8 +13,6 @@ from payments.gateways.base import (
     ChargeResult,
     DisputeRecord,
     GatewayEvent,
-    GatewayRejected,
-    InvalidSignature,
     MethodDetails,
     Outcome,
     PayerDetails,
@@ -26,6 +24,7 @@ from payments.gateways.base import (
     SetupRequest,
     SetupSession,
 )
+from payments.gateways.faults import GatewayRejected, InvalidSignature
 
 
 def _refuse() -> NoReturn:

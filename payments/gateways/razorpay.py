@@ -21,8 +21,6 @@ from payments.gateways.base import (
     ChargeResult,
     DisputeRecord,
     GatewayEvent,
-    GatewayUnavailable,
-    InvalidSignature,
     MethodDetails,
     Outcome,
     PayerDetails,
@@ -35,6 +33,7 @@ from payments.gateways.base import (
     SetupSession,
     UnreadableSettlement,
 )
+from payments.gateways.faults import GatewayUnavailable, InvalidSignature
 from payments.gateways.razorpay_wire import RazorpayFault
 from payments.gateways.reading import read_settlements
 from payments.gateways.transport import PerThread

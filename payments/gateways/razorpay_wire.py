@@ -24,10 +24,6 @@ from payments.gateways.base import (
     DisputeState,
     EventKind,
     GatewayEvent,
-    GatewayMisconfigured,
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
     LineKind,
     MethodDetails,
     Outcome,
@@ -37,6 +33,7 @@ from payments.gateways.base import (
     SettlementRecord,
     SettlementStatus,
 )
+from payments.gateways.faults import GatewayMisconfigured, GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable
 from payments.gateways.transport import never_sent, reads_again
 
 Json = dict[str, Any]

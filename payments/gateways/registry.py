@@ -12,8 +12,9 @@ from typing import Any, cast
 from django.conf import settings
 from redis import Redis
 
-from payments.gateways.base import Gateway, GatewayMisconfigured
+from payments.gateways.base import Gateway
 from payments.gateways.breaker import CircuitBreaker, Fallback, LocalState, SharedState
+from payments.gateways.faults import GatewayMisconfigured
 from payments.gateways.offline import OfflineGateway
 from payments.gateways.razorpay import RazorpayGateway
 from payments.gateways.stripe import StripeGateway

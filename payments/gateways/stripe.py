@@ -26,8 +26,6 @@ from payments.gateways.base import (
     DeclineClass,
     DisputeRecord,
     GatewayEvent,
-    GatewayUnavailable,
-    InvalidSignature,
     MethodDetails,
     Outcome,
     PayerDetails,
@@ -41,6 +39,7 @@ from payments.gateways.base import (
     SetupSession,
     UnreadableSettlement,
 )
+from payments.gateways.faults import GatewayUnavailable, InvalidSignature
 from payments.gateways.reading import read_settlements
 from payments.gateways.transport import PerThread
 

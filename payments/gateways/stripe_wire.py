@@ -21,10 +21,6 @@ from payments.gateways.base import (
     DisputeState,
     EventKind,
     GatewayEvent,
-    GatewayMisconfigured,
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
     LineKind,
     MethodDetails,
     Outcome,
@@ -34,6 +30,7 @@ from payments.gateways.base import (
     SettlementRecord,
     SettlementStatus,
 )
+from payments.gateways.faults import GatewayMisconfigured, GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable
 from payments.gateways.transport import never_sent, reads_again
 
 Json = dict[str, Any]

@@ -14,17 +14,8 @@ from django.db.models import F, Q
 
 from billing import clock
 from billing.clock import wall_now
-from payments.gateways.base import (
-    ChargeResult,
-    Decline,
-    DeclineClass,
-    GatewayMisconfigured,
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
-    Outcome,
-    Recovery,
-)
+from payments.gateways.base import ChargeResult, Decline, DeclineClass, Outcome, Recovery
+from payments.gateways.faults import GatewayMisconfigured, GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable
 from payments.gateways.registry import gateway_for
 from payments.models import Payment, PaymentAttempt
 from payments.services import attempts, misconfigured, requests, waking

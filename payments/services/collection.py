@@ -19,7 +19,7 @@ from billing.models import Customer, Organisation
 from billing.money import to_minor_units, zero
 from billing.services import audit, outbox
 from payments.errors import AttemptUnderWay, NoGateway, PaymentNotCollectable
-from payments.gateways.base import GatewayUnavailable
+from payments.gateways.faults import GatewayUnavailable
 from payments.models import Payment, PaymentAttempt
 from payments.services import attempts, charging, methods, waking
 from payments.services.facts import payment_facts

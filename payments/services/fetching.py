@@ -21,13 +21,12 @@ from billing.models import Organisation
 from billing.money import zero
 from payments.gateways.base import (
     Gateway,
-    GatewayMisconfigured,
-    GatewayUnavailable,
     SettlementLineRecord,
     SettlementRecord,
     SettlementStatus,
     UnreadableSettlement,
 )
+from payments.gateways.faults import GatewayMisconfigured, GatewayUnavailable
 from payments.gateways.reading import UNREADABLE, why_unreadable
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, PaymentAttempt, Provider, ReconciliationException, Settlement

@@ -17,16 +17,8 @@ from billing.errors import Conflict
 from billing.ids import uuid7
 from billing.services import audit
 from payments.errors import UnknownSender
-from payments.gateways.base import (
-    ChargeResult,
-    EventKind,
-    Gateway,
-    GatewayEvent,
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
-    InvalidSignature,
-)
+from payments.gateways.base import ChargeResult, EventKind, Gateway, GatewayEvent
+from payments.gateways.faults import GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable, InvalidSignature
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, InboundWebhook, PaymentAttempt
 from payments.services import charging, disputes, methods, refunds, requests, waking

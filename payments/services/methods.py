@@ -17,7 +17,8 @@ from billing.models import Customer, Organisation
 from billing.models.fields import lookup_hash
 from billing.services import audit, outbox
 from payments.errors import MethodUnusable, NoGateway, SetupFailed
-from payments.gateways.base import InvalidSignature, MethodDetails, SetupRequest, SetupSession
+from payments.gateways.base import MethodDetails, SetupRequest, SetupSession
+from payments.gateways.faults import InvalidSignature
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, GatewayCustomer, PaymentMethod, Provider
 from payments.services import requests

@@ -8,7 +8,8 @@ from django.db.models import Q
 from billing import clock
 from billing.money import zero
 from payments.gateways import declines
-from payments.gateways.base import SETUP_FAULTS, DeclineClass, GatewayMisconfigured, GatewayRejected
+from payments.gateways.base import DeclineClass
+from payments.gateways.faults import SETUP_FAULTS, GatewayMisconfigured, GatewayRejected
 from payments.models import GatewayAccount, Payment, PaymentMethod
 from payments.services import exceptions, findings
 

@@ -20,15 +20,8 @@ from billing.money import same_currency, to_minor_units, zero
 from billing.services import audit, ledger, outbox
 from payments import postings
 from payments.errors import NotRefundable, RefundExceedsCaptured
-from payments.gateways.base import (
-    Gateway,
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
-    RefundOutcome,
-    RefundRequest,
-    RefundResult,
-)
+from payments.gateways.base import Gateway, RefundOutcome, RefundRequest, RefundResult
+from payments.gateways.faults import GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount, Payment, PaymentAttempt, Refund
 from payments.services import exceptions, findings, requests, waking

@@ -7,12 +7,8 @@ import pytest
 
 from billing.errors import InvalidInput
 from payments.gateways import razorpay_wire, stripe_wire
-from payments.gateways.base import (
-    GatewayUnavailable,
-    SettlementRecord,
-    SettlementStatus,
-    UnreadableSettlement,
-)
+from payments.gateways.base import SettlementRecord, SettlementStatus, UnreadableSettlement
+from payments.gateways.faults import GatewayUnavailable
 from payments.gateways.reading import read_settlements
 from payments.models import ReconciliationException, Settlement
 from payments.services import fetching, matching, resolving

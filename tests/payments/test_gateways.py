@@ -16,14 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from billing.context import correlated
 from payments.gateways import registry
-from payments.gateways.base import (
-    GatewayOutcomeUnknown,
-    GatewayRejected,
-    GatewayUnavailable,
-    Outcome,
-    RefundOutcome,
-    SettlementStatus,
-)
+from payments.gateways.base import Outcome, RefundOutcome, SettlementStatus
 from payments.gateways.breaker import (
     PROBE_SECONDS,
     REDIS_PAUSE_SECONDS,
@@ -32,6 +25,7 @@ from payments.gateways.breaker import (
     LocalState,
     SharedState,
 )
+from payments.gateways.faults import GatewayOutcomeUnknown, GatewayRejected, GatewayUnavailable
 from payments.gateways.registry import gateway_for
 from payments.models import GatewayAccount
 from payments.services import attempts, collection, requests

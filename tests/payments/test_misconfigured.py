@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from payments.gateways import registry
-from payments.gateways.base import SETUP_FAULTS, GatewayMisconfigured, GatewayRejected
+from payments.gateways.faults import SETUP_FAULTS, GatewayMisconfigured, GatewayRejected
 from payments.models import GatewayAccount, Payment, ReconciliationException
 from payments.services import accounts, charging, collection, fetching, matching
 from payments.services.attempts import _history

@@ -10,7 +10,8 @@ from moneyed import Money
 
 from billing.models import Event
 from payments.bridge import bridge_of
-from payments.gateways.base import GatewayUnavailable, LineKind, SettlementLineRecord
+from payments.gateways.base import LineKind, SettlementLineRecord
+from payments.gateways.faults import GatewayUnavailable
 from payments.models import Settlement, SettlementLine
 from payments.services import fetching, settlements
 from tests.payments.reconciliation_world import World, inr

@@ -3,7 +3,7 @@
 import pytest
 
 from invoices.models import Mail
-from payments.gateways.base import SETUP_FAULTS
+from payments.gateways.faults import SETUP_FAULTS
 from payments.models import Payment, PaymentAttempt
 from subscriptions.models import DunningCase
 from subscriptions.services.dunning import run_dunning
