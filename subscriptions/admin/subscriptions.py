@@ -102,8 +102,10 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
     search_fields = ("external_id", "customer__external_id", "plan_version__plan__code")
     actions = ("take_up_again",)
     actions_detail = (
-        "change_quantity", "change_add_ons", "pause", "resume", "suspend", "cancel", "uncancel", "reactivate", "drop_plans",
-        "change_end", "change_term", "change_payment", "take_up_again",
+        "take_up_again",
+        {"title": "Change", "icon": "edit", "items": ["change_quantity", "change_add_ons", "change_end", "change_term",
+                                                      "change_payment", "drop_plans"]},
+        "pause", "resume", "suspend", "reactivate", "uncancel", "cancel",
     )  # fmt: skip
     empty_hint = "Subscriptions are begun through the API (POST /api/v1/subscriptions)."
     show_customer = customer_column
