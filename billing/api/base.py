@@ -106,6 +106,12 @@ class PlainJSONField(serializers.DictField):
 class StrictSerializer(serializers.Serializer):
     """Input that refuses unknown fields and wrong JSON types, so that nothing is silently ignored or reinterpreted."""
 
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields: dict[str, serializers.Field] = super().get_fields()
+        for field in fields.values():
+            _name_choices(field)
+        return fields
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             unknown = {name: ["This field is not known here."] for name in sorted(set(data) - set(self.fields))}
@@ -119,6 +125,18 @@ class StrictSerializer(serializers.Serializer):
         if data is None and isinstance(self.parent, serializers.ListSerializer):
             self.fail("null")
         return super().run_validation(data)
+
+
+MOST_NAMED = 30
+
+
+def _name_choices(field: serializers.Field) -> None:
+    """Let a refused choice say what may be chosen."""
+    chosen = getattr(field, "child", field)
+    if isinstance(chosen, serializers.ChoiceField) and 0 < len(chosen.choices) <= MOST_NAMED:
+        known = ", ".join(str(choice) for choice in chosen.choices if choice != "")
+        known = known.replace("{", "{{").replace("}", "}}")
+        chosen.error_messages = chosen.error_messages | {"invalid_choice": f'"{{input}}" is not one of: {known}.'}
 
 
 class ReasonedChange(StrictSerializer):

@@ -318,6 +318,18 @@ def test_without_proration_a_change_costs_nothing_until_the_next_period(tenant, 
     assert foretold["credits"] == []
 
 
+def test_a_choice_that_is_refused_says_what_may_be_chosen(tenant, client, customer):
+    plan = make_plan(tenant, seats("300.00"))
+    about = {"customer": customer.external_id, "plan": plan.code, "term": {"interval": "fortnight"}}
+
+    answer = client.post(f"{API}/subscriptions", about, format="json")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"field": "term.interval", "message": '"fortnight" is not one of: day, week, month, year.', "code": "invalid_choice"}
+    ]
+
+
 @pytest.mark.parametrize(
     ("asked", "take_back", "refusal", "quantity"),
     [
