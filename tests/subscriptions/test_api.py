@@ -326,7 +326,11 @@ def test_a_choice_that_is_refused_says_what_may_be_chosen(tenant, client, custom
 
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
-        {"field": "term.interval", "message": '"fortnight" is not one of: day, week, month, year.', "code": "invalid_choice"}
+        {
+            "field": "term.interval",
+            "message": '"fortnight" is not one of: day, week, month, year.',
+            "code": "invalid_choice",
+        }
     ]
 
 
