@@ -2,12 +2,16 @@
 
 from billing.models import Organisation
 from billing.services import clock_jobs
-from subscriptions.services import billing_run, draft_finalizing, interim
+from subscriptions.services import billing_run, draft_finalizing, interim, plan_migrations
 
 
 @clock_jobs.register(name="subscriptions.billing_run", order=10)
 def run(organisation: Organisation) -> int:
-    """Bill everything that is due; planned changes have their turn in between. Returns how many periods were billed."""
+    """Bill everything that is due, after the plan migrations that are; planned changes have their turn in between.
+
+    Returns how many periods were billed.
+    """
+    plan_migrations.settle_due(organisation=organisation)
     return billing_run.bill_everything(organisation=organisation)
 
 

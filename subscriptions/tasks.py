@@ -7,6 +7,7 @@ from celery import shared_task
 from billing.models import Organisation
 from billing.selectors import organisations_on_real_time
 from billing.services import clock_jobs
+from subscriptions.models import BillingRun
 from subscriptions.services import billing_run as runs
 from subscriptions.services import plan_migrations as moving
 from subscriptions.services.billing_run_records import waiting_runs
@@ -34,8 +35,10 @@ def bill_organisation(organisation_id: str) -> int:
 
 @shared_task
 def work_on_run(run_id: str) -> int:
-    """Do a run that a person asked for."""
-    return runs.work_on(run_id=UUID(run_id)).billed
+    """Do a run that a person asked for, after the plan migrations that are due."""
+    run = BillingRun.objects.select_related("organisation").get(pk=UUID(run_id))
+    moving.settle_due(organisation=run.organisation)
+    return runs.work_on(run_id=run.pk).billed
 
 
 @shared_task

@@ -46,7 +46,7 @@ class MoveForm(forms.Form):
     )
     to_version = forms.ModelChoiceField(PlanVersion.objects.none(), widget=UnfoldAdminSelectWidget())
     when = forms.ChoiceField(
-        choices=[("renewal", "each at its renewal"), ("now", "now, with proration"), ("date", "from a date on, at renewal")],
+        choices=[("renewal", "each at its renewal"), ("now", "now, with proration"), ("date", "with the first period from a date on")],
         widget=UnfoldAdminSelectWidget(),
     )  # fmt: skip
     starts_at = forms.DateTimeField(

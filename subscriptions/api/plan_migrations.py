@@ -33,7 +33,7 @@ class MovesInput(StrictSerializer):
 class PlanMigrationInput(MovesInput):
     when = serializers.ChoiceField(
         choices=WHEN.choices, default=WHEN.RENEWAL,
-        help_text="now: with proration; renewal: each at the end of its period; date: the same, decided on starts_at.",
+        help_text="now: with proration; renewal: each at the end of its period; date: each with its first period from starts_at on.",
     )  # fmt: skip
     starts_at = serializers.DateTimeField(required=False, help_text="With when=date.")
     prorate = serializers.BooleanField(

@@ -16,7 +16,7 @@ class PlanMigration(TenantModel):
     class When(models.TextChoices):
         NOW = "now"
         RENEWAL = "renewal"  # each at the end of its running period
-        DATE = "date"  # from starts_at on, each at the end of the period that is running then
+        DATE = "date"  # each with its first period that begins at starts_at or later
 
     class Status(models.TextChoices):
         PLANNED = "planned"  # waits for starts_at or for a worker

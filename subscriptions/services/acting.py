@@ -97,12 +97,15 @@ def change_term(*, organisation: Organisation, subscription_id: uuid.UUID, actor
     return lasting.change_term(subscription_id=subscription_id, actor=actor, **asked)
 
 
-def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:
-    """Bring one subscription up to the present: planned things and billing moments, in turns. Returns it as it is then."""
-    found = subscriptions_of(organisation)
-    while _is_behind(organisation, found.get(pk=subscription_id)):
-        done = changes.apply_due(organisation=organisation, subscription_ids=[subscription_id])
-        done += run_billing(organisation=organisation, subscription_ids=[subscription_id]).billed
+def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID, due_at: datetime | None = None) -> Subscription:
+    """Bring one subscription up to the present: planned things and billing moments, in turns. Returns it as it is then.
+
+    ``due_at``: only up to that time, which is not after now.
+    """
+    found, due_at = subscriptions_of(organisation), due_at or clock.now(organisation)
+    while _is_behind(found.get(pk=subscription_id), due_at):
+        done = changes.apply_due(organisation=organisation, due_at=due_at, subscription_ids=[subscription_id])
+        done += run_billing(organisation=organisation, due_at=due_at, subscription_ids=[subscription_id]).billed
         if not done:
             break
     return found.get(pk=subscription_id)
@@ -114,9 +117,8 @@ def _settle(*, organisation: Organisation, subscription_id: uuid.UUID) -> None:
     finalize_for(organisation=organisation, subscription_id=subscription_id)
 
 
-def _is_behind(organisation: Organisation, subscription: Subscription) -> bool:
-    now = clock.now(organisation)
-    return any(at is not None and at <= now for at in (subscription.next_billing_at, subscription.next_change_at))
+def _is_behind(subscription: Subscription, due_at: datetime) -> bool:
+    return any(at is not None and at <= due_at for at in (subscription.next_billing_at, subscription.next_change_at))
 
 
 def take_up_again(

@@ -56,6 +56,7 @@ def change_subscription(
     on: datetime | None = None,
     prorate: bool | None = None,
     keep_planned: bool = False,
+    running_at: datetime | None = None,
     reason: str = "",
 ) -> Changed:
     """Change plan version or quantity ``now``, at ``period_end``, ``by_value`` (dearer now, else then), or ``on`` a time.
@@ -64,13 +65,14 @@ def change_subscription(
     what comes to less than nothing becomes credit notes. ``prorate=False`` changes the price from the next period on only.
     Usage of the old plan's meters is billed up to then. A change now takes the place of planned ones unless ``keep_planned``;
     a planned one takes the place of another at the same time. What is not said follows the subscription's rules.
+    ``running_at``: the period whose end is meant ran at that time; its end may be past, as long as what follows is not billed.
     Raises ``TransitionRefused``, ``NothingToChange``, ``BillingBehind``, ``InvalidSubscription``, ``QuantityBelowUse``.
     """
     subscription = rows.lock(subscription_id)
     desk = Desk(organisation=subscription.organisation, actor=actor)
     changed = change_row(
         subscription, desk, version=version, quantity=quantity, when=when, on=on, prorate=prorate,
-        keep_planned=keep_planned, reason=reason,
+        keep_planned=keep_planned, running_at=running_at, reason=reason,
     )  # fmt: skip
     rows.save(subscription)
     return changed
@@ -78,13 +80,16 @@ def change_subscription(
 
 def change_row(
     subscription: Subscription, desk: Desk, *, version: PlanVersion | None = None, quantity: int | None = None, when: str = "",
-    on: datetime | None = None, prorate: bool | None = None, keep_planned: bool = False, reason: str = "",
+    on: datetime | None = None, prorate: bool | None = None, keep_planned: bool = False, running_at: datetime | None = None,
+    reason: str = "",
 ) -> Changed:  # fmt: skip
     """Change a row, now or for later; the caller saves it."""
     new_version, new_quantity = checked_terms(subscription, desk, version=version, quantity=quantity)
     if prorate is None:
         prorate = subscription.proration != proration.NONE
-    at = _takes_hold_at(subscription, new_version, new_quantity, when=when, on=on, now=desk.now)
+    at = _takes_hold_at(
+        subscription, new_version, new_quantity, when=when, on=on, now=desk.now, running_at=running_at or desk.now
+    )
     if at is not None:
         planned = _plan_for(
             subscription, desk, at, version=version, quantity=quantity, prorate=prorate, reason=reason,
@@ -195,8 +200,9 @@ def _check_use(subscription: Subscription, quantity: int, now: datetime) -> None
 
 
 def _takes_hold_at(
-    subscription: Subscription, version: PlanVersion, quantity: int, *, when: str, on: datetime | None, now: datetime
-) -> datetime | None:
+    subscription: Subscription, version: PlanVersion, quantity: int, *, when: str, on: datetime | None, now: datetime,
+    running_at: datetime,
+) -> datetime | None:  # fmt: skip
     """When the change takes hold; None: now."""
     if on is not None:
         if when not in ("", ON_DATE):
@@ -213,7 +219,7 @@ def _takes_hold_at(
     if when == BY_VALUE:
         when = NOW if _is_dearer(subscription, version, quantity) else PERIOD_END
     if when == PERIOD_END and subscription.status != Status.PENDING:
-        return effective_at(subscription, now)
+        return effective_at(subscription, running_at)
     if when not in (NOW, PERIOD_END):
         raise InvalidSubscription("when is now, period_end or by_value; a time is given in on.", field="when")
     return None

@@ -1,8 +1,9 @@
 """Moving subscribers to other prices: decided once, carried out by a worker subscription by subscription, each exactly once.
 
 New prices reach nobody who has subscribed (grandfathering) until somebody decides a migration: of all versions of a plan, or of
-one, to another version of it or of another plan; ``now`` with proration, at each one's ``renewal``, or from a ``date`` on, each
-at the end of the period that is running then. What a migration would do is previewed by ``plan_migration_preview``.
+one, to another version of it or of another plan; ``now`` with proration, at each one's ``renewal``, or from a ``date`` on: each
+with its first period that begins then or later, also where the worker comes late and that period has begun unbilled. So a
+billing run carries out first what is due (``settle_due``). What a migration would do is previewed by ``plan_migration_preview``.
 
 A subscription and its item are written in one transaction: killed anywhere, the next worker goes on with what is still pending.
 What cannot be moved is refused with a reason, does not stop the others, and can be tried again.
@@ -15,7 +16,7 @@ from decimal import Decimal
 
 import structlog
 from celery import current_app
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 
 from billing import clock
@@ -36,6 +37,7 @@ STATUS, ITEM, WHEN = PlanMigration.Status, PlanMigrationItem.Status, PlanMigrati
 CHUNK = 50
 STALE_AFTER = timedelta(minutes=5)
 AHEAD_AT_MOST = timedelta(days=3 * 366)
+INSTANT = timedelta(microseconds=1)
 RUNNING = ("pending", "incomplete", "trialing", "active", "past_due", "paused", "suspended")
 ACTOR = Actor.system("plan migration")
 Progress = Callable[[PlanMigration], None]
@@ -143,6 +145,31 @@ def due_migrations(organisation: Organisation | None = None) -> list[uuid.UUID]:
     return list(found.order_by("starts_at", "id").values_list("pk", flat=True))
 
 
+def settle_due(*, organisation: Organisation) -> int:
+    """Carry out the migrations whose time has come, before what is due is billed: else it would be billed at the old prices.
+
+    Takes part in those that other workers are busy with, and waits for what these hold. One that fails is noted on it and does
+    not stop the billing. Returns how many were looked at.
+    """
+    due = Q(status=STATUS.PLANNED, starts_at__lte=clock.now(organisation)) | Q(status=STATUS.RUNNING)
+    found = list(PlanMigration.objects.of(organisation).filter(due).order_by("starts_at", "id"))
+    for migration in found:
+        try:
+            while carry_out(migration_id=migration.pk).status == STATUS.RUNNING:
+                _wait_for_others(migration)
+        except OperationalError:  # a deadlock, a database that is away: the next run tries again
+            raise
+        except Exception:
+            log.exception("plan_migration.not_settled", migration=str(migration.pk))
+    return len(found)
+
+
+@transaction.atomic
+def _wait_for_others(migration: PlanMigration) -> None:
+    """Until the items that other workers hold at this moment are free again."""
+    list(_pending(migration).select_for_update().values_list("pk", flat=True))
+
+
 def carry_out(*, migration_id: uuid.UUID, progress: Progress | None = None) -> PlanMigration:
     """Do a migration, or what is left of it. Safe to repeat and to run twice at once: each item is moved once."""
     migration = _begin(migration_id)
@@ -188,10 +215,23 @@ def _move(migration: PlanMigration, item_id: uuid.UUID) -> int:
     """Move one subscription; 0 when another worker has it. A refusal is noted and is not an error."""
     item = PlanMigrationItem.objects.get(pk=item_id)
     try:
-        acting.bill_now(organisation=migration.organisation, subscription_id=item.subscription_id)
+        _bill_first(migration, item.subscription_id)
         return _move_locked(migration, item_id)
     except DomainError as exc:
         return _refuse(item_id, f"{exc.code}: {exc}"[:300])
+
+
+def _bill_first(migration: PlanMigration, subscription_id: uuid.UUID) -> None:
+    """Bill what begins at the old prices: up to now, or before the date. A first period always: it was agreed at them."""
+    until = _last_old(migration)
+    found = acting.bill_now(organisation=migration.organisation, subscription_id=subscription_id, due_at=until)
+    if until is not None and found.period_end is None and found.status != rows.Status.TRIALING:
+        acting.bill_now(organisation=migration.organisation, subscription_id=subscription_id)
+
+
+def _last_old(migration: PlanMigration) -> datetime | None:
+    """The last moment at which a period may begin at the old prices; None: now."""
+    return migration.starts_at - INSTANT if migration.when == WHEN.DATE else None
 
 
 @transaction.atomic
@@ -213,6 +253,7 @@ def _move_locked(migration: PlanMigration, item_id: uuid.UUID) -> int:
             version=migration.to_version,
             when=changing.NOW if is_now else changing.PERIOD_END,
             prorate=migration.prorate,
+            running_at=_last_old(migration),
             reason=migration.reason or "New prices",
         )
         item.status = ITEM.MOVED if is_now else ITEM.PLANNED

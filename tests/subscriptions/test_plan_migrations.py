@@ -1,17 +1,21 @@
 """Plan migrations: what the preview says happens, to each subscription once, and what cannot be moved says why."""
 
 import threading
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.db import connection, transaction
 
-from subscriptions import errors
+from billing.services import clock_jobs
+from subscriptions import errors, tasks
 from subscriptions.models import PlanMigration, PlanMigrationItem, Subscription
-from subscriptions.services import catalog, lifecycle, plan_migrations
+from subscriptions.services import billing_run, catalog, changes, lifecycle, plan_migrations
 from subscriptions.services.plan_migration_preview import preview_migration
 from tests.subscriptions.house import (
     CLERK,
+    amounts,
     events_of,
     flat,
     fresh,
@@ -23,10 +27,12 @@ from tests.subscriptions.house import (
     make_meter,
     make_organisation,
     make_plan,
+    periods_of,
     run,
     seats,
     subscribe,
     turn,
+    use,
 )  # fmt: skip
 from tests.subscriptions.test_api import API, client_of
 
@@ -117,6 +123,171 @@ def test_on_a_date_the_clock_carries_it_out(tenant):
     live(tenant, local("2026-06-01 00:00"))
 
     assert [lines_of(one)[0][1] for one in invoices_of(subscription)] == ["100.00", "100.00", "120.00"]
+
+
+def from_june(tenant, plan, second):
+    return plan_migrations.plan_migration(
+        organisation=tenant, from_plan=plan, to_version=second, actor=CLERK, when="date",
+        starts_at=local("2026-06-01 00:00"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("days_late", [0, 3])
+def test_who_renews_at_the_very_moment_of_the_date_pays_the_new_price(tenant, days_late):
+    """The run carries the migration out first, however late it comes; who renews later is moved at that renewal."""
+    plan = make_plan(tenant, seats("100.00"))
+    on_time = subscribe(make_customer(tenant), plan, quantity=2)
+    turn(tenant, local("2026-04-20 00:00"))
+    later = subscribe(make_customer(tenant), plan)
+    run(tenant)
+    second = dearer(plan, seats("120.00"))
+    migration = from_june(tenant, plan, second)
+    live(tenant, local("2026-05-31 00:00"))
+
+    turn(tenant, local("2026-06-01 00:00") + timedelta(days=days_late))
+    clock_jobs.run("subscriptions.billing_run", tenant)
+
+    assert PlanMigration.objects.get(pk=migration.pk).status == "done"
+    assert lines_of(invoices_of(on_time)[-1]) == [("Seats", "240.00")]
+    assert [len(invoices_of(one)) for one in (on_time, later)] == [3, 2]
+    live(tenant, local("2026-07-01 00:00"))
+    assert amounts(invoices_of(on_time)) == ["200.00", "200.00", "240.00", "240.00"]
+    assert amounts(invoices_of(later)) == ["100.00", "100.00", "120.00"]
+    assert periods_of(on_time)[2:] == [
+        ("2026-06-01", "2026-07-01", "cycle"), ("2026-07-01", "2026-08-01", "cycle"),
+    ]  # fmt: skip
+
+
+def test_a_worker_that_comes_a_month_late_bills_what_began_before_the_date_at_the_old_price(tenant):
+    plan = make_plan(tenant, flat("100.00"))
+    subscription = subscribe(make_customer(tenant), plan)
+    run(tenant)
+    from_june(tenant, plan, dearer(plan, flat("120.00")))
+
+    turn(tenant, local("2026-07-02 00:00"))
+    clock_jobs.run("subscriptions.billing_run", tenant)
+
+    assert amounts(invoices_of(subscription)) == ["100.00", "100.00", "120.00", "120.00"]
+
+
+def test_usage_before_the_date_is_charged_at_the_old_price_and_usage_after_it_at_the_new(tenant):
+    meter = make_meter(tenant)
+    calls = {"code": "calls", "name": "Calls", "currency": "INR", "model": "per_unit", "meter": "calls"}
+    plan = make_plan(tenant, catalog.PriceInput(**calls, unit_price=Decimal(2)))
+    customer = make_customer(tenant)
+    subscription = subscribe(customer, plan)
+    run(tenant)
+    from_june(tenant, plan, dearer(plan, catalog.PriceInput(**calls, unit_price=Decimal(3))))
+    live(tenant, local("2026-05-30 00:00"))
+    use(customer, meter, "10", local("2026-05-31 23:59"))
+    use(customer, meter, "10", local("2026-06-01 00:00"))
+
+    turn(tenant, local("2026-06-02 00:00"))
+    clock_jobs.run("subscriptions.billing_run", tenant)
+    live(tenant, local("2026-07-01 00:00"))
+
+    assert amounts(invoices_of(subscription)) == ["20.00", "30.00"]
+
+
+def test_a_trial_that_ends_at_the_date_is_paid_at_the_new_price(tenant):
+    plan = make_plan(tenant, flat("100.00"))
+    subscription = subscribe(make_customer(tenant), plan, trial_days=61)
+    from_june(tenant, plan, dearer(plan, flat("120.00")))
+
+    turn(tenant, local("2026-06-01 00:00"))
+    clock_jobs.run("subscriptions.billing_run", tenant)
+
+    assert amounts(invoices_of(subscription)) == ["120.00"]
+
+
+def test_a_first_period_is_billed_as_it_was_agreed(tenant):
+    plan = make_plan(tenant, flat("100.00"))
+    migration = from_june(tenant, plan, dearer(plan, flat("120.00")))
+    turn(tenant, local("2026-06-01 00:00"))
+    first = plan.versions.get(number=1)
+    subscription = subscribe(make_customer(tenant), plan)
+    Subscription.objects.filter(pk=subscription.pk).update(plan_version=first)
+
+    clock_jobs.run("subscriptions.billing_run", tenant)
+    live(tenant, local("2026-07-01 00:00"))
+
+    assert statuses(migration) == {subscription.external_id: "planned"}
+    assert amounts(invoices_of(subscription)) == ["100.00", "120.00"]
+
+
+def test_a_run_that_a_person_asks_for_and_the_command_move_first_too(tenant):
+    plan = make_plan(tenant, flat("100.00"))
+    subscription = subscribe(make_customer(tenant), plan)
+    run(tenant)
+    from_june(tenant, plan, dearer(plan, flat("120.00")))
+    live(tenant, local("2026-05-02 00:00"))
+    turn(tenant, local("2026-06-01 00:00"))
+    asked = billing_run.start_run(organisation=tenant, actor=CLERK)
+
+    tasks.work_on_run(str(asked.pk))
+    changes.apply_due(organisation=tenant)
+    call_command("run_billing", organisation=tenant.code)
+
+    assert amounts(invoices_of(subscription)) == ["100.00", "100.00", "120.00"]
+
+
+def test_a_migration_that_fails_does_not_stop_the_billing(tenant, monkeypatch):
+    plan = make_plan(tenant, flat("100.00"))
+    subscription = subscribe(make_customer(tenant), plan)
+    run(tenant)
+    migration = from_june(tenant, plan, dearer(plan, flat("120.00")))
+    live(tenant, local("2026-05-02 00:00"))
+    turn(tenant, local("2026-06-01 00:00"))
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(plan_migrations, "_mrr", fail)
+    clock_jobs.run("subscriptions.billing_run", tenant)
+
+    found = PlanMigration.objects.get(pk=migration.pk)
+    assert (found.status, found.error) == ("failed", "ZeroDivisionError: ")
+    assert amounts(invoices_of(subscription)) == ["100.00", "100.00", "100.00"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_billing_run_waits_for_what_another_worker_is_moving():
+    tenant = make_organisation(local("2026-04-01 00:00"))
+    plan = make_plan(tenant, flat("100.00"))
+    found = [subscribe(make_customer(tenant), plan) for _ in range(2)]
+    run(tenant)
+    migration = from_june(tenant, plan, dearer(plan, flat("120.00")))
+    live(tenant, local("2026-05-02 00:00"))
+    turn(tenant, local("2026-06-01 00:00"))
+    plan_migrations._begin(migration.pk)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with transaction.atomic():
+                PlanMigrationItem.objects.select_for_update().order_by("id").first()
+                held.set()
+                go_on.wait(30)
+        finally:
+            connection.close()
+
+    def bill():
+        try:
+            clock_jobs.run("subscriptions.billing_run", tenant)
+        finally:
+            connection.close()
+
+    holder, biller = threading.Thread(target=hold), threading.Thread(target=bill)
+    holder.start()
+    assert held.wait(30)
+    biller.start()
+    biller.join(1)
+    assert [len(invoices_of(one)) for one in found] == [2, 2]
+    go_on.set()
+    holder.join()
+    biller.join()
+
+    assert [amounts(invoices_of(one))[-1] for one in found] == ["120.00", "120.00"]
 
 
 def test_what_stands_in_the_way_is_previewed_refused_with_a_reason_and_tried_again(tenant):

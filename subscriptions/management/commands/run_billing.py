@@ -11,6 +11,7 @@ from django.utils.dateparse import parse_datetime
 from billing.errors import DomainError
 from billing.models import Organisation
 from subscriptions.services.billing_run import CHUNK, BillingRunReport, Progress, run_billing
+from subscriptions.services.plan_migrations import settle_due
 
 
 class Command(BaseCommand):
@@ -36,6 +37,8 @@ class Command(BaseCommand):
                 raise CommandError(f"No organisation has the code '{options['organisation']}'.")
         for organisation in organisations:
             try:
+                if not options["dry_run"]:
+                    settle_due(organisation=organisation)
                 report = run_billing(
                     organisation=organisation,
                     due_at=due_at,
