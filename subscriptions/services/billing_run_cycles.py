@@ -218,7 +218,10 @@ class Cycles:
         return self._books[version_id].get(version_id, currency, add_ons)
 
     def _cycle(self, row: Due, *, used_until: datetime | None = None) -> Cycle:
-        """The row's billing moment; its usage window ends there, or where ``used_until`` says."""
+        """The row's billing moment; its usage window ends there, or where ``used_until`` says.
+
+        With ``used_until`` only that window is asked for: an end of the row before the next period does not matter to it.
+        """
         book = self._book(row.plan_version_id, row.currency, row.add_ons)
         moment = billing_moment(
             anchor_on=row.anchor_on,
@@ -229,7 +232,7 @@ class Cycles:
             period_number=row.period_number,
             period_start=row.period_start,
             usage_from=row.usage_from,
-            ends_at=row.ends_at,
+            ends_at=row.ends_at if used_until is None else None,
             proration=row.proration,
         )
         if moment.next_billing_at <= row.next_billing_at:

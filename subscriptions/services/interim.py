@@ -92,7 +92,7 @@ def invoice_passed(*, organisation: Organisation) -> int:
     many invoices were issued.
 
     Usage of all subscriptions of a chunk is read in one query; only those that owe something are locked, and priced again.
-    A period that is over is left to the billing run.
+    A period that is over is left to the billing run; a change or an end that is due comes first.
     """
     thresholds = Thresholds(organisation)
     ahead = _versions_in_advance(organisation)
@@ -144,6 +144,7 @@ def _eligible(organisation: Organisation, at: datetime, thresholds: Thresholds, 
     subjects = thresholds.subjects()
     return Subscription.objects.of(organisation).filter(
         Q(pk__in=subjects) | Q(plan_version__plan__in=subjects) | Q(plan_version__in=ahead),
+        Q(next_change_at=None) | Q(next_change_at__gt=at),
         status__in=BILLED_STATUSES, failure="", usage_from__lt=at, next_billing_at__gt=at,
     ).order_by("id")  # fmt: skip
 

@@ -23,6 +23,8 @@ from tests.subscriptions.house import CLERK, local, make_organisation, turn
 pytestmark = pytest.mark.django_db
 HISTORIES = int(os.environ.get("MUNIM_LASTING_HISTORIES", "60"))
 BATCH = 20
+FOUND = (20124,)
+"""Seeds that showed a fault: 20124, usage in advance of the last period of a term was not invoiced before its end."""
 
 
 def a_term(dice):
@@ -82,7 +84,7 @@ def test_every_history_of_ends_and_terms_was_foretold(batch):
     assert ledger.balance(organisation=tenant, account="receivable", currency="INR").amount == owed
 
 
-@pytest.mark.parametrize("seed", range(20000, 20000 + HISTORIES // 10))
+@pytest.mark.parametrize("seed", [*FOUND, *range(20000, 20000 + HISTORIES // 10)])
 def test_a_mixed_history_of_ends_and_terms_was_foretold(seed):
     """With coupons, add-ons, usage in mid-period, tax inside, payments in parts and notes by hand."""
     mixed.one_history(seed, life=sys.modules[__name__])
