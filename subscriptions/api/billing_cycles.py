@@ -33,7 +33,9 @@ class BillingCycleOutput(serializers.ModelSerializer):
     subscription = serializers.UUIDField(source="subscription_id")
     external_id = serializers.CharField(source="subscription.external_id", help_text="Of the subscription.")
     customer = serializers.UUIDField(source="subscription.customer_id")
-    plan = serializers.CharField(source="subscription.plan_version.plan.code")
+    plan = serializers.CharField(
+        source="subscription.plan_version.plan.code", help_text="Of the subscription as it is now."
+    )
     invoice = serializers.UUIDField(source="invoice_id", allow_null=True)
     invoice_status = serializers.CharField(source="invoice.status", allow_null=True, default=None)
     run = serializers.UUIDField(source="run_id", allow_null=True)
@@ -53,7 +55,9 @@ class BillingCycleOutput(serializers.ModelSerializer):
 class BillingCycleFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=BillingCycle.Status.choices)
     draft = filters.BooleanFilter(method="by_draft", help_text="Whether its invoice is still a draft.")
-    plan = filters.CharFilter(method="by_plan", max_length=60, help_text="Code or id.")
+    plan = filters.CharFilter(
+        method="by_plan", max_length=60, help_text="Code or id: of the subscription as it is now."
+    )
     customer = filters.CharFilter(method="by_customer", max_length=100, help_text="External id or id.")
     subscription = filters.UUIDFilter(field_name="subscription_id")
     run = filters.UUIDFilter(field_name="run_id")

@@ -1,5 +1,6 @@
 """Dunning policies: made, put away, and which of them an invoice follows."""
 
+import itertools
 import uuid
 from collections.abc import Sequence
 
@@ -112,8 +113,24 @@ def policy_for(*, organisation: Organisation, subscription: Subscription | None)
     default = policies.filter(is_default=True).first()
     if default is not None:
         return default
-    return policies.get_or_create(
+    return _house_default(organisation)
+
+
+def _house_default(organisation: Organisation) -> DunningPolicy:
+    """The house's stages as the organisation's default; under another code where a policy of its own is called so."""
+    policies = DunningPolicy.objects.of(organisation)
+    taken = set(policies.filter(code__startswith=DEFAULT_CODE).values_list("code", flat=True))
+    codes = (DEFAULT_CODE if n == 1 else f"{DEFAULT_CODE}-{n}" for n in itertools.count(1))
+    made = DunningPolicy(
         organisation=organisation,
-        code=DEFAULT_CODE,
-        defaults={"stages": rules.DEFAULT_STAGES, "is_default": True, "created_at": clock.now(organisation)},
-    )[0]
+        code=next(code for code in codes if code not in taken),
+        stages=rules.DEFAULT_STAGES,
+        is_default=True,
+        created_at=clock.now(organisation),
+    )
+    try:
+        with transaction.atomic():
+            made.save(force_insert=True)
+    except IntegrityError:  # another worker was faster
+        return policies.get(is_default=True)
+    return made

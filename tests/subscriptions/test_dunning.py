@@ -23,7 +23,7 @@ from subscriptions.services import dunning_measures
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.dunning import run_dunning
 from subscriptions.services.dunning_pauses import pause
-from subscriptions.services.dunning_policies import UnknownPlans, create_policy
+from subscriptions.services.dunning_policies import UnknownPlans, archive_policy, create_policy
 
 pytestmark = pytest.mark.django_db
 
@@ -467,6 +467,21 @@ class TestPolicies:
             )
 
         assert not DunningPolicy.objects.exists()
+
+    def test_a_policy_that_is_only_called_default_is_not_followed_by_everybody(self, works):
+        """The house's own stages take another code then; twice asked, they are there once."""
+        stages = [{"after_days": 2, "actions": ["suspend"]}]
+        named = create_policy(organisation=works, code="default", stages=stages, actor=ACTOR)
+        archive_policy(policy_id=named.pk, actor=ACTOR)
+
+        live(works, 2)
+
+        assert [case_of(nth(works, n)).policy.code for n in range(2)] == ["default-2", "default-2"]
+        assert [nth(works, n).status for n in range(2)] == ["past_due", "past_due"]
+        assert letters(nth(works, 0)) == ["reminder_1"]
+        assert list(DunningPolicy.objects.order_by("id").values_list("code", "is_default")) == [
+            ("default", False), ("default-2", True),
+        ]  # fmt: skip
 
     def test_a_new_default_takes_the_place_of_the_old(self, works):
         for code in ("first", "second"):
