@@ -1,5 +1,6 @@
 """Moving a plan's subscribers to other prices: what it would do first, then the decision; and the pages of migrations."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -30,7 +31,7 @@ from billing.admin.panels import (
 from billing.context import Actor
 from billing.errors import DomainError
 from billing.selectors import access
-from subscriptions.models import Plan, PlanMigration, PlanMigrationItem, PlanVersion
+from subscriptions.models import Plan, PlanMigration, PlanMigrationItem, PlanVersion, Subscription
 from subscriptions.services import plan_migrations
 from subscriptions.services.plan_migration_preview import MigrationPreview, preview_migration
 
@@ -63,6 +64,19 @@ class MoveForm(forms.Form):
         self.fields["to_version"].queryset = every.filter(plan__archived_at=None)  # type: ignore[attr-defined]
         newest = every.filter(plan=plan).first()
         self.fields["to_version"].initial = newest.pk if newest else None
+
+
+def moves_ahead(row: Subscription) -> list[tuple[datetime, str, str]]:
+    """Decided migrations that will reach a subscription: when, what, in words."""
+    how = {"now": "with proration", "renewal": "at its renewal", "date": "with its first period from then on"}
+    return [
+        (
+            one.starts_at,
+            "move to other prices",
+            f"{one.to_version.plan.code}, version {one.to_version.number}, {how[one.when]}",
+        )
+        for one in plan_migrations.migrations_ahead(row)
+    ]
 
 
 class Moves:

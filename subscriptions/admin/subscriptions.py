@@ -49,6 +49,7 @@ from subscriptions.admin.asking import (
 )
 from subscriptions.admin.lasting import LastingActions, changeable, ends_ahead, lasting_facts
 from subscriptions.admin.paying import PaymentActions
+from subscriptions.admin.plan_moves import moves_ahead
 from subscriptions.admin.story import Bar, Dot, story
 from subscriptions.lines import PriceBook
 from subscriptions.models import PlannedChange, Subscription
@@ -267,6 +268,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
             Dot(on=local_date(one.at, zone), text=words(one.what), is_planned=True)
             for one in coming.events if f"subscription.{one.what}" not in QUIET
         ]  # fmt: skip
+        dots += [Dot(on=local_date(at, zone), text=what, is_planned=True) for at, what, _ in moves_ahead(row)]
         now = clock.now(row.organisation)
         shown = [dot for dot in dots if dot.on >= since]
         return mark_safe(story(bars=bars, dots=shown, today=local_date(now, zone)))  # noqa: S308 - drawn from escaped values
@@ -288,18 +290,13 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
         at = [("Trial until", row.trial_ends_at), ("Ends", row.ends_at), ("To be paid by", row.activate_by), ("Cancels at", row.cancel_at),
               ("Cancelled", row.cancelled_at), ("Paused since", row.paused_at), ("Resumes", row.resume_at),
               ("Restricted since", row.restricted_at)]  # fmt: skip
-        period = NOTHING
+        period, version = NOTHING, row.plan_version
         if row.period_start and row.period_end:
             period = f"{moment(row.period_start, row.organisation)} to {moment(row.period_end, row.organisation)}"
         return (
             ("Customer", link(request, row.customer, f"{row.customer.external_id} {mask_name(row.customer.name)}")),
             ("For", link(request, row.beneficiary) if row.beneficiary else NOTHING),
-            (
-                "Plan",
-                link(
-                    request, row.plan_version.plan, f"{row.plan_version.plan.code}, version {row.plan_version.number}"
-                ),
-            ),
+            ("Plan", link(request, version.plan, f"{version.plan.code}, version {version.number}")),
             ("Currency", row.currency),
             ("Since", moment(row.started_at, row.organisation)),
             ("Paid period", period),
@@ -314,7 +311,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
         rows: list[tuple[Any, ...]] = [
             (change.effective_at, "change", planned_text(change), "") for change in planned_changes(row)
         ]
-        rows += [(*known, "") for known in ends_ahead(row)]
+        rows += [(*known, "") for known in (*ends_ahead(row), *moves_ahead(row))]
         refused: list[tuple[Any, ...]] = []
         try:
             coming = preview.preview_change(organisation=row.organisation, subscription_id=row.pk, count=3)
@@ -335,7 +332,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
             rows=rows,
             numbers=frozenset({3}),
             empty="Nothing: no invoice is planned.",
-            note="Usage counts as far as it is measured now.",
+            note="Usage counts as far as it is measured now; a move to other prices counts once it is carried out.",
         )
 
     def _documents(self, request: HttpRequest, invoices: list[Invoice], notes: list[CreditNote]) -> Panel:

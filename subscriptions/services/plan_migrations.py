@@ -59,6 +59,15 @@ def chosen(*, from_plan: Plan, from_version: PlanVersion | None, to_version: Pla
     return found.filter(plan_version=from_version) if from_version is not None else found
 
 
+def migrations_ahead(subscription: Subscription) -> "QuerySet[PlanMigration]":
+    """Decided migrations that will choose the subscription as it is now, the next one first."""
+    version = subscription.plan_version
+    found = PlanMigration.objects.of(subscription.organisation_id).filter(status=STATUS.PLANNED, heartbeat_at=None)
+    found = found.filter(Q(from_version=None) | Q(from_version=version), from_plan=version.plan_id)
+    found = found.exclude(to_version=version).select_related("to_version__plan").order_by("starts_at", "id")
+    return found if subscription.status in RUNNING else found.none()
+
+
 @transaction.atomic
 def plan_migration(
     *,

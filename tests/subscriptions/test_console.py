@@ -6,7 +6,7 @@ from django.test import Client
 from billing.models import AuditRecord, Role, User
 from billing.services import organisations
 from invoices.models import Invoice
-from subscriptions.services import changing, lifecycle
+from subscriptions.services import catalog, changing, lifecycle, plan_migrations
 from subscriptions.services.billing_terms import set_terms
 from subscriptions.services.catalog import PriceInput
 from tests.subscriptions.house import (
@@ -102,6 +102,26 @@ def test_a_subscriptions_page_shows_its_time_line(tenant, manager):
     ):
         assert text in shown, text
     assert manager.get("/console/subscriptions/subscription/").status_code == 200
+
+
+def test_the_time_line_shows_a_move_to_other_prices_that_is_decided_for_a_date(tenant, manager):
+    plan = make_plan(tenant, flat("100.00"), code="team")
+    subscription = subscribe(make_customer(tenant), plan)
+    run(tenant)
+    second = catalog.add_version(plan_id=plan.pk, prices=[flat("120.00")], actor=CLERK)
+    about = {"organisation": tenant, "from_plan": plan, "to_version": second, "actor": CLERK, "when": "date"}
+    decided = plan_migrations.plan_migration(**about, starts_at=local("2026-06-01 00:00"))
+    later = subscribe(make_customer(tenant), plan)
+
+    said = "team, version 2, with its first period from then on"
+    shown = manager.get(page(subscription)).content.decode()
+    assert shown.count(said) == 1
+    assert shown.count("2026-06-01: move to other prices") == 1
+    assert said not in manager.get(page(later)).content.decode(), "it has these prices already"
+    plan_migrations.cancel_migration(migration_id=decided.pk, actor=CLERK)
+    assert "move to other prices" not in manager.get(page(subscription)).content.decode().replace(
+        "a move to other prices counts", ""
+    )
 
 
 def test_decisions_act_and_keep_the_reason(tenant, manager):
