@@ -10,7 +10,7 @@ from billing.context import Actor
 from billing.models import Organisation
 from subscriptions.models import Subscription
 from subscriptions.periods import local_date
-from subscriptions.services import claims, documents, late_usage, rows
+from subscriptions.services import claims, coupon_uses, documents, late_usage, rows
 
 ACTOR = Actor.system("subscriptions")
 REASON = "Usage changed after the end of the subscription"
@@ -38,10 +38,12 @@ def _settle(organisation: Organisation, subscription_id: uuid.UUID, at: datetime
     reading = late_usage.Reading(subject, subscription.plan_version_id, {}, {}, {}, found)
     today = local_date(at, clock.zone(organisation))
     first_on = min((line.period_start or today for line in lines), default=today)
+    book = rows.book_of(subscription)
     planned = documents.plan(
         subscription=subscription, lines=lines, claims=lambda: claims.claims_of(subscription, first_on), credit_from=first_on,
         first_on=first_on, last_on=max((line.period_end or today for line in lines), default=today), at=at,
-        inclusive=rows.book_of(subscription).inclusive, at_price_paid=True,
+        held=lambda: coupon_uses.in_force(subscription, at=subscription.cancelled_at or subscription.period_end or at), books=[book],
+        inclusive=book.inclusive, at_price_paid=True,
     )  # fmt: skip
     issued = documents.write(subscription=subscription, documents=planned, at=at, actor=ACTOR, reason=REASON)
     invoice_id = issued.invoice.pk if issued.invoice is not None else None

@@ -10,6 +10,7 @@ from billing import clock
 from billing.models import UsageWindow
 from invoices.services.credit_notes import issue_credit_note
 from invoices.services.settling import void_invoice, write_off_invoice
+from subscriptions.models import AppliedCoupon
 from subscriptions.services import acting, changing, ended_usage, lifecycle, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.billing_terms import set_terms
@@ -245,6 +246,43 @@ def test_nor_after_an_end(tenant, customer):
     ended_usage.settle_ended(organisation=tenant)
 
     assert amounts(credit_notes_of(subscription)) == ["50.00"]
+
+
+def test_usage_recorded_after_an_end_keeps_its_coupon_and_costs_nothing_once_it_is_voided(tenant, customer):
+    make_meter(tenant)
+    coupon(tenant, code="half", percent="50", duration="forever")
+    applied = give(customer, code="half")
+    subscription = billed_april(tenant, customer, calls())
+    lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK)
+    assert amounts(invoices_of(subscription)) == ["25.00", "75.00"]
+    send(tenant, customer, "late", "30", "2026-04-12")
+
+    ended_usage.settle_ended(organisation=tenant)
+
+    assert amounts(invoices_of(subscription)) == ["25.00", "75.00", "15.00"]
+    assert state(applied)[3:] == (3, "115.00")
+    void(tenant, "late")
+    assert [ended_usage.settle_ended(organisation=tenant) for _ in range(2)] == [1, 0]
+    assert charged(subscription) == 100
+
+
+@pytest.mark.parametrize(("duration", "late"), [("once", "15.00"), ("removed", "30.00")])
+def test_usage_recorded_after_an_end_has_the_coupons_that_held_at_the_end(tenant, customer, duration, late):
+    """Good for one invoice, and that is the last period's; one that was taken away again holds no more."""
+    make_meter(tenant)
+    subscription = subscribe(customer, make_plan(tenant, flat("50.00"), calls()))
+    live(tenant, local("2026-04-20 09:00"))
+    coupon(tenant, code="half", percent="50", duration="once")
+    applied = give(customer, code="half")
+    live(tenant, local("2026-05-05 09:00"))
+    lifecycle.cancel(subscription_id=subscription.pk, actor=CLERK)
+    if duration == "removed":
+        AppliedCoupon.objects.filter(pk=applied.pk).update(status="removed")
+    send(tenant, customer, "late", "30", "2026-05-02")
+
+    ended_usage.settle_ended(organisation=tenant)
+
+    assert amounts(invoices_of(subscription)) == ["50.00", "25.00", late]
 
 
 # --- a coupon that comes back from an annulled invoice --------------------------------------------------
