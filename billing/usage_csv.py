@@ -17,6 +17,9 @@ PREFIX = "properties."
 MAX_COLUMNS = 60
 MAX_LINE = 20_000
 BOM = b"\xef\xbb\xbf"
+NOT_CLOSED = (
+    "This row opens a quotation mark that is not closed, or goes on in the next line without the cells expected."
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -65,11 +68,13 @@ def heading_of(content: bytes) -> Heading:
 def lines(heading: Heading, chunk: bytes, *, position: int, number: int, is_last: bool) -> Iterator[Line]:
     """The whole rows of ``chunk``, which begins at byte ``position`` after ``number`` lines; empty rows are passed over.
 
-    A row that ends with the chunk is left for the next one, unless the chunk is the last.
+    A row that ends with the chunk is left for the next one, unless the chunk is the last. A quotation mark that is not closed
+    spoils its own line only: what it seems to enclose is read again, line by line.
     """
     source = _Source(chunk)
     reader = csv.reader(source, delimiter=heading.separator)
     while True:
+        began_at, began_after = source.read, source.lines
         try:
             cells = next(reader, None)
         except (csv.Error, UnicodeDecodeError):
@@ -78,6 +83,10 @@ def lines(heading: Heading, chunk: bytes, *, position: int, number: int, is_last
             problem = ""
         if cells is None or (source.read == len(chunk) and not is_last):
             return
+        if source.lines > began_after + 1 and (problem or len(cells) != len(heading.columns)):
+            source.go_back(began_at, began_after)
+            next(source)
+            reader, problem = csv.reader(source, delimiter=heading.separator), NOT_CLOSED
         number_now = number + source.lines
         if problem:
             yield Line(number_now, position + source.read, None, problem)
@@ -102,6 +111,11 @@ class _Source:
     def __init__(self, chunk: bytes) -> None:
         self.buffer = io.BytesIO(chunk)
         self.read = self.lines = 0
+
+    def go_back(self, read: int, lines: int) -> None:
+        """To where ``read`` bytes and ``lines`` lines were read."""
+        self.buffer.seek(read)
+        self.read, self.lines = read, lines
 
     def __iter__(self) -> "_Source":
         return self

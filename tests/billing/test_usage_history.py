@@ -43,6 +43,7 @@ from billing.services import (
     usage_revisions,
 )  # fmt: skip
 from billing.services.organisations import SYSTEM
+from billing.usage_csv import NOT_CLOSED
 
 Clients = Callable[..., APIClient]
 D = Decimal
@@ -391,6 +392,25 @@ def test_a_file_is_read_line_by_line(organisation: Organisation, customer: Custo
     assert lines[0] == "line,event_id,field,reason"
     assert lines[1].startswith("7,'=cmd,customer,")
     assert lines[2] == '8,,row,"Expected 6 cells, found 2."'
+
+
+def test_a_quotation_mark_that_is_not_closed_spoils_its_own_line_only(
+    organisation: Organisation, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where chunks of 40 lines are read, and where what it seems to enclose is longer than a cell may be."""
+    monkeypatch.setattr(usage_imports, "CHUNK_LINES", 40)
+    meter = make_meter(organisation)
+    good = [f"e-{n},calls,c-1,2026-03-02T00:00:00Z,1,{'x' * 90}" for n in range(1200)]
+    content = csv_of(
+        *good[:5], '"open,calls,c-1,2026-03-02T00:00:00Z,1,', *good[5:90], 'more,calls,"c-1,,,', *good[90:]
+    )
+
+    row = usage_imports.begin_import(organisation=organisation, file_name="f.csv", content=content, actor=SYSTEM)
+    row = usage_imports.read_on(import_id=row.pk)
+
+    assert (row.status, row.accepted, row.rejected, row.lines) == ("done", 1200, 2, 1203)
+    assert list(row.errors.order_by("line").values_list("line", "reason")) == [(7, NOT_CLOSED), (93, NOT_CLOSED)]
+    assert aggregate([window(customer, meter)])[window(customer, meter)] == D(1200)
 
 
 def test_a_killed_import_goes_on_where_it_was(
