@@ -30,7 +30,14 @@ from subscriptions.services.billing_run_cycles import Cycles
 from subscriptions.services.billing_run_lines import books_of
 from subscriptions.services.billing_run_rows import BILLED_STATUSES, Cycle, Due
 from subscriptions.services.coupon_book import CouponBook
-from subscriptions.services.interim_lines import lines_to_take_off
+from subscriptions.services.interim_lines import (
+    NOTHING,
+    Before,
+    WindowKey,
+    before_foreseen,
+    interim_foreseen,
+    lines_to_take_off,
+)
 
 log = structlog.get_logger(__name__)
 CHUNK = 500
@@ -55,13 +62,6 @@ class Asked(NamedTuple):
     row: Due
     plan_id: uuid.UUID
     plan_rules: Mapping[str, Any]
-
-
-class Before(NamedTuple):
-    """What interim invoices of a window came to: usage that a threshold asked for, and when the last one was issued."""
-
-    used: Decimal
-    issued_at: datetime | None
 
 
 class Thresholds:
@@ -111,8 +111,9 @@ def invoice_passed(*, organisation: Organisation) -> int:
 
 def foreseen(
     subscription: Subscription, *, at: datetime, coupons: CouponBook
-) -> tuple[InvoiceDraft, Sequence[LineInput]] | None:
-    """The invoice that ``invoice_passed`` would issue now for a row as it stands, and its lines. Reads only."""
+) -> tuple[InvoiceDraft, Sequence[LineInput], Before] | None:
+    """The invoice that ``invoice_passed`` would issue now for a row as it stands, its lines, and what those of its window came to
+    with it. Reads only."""
     due_at, since = subscription.next_billing_at, subscription.usage_from
     if subscription.status not in BILLED_STATUSES or subscription.failure or since is None or since >= at:
         return None
@@ -122,16 +123,29 @@ def foreseen(
     cycles = Cycles(organisation=subscription.organisation, at=at, coupons=coupons)
     plan = subscription.plan_version.plan
     asked = [Asked(row, plan.pk, plan.rules)]
-    found = _reached(cycles, asked, Thresholds(subscription.organisation))
-    return (_draft(cycles, found[0]), found[0].lines) if found else None
+    cycles.interim = {(row.id, since): interim_foreseen(subscription)}
+    before = _before(subscription)
+    found = _reached(cycles, asked, Thresholds(subscription.organisation), {(row.id, since): before})
+    if not found:
+        return None
+    one = found[0]
+    used = max(before.used, one.used) if one.threshold else before.used
+    return _draft(cycles, one), one.lines, Before(used, at)
 
 
 def held_until(subscription: Subscription) -> datetime | None:
     """When usage of the row's present window that is charged in advance may be invoiced again; None: at once. Reads only."""
-    last = _billed([subscription.pk]).get((subscription.pk, subscription.usage_from), Before(ZERO, None)).issued_at
+    last = _before(subscription).issued_at
     if last is None:
         return None
     return last + _pause_between(subscription.organisation, subscription.plan_version.plan.rules)
+
+
+def _before(subscription: Subscription) -> Before:
+    """What interim invoices of the row's present window came to, those that only a preview has issued included."""
+    issued = _billed([subscription.pk]).get((subscription.pk, subscription.usage_from), NOTHING)
+    ahead = before_foreseen(subscription)
+    return Before(max(issued.used, ahead.used), ahead.issued_at or issued.issued_at)
 
 
 def _versions_in_advance(organisation: Organisation) -> list[uuid.UUID]:
@@ -154,18 +168,24 @@ def _read(rows: Any, limit: int | None = None) -> list[Asked]:
     return [Asked(Due(*row[:-2]), *row[-2:]) for row in columns]
 
 
-def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> list[Reached]:
+def _reached(
+    cycles: Cycles,
+    asked: Sequence[Asked],
+    thresholds: Thresholds,
+    known_before: Mapping[WindowKey, Before] | None = None,
+) -> list[Reached]:
     """Which rows owe something for their usage so far, by a threshold that no interim invoice of their window has reached, or
     because it is charged in advance and the last such invoice is long enough ago. Reads only."""
     known = {one.row.id: one for one in asked}
-    billed = _billed(known)
+    billed = _billed(known) if known_before is None else known_before
     earlier = lines_to_take_off((one.row.id, one.row.usage_from) for one in asked)
     cycles.coupons.meet(one.row.customer_id for one in asked)
     found = []
     for cycle, lines in cycles.usage_so_far([one.row for one in asked]):
         row, ahead = cycle.row, cycle.usage_book.codes_as_used
         used = sum((line.amount.amount for line in lines if line.code not in ahead), ZERO)
-        before = billed.get((row.id, row.usage_from), Before(ZERO, None))
+        window = row.id, row.usage_from
+        before = billed.get(window, NOTHING)
         threshold = passed(thresholds.of(row.id, known[row.id].plan_id, row.currency), used=used, billed=before.used)
         if threshold is None and not _is_time(cycles, known[row.id], before.issued_at):
             continue
@@ -175,7 +195,7 @@ def _reached(cycles: Cycles, asked: Sequence[Asked], thresholds: Thresholds) -> 
         discounted = cycles.coupons.take_off(
             meant, customer_id=row.customer_id, currency=row.currency, books=books_of([cycle])
         )
-        left = take_off(discounted.lines, earlier.get((row.id, row.usage_from), ())).lines
+        left = take_off(discounted.lines, [*earlier.get(window, ()), *cycles.interim.get(window, ())]).lines
         if sum((line.amount.amount for line in left), ZERO) > 0:
             found.append(Reached(cycle, threshold or ZERO, used, left))
     return found
@@ -196,7 +216,7 @@ def _billed(subscription_ids: Any) -> dict[tuple[uuid.UUID, datetime | None], Be
     rows: Any = InterimInvoice.objects.filter(subscription__in=list(subscription_ids)).exclude(invoice__status="void")
     columns = ("subscription_id", "usage_from", "threshold", "used", "issued_at")
     for subscription_id, usage_from, threshold, used, issued_at in rows.order_by("issued_at").values_list(*columns):
-        before = found.get((subscription_id, usage_from), Before(ZERO, None))
+        before = found.get((subscription_id, usage_from), NOTHING)
         asked_for = max(before.used, used) if threshold else before.used
         found[subscription_id, usage_from] = Before(asked_for, issued_at)
     return found

@@ -5,6 +5,8 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
 
 from django.db import connection
 
@@ -30,21 +32,40 @@ ORDER BY i.subscription_id, i.usage_from, i.number, l.position
 """
 
 
-def foresee(subscription: Subscription, lines: Iterable[LineInput]) -> None:
-    """Let a row in memory know an interim invoice that only a preview has issued: what it charged is taken off."""
+class Before(NamedTuple):
+    """What interim invoices of a window came to: usage that a threshold asked for, and when the last one was issued."""
+
+    used: Decimal
+    issued_at: datetime | None
+
+
+NOTHING = Before(Decimal(0), None)
+
+
+def foresee(subscription: Subscription, lines: Iterable[LineInput], *, before: Before) -> None:
+    """Let a row in memory know an interim invoice that only a preview has issued: what it charged is taken off.
+
+    ``before`` is what the window's interim invoices came to, this one included.
+    """
     known = list(interim_foreseen(subscription))
     known += [
         Earlier(one.code, one.description, one.tax_category, one.amount.amount, NOBODY, subscription.currency,
                 discount_in(one.details))
         for one in lines
     ]  # fmt: skip
-    subscription.interim_foreseen = (subscription.usage_from, known)  # type: ignore[attr-defined]
+    subscription.interim_foreseen = (subscription.usage_from, known, before)  # type: ignore[attr-defined]
 
 
 def interim_foreseen(subscription: Subscription) -> Sequence[Earlier]:
     """What ``foresee`` has noted for the row's present usage window."""
-    since, lines = getattr(subscription, "interim_foreseen", (None, ()))
+    since, lines, _ = getattr(subscription, "interim_foreseen", (None, (), NOTHING))
     return lines if since == subscription.usage_from else ()
+
+
+def before_foreseen(subscription: Subscription) -> Before:
+    """What the interim invoices that ``foresee`` has noted for the present window came to."""
+    since, _, before = getattr(subscription, "interim_foreseen", (None, (), NOTHING))
+    return before if since == subscription.usage_from else NOTHING
 
 
 def lines_to_take_off(windows: Iterable[WindowKey]) -> dict[WindowKey, list[Earlier]]:

@@ -130,6 +130,8 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
             _foresee(subscription, sketch)
         elif changes.is_due(subscription, at):
             changes.apply_next(subscription, sketch)
+            if sketch.now > now:  # what is due now, others look at afterwards
+                _foresee(subscription, sketch)
         else:
             _bill(subscription, sketch, now=now)
     sketch.now = now
@@ -145,9 +147,9 @@ def _foresee(subscription: Subscription, sketch: Sketch) -> None:
         return
     found = interim.foreseen(subscription, at=sketch.now, coupons=sketch.coupons)
     if found is not None:
-        draft, lines = found
+        draft, lines, before = found
         sketch.note_interim(since, draft)
-        foresee(subscription, lines)
+        foresee(subscription, lines, before=before)
     elif (until := interim.held_until(subscription)) is not None and until > sketch.now:
         sketch.held_back = since, until
 

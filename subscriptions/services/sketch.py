@@ -222,7 +222,7 @@ class Sketch(Desk):
     def note_interim(self, since: datetime, draft: InvoiceDraft) -> None:
         """Keep an invoice of the usage window from ``since`` that would be issued before its end."""
         self.note_invoice(draft, price_draft(organisation=self.organisation, draft=draft, at=self.now))
-        self._interim[since] = [self._new[-1]]
+        self._interim[since] = [self._new[-1], *self._interim.get(since, ())]
 
     def note_invoice(self, draft: InvoiceDraft, priced: PricedInvoice, *, issued_at: datetime | None = None) -> None:
         """Keep an invoice that would be issued."""

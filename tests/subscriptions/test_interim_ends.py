@@ -1,10 +1,10 @@
-"""Usage in mid-period where an end is agreed: the last period, and each last one of a term, is invoiced like any other."""
+"""Usage in mid-period where an end is agreed, or another plan is to come: invoiced soon, once, and as the preview says."""
 
 import pytest
 from moneyed import Money
 
 from subscriptions.rules import Term
-from subscriptions.services import changes, interim, preview
+from subscriptions.services import acting, changes, changing, interim, preview
 from subscriptions.services.billing_run import run_billing
 from subscriptions.services.thresholds import add_threshold
 from tests.subscriptions.house import (
@@ -28,6 +28,7 @@ from tests.subscriptions.house import (
 )
 
 pytestmark = pytest.mark.django_db
+RULES = {"usage_in_advance_hours": 0}
 MONTHLY = {"term": Term(interval="month", count=1, renewals=1, notice_days=0)}
 MID_MONTH = {"ends_at": local("2026-04-20 15:00")}
 MONTH_END = {"ends_at": local("2026-05-01 00:00")}
@@ -38,11 +39,13 @@ def tenant(db):
     return make_organisation(local("2026-04-01 09:00"))
 
 
-def used_ten(tenant, *, pay_in_advance=True, threshold="", **agreed):
+def used_ten(tenant, *, pay_in_advance=True, threshold="", continues=False, **agreed):
     """A subscription of 30.00 a month and 1.00 for each call, billed for April, of which 10 calls came on the 5th at noon."""
     customer, meter = make_customer(tenant), make_meter(tenant)
     calls = seats("1.00", code="calls", name="Calls", meter="calls", pay_in_advance=pay_in_advance)
-    plan = make_plan(tenant, flat("30.00"), calls, rules={"usage_in_advance_hours": 0})
+    plan = make_plan(
+        tenant, flat("30.00"), calls, rules=RULES | ({"usage_after_change": "continue"} if continues else {})
+    )
     if threshold:
         add_threshold(
             organisation=tenant, actor=CLERK, plan_id=plan.pk, amount=Money(threshold, "INR"), recurring=False
@@ -131,3 +134,25 @@ def test_an_end_that_is_due_comes_first(tenant):
 
     assert amounts(invoices_of(subscription)) == ["20.00", "10.00"]
     assert list(credit_notes_of(subscription)) == []
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(False, True), (True, True)])
+def test_usage_that_goes_on_under_a_planned_plan_is_looked_at_again_when_it_begins(tenant, ours, theirs):
+    """10 calls at 1.00; from the 16th on a plan of another price for them, which charges the whole month's in advance."""
+    subscription, _ = used_ten(tenant, pay_in_advance=ours, continues=True)
+    dearer = seats("3.00", code="calls", name="Calls", meter="calls", pay_in_advance=theirs)
+    plan = make_plan(tenant, flat("30.00"), dearer, rules={"usage_in_advance_hours": 0})
+    acting.change(
+        organisation=tenant, subscription_id=subscription.pk, actor=CLERK, on=local("2026-04-16 10:00"),
+        version=changing.version_for(organisation=tenant, plan_id=plan.pk),
+    )  # fmt: skip
+
+    said = foreseen(subscription, count=3)
+    interim.invoice_passed(organisation=tenant)
+    live(tenant, "2026-04-16 10:00", "2026-05-01 00:00", "2026-06-01 00:00")
+
+    now, then = local("2026-04-05 13:00"), local("2026-04-16 10:00")
+    first = [(now, "10.00"), (then, "20.00")] if ours else [(then, "30.00")]
+    expected = [*first, (local("2026-05-01 00:00"), "30.00"), (local("2026-06-01 00:00"), "30.00")]
+    assert happened(subscription, now) == expected
+    assert said == expected[:3]
