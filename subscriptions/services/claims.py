@@ -188,12 +188,14 @@ def stakes_billed(
 def billed_lines(
     *, subscription_ids: Iterable[uuid.UUID], codes: Iterable[str]
 ) -> dict[tuple[uuid.UUID, str], list[ClaimedLine]]:
-    """What invoices that count have charged for components, by subscription and component, corrections left out. One query."""
+    """What issued invoices have charged for components, by subscription and component, corrections left out. One query.
+
+    Those that were annulled or written off among them: they tell at what price a coupon left the component.
+    """
     own = list(subscription_ids)
     rows = InvoiceLine.objects.filter(
         Q(subscription_ref__in=own) | Q(subscription_ref=None, invoice__subscription_ref__in=own), code__in=list(codes),
-        invoice__status__in=COUNTING,
-    ).select_related("invoice")  # fmt: skip
+    ).exclude(invoice__status=Invoice.Status.DRAFT).select_related("invoice")  # fmt: skip
     found: dict[tuple[uuid.UUID, str], list[ClaimedLine]] = defaultdict(list)
     for row in rows:
         if not any(part.get("kind") == CORRECTION for part in row.details):

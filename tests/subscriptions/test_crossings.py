@@ -285,6 +285,24 @@ def test_usage_recorded_after_an_end_has_the_coupons_that_held_at_the_end(tenant
     assert amounts(invoices_of(subscription)) == ["50.00", "25.00", late]
 
 
+@pytest.mark.parametrize("decide", [void_invoice, write_off_invoice])
+def test_a_minimum_that_was_given_up_goes_back_at_no_more_than_its_coupon_left_of_it(tenant, customer, decide):
+    """April came to the minimum of 100 at half the price and is given up; 40 late calls neither add to that nor take from it."""
+    make_meter(tenant)
+    coupon(tenant, code="half", percent="50", duration="forever")
+    give(customer, code="half")
+    subscription = subscribe(
+        customer, make_plan(tenant, flat("50.00"), calls(min_commitment=Decimal("100.00")))
+    )  # fmt: skip
+    live(tenant, local("2026-05-05 09:00"))
+    decide(invoice_id=invoices_of(subscription)[1].pk, reason="Given up", actor=CLERK)
+    send(tenant, customer, "late", "40", "2026-04-12")
+
+    live(tenant, local("2026-06-02 09:00"))
+
+    assert amounts(invoices_of(subscription)) == ["25.00", "75.00", "75.00"]
+
+
 # --- a coupon that comes back from an annulled invoice --------------------------------------------------
 def test_what_was_left_of_a_fixed_coupon_comes_back_as_it_was(tenant, customer):
     coupon(tenant, code="gift", amount="100", carries_over=True)
