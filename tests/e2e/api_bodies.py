@@ -169,6 +169,8 @@ BODIES: dict[str, Callable[[House], dict[str, Any]]] = {
     "subscriptions_reactivate_create": lambda house: {"reason": "Came back"},
     "subscriptions_resume_create": lambda house: {},
     "subscriptions_cancel_change_create": lambda house: {},
+    "subscriptions_change_end_create": lambda house: {"ends_at": "2027-03-31T00:00:00Z"},
+    "subscriptions_change_term_create": lambda house: {"renews": False},
     "subscriptions_preview_create": lambda house: {"new": {"customer": "family-1", "plan": "club"}},
     "tax_rates_create": lambda house: {
         "category": f"c-{uuid.uuid4().hex[:8]}", "country": "IN", "rate": "5", "valid_from": "2026-01-01",

@@ -214,8 +214,9 @@ def _catalogue(house: House) -> None:
         "subscriptions", acting.subscribe(customer_id=customer.pk, plan_id=plain.pk, term=year, **about), "termed"
     )
     acting.pause(subscription_id=house.named["paused"].pk, **about)
-    acting.cancel(subscription_id=house.named["ending"].pk, when="period_end", **about)
-    acting.change(subscription_id=house.named["changing"].pk, quantity=2, when="period_end", **about)
+    ahead = NOW + timedelta(days=10)  # when the house is asked, this still lies ahead
+    acting.cancel(subscription_id=house.named["ending"].pk, on=ahead, **about)
+    acting.change(subscription_id=house.named["changing"].pk, quantity=2, on=ahead, **about)
     lifecycle.suspend(subscription_id=house.named["suspended"].pk, actor=ACTOR, reason="Does not pay")
     _migrations(house, plain, plan)
 

@@ -205,7 +205,7 @@ def test_previews_and_quotes(tenant, client, customer):
 
     assert new["invoices"] == [
         {
-            "at": "2026-04-11T04:30:00Z", "period_start": "2026-04-11", "period_end": "2026-05-10",
+            "at": "2026-04-11T04:30:00Z", "issued_at": "2026-04-11T04:30:00Z", "period_start": "2026-04-11", "period_end": "2026-05-10",
             "lines": [
                 {"description": "Seats", "code": "seats", "quantity": "1", "unit_price": "300",
                  "amount": {"amount": "300.00", "currency": "INR"}, "tax_rate": "18.0000", "tax": {"amount": "54.00", "currency": "INR"}}

@@ -286,4 +286,4 @@ def test_the_console_shows_them_to_those_who_may_look(works, model):
     }
     assert expected[model] in shown.content.decode()
     assert support.get(changelist).status_code == 403
-    assert stranger.get(page).status_code == 302
+    assert stranger.get(page).status_code == 404
