@@ -21,8 +21,8 @@ from tests.subscriptions import test_mixed_histories as mixed
 from tests.subscriptions.house import CLERK, local, make_organisation, turn
 
 pytestmark = pytest.mark.django_db
-HISTORIES = int(os.environ.get("MUNIM_LASTING_HISTORIES", "60"))
-BATCH = 20
+HISTORIES = int(os.environ.get("MUNIM_LASTING_HISTORIES", "30"))
+BATCH = 10
 FOUND = (20124,)
 """Seeds that showed a fault: 20124, usage in advance of the last period of a term was not invoiced before its end."""
 
