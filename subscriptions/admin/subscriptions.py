@@ -332,7 +332,7 @@ class SubscriptionAdmin(AddOnActions, LastingActions, PaymentActions, RecordAdmi
             rows=rows,
             numbers=frozenset({3}),
             empty="Nothing: no invoice is planned.",
-            note="Usage counts as far as it is measured now; a move to other prices counts once it is carried out.",
+            note="Usage counts as far as it is measured now.",
         )
 
     def _documents(self, request: HttpRequest, invoices: list[Invoice], notes: list[CreditNote]) -> Panel:

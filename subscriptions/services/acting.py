@@ -12,8 +12,7 @@ from billing.models import Organisation
 from billing.services import audit
 from subscriptions.models import FailedCycle, Subscription
 from subscriptions.selectors import subscriptions_of
-from subscriptions.services import changes, changing, lasting, lifecycle, rows
-from subscriptions.services.billing_run import run_billing
+from subscriptions.services import catching_up, changing, lasting, lifecycle, plan_migrations, rows
 from subscriptions.services.changing import Changed
 from subscriptions.services.draft_finalizing import finalize_for
 from subscriptions.services.lifecycle import Ended
@@ -97,28 +96,20 @@ def change_term(*, organisation: Organisation, subscription_id: uuid.UUID, actor
     return lasting.change_term(subscription_id=subscription_id, actor=actor, **asked)
 
 
-def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID, due_at: datetime | None = None) -> Subscription:
+def bill_now(*, organisation: Organisation, subscription_id: uuid.UUID) -> Subscription:
     """Bring one subscription up to the present: planned things and billing moments, in turns. Returns it as it is then.
 
-    ``due_at``: only up to that time, which is not after now.
+    Where it is behind, the plan migrations that are due move it first: else it would be billed at the old prices.
     """
-    found, due_at = subscriptions_of(organisation), due_at or clock.now(organisation)
-    while _is_behind(found.get(pk=subscription_id), due_at):
-        done = changes.apply_due(organisation=organisation, due_at=due_at, subscription_ids=[subscription_id])
-        done += run_billing(organisation=organisation, due_at=due_at, subscription_ids=[subscription_id]).billed
-        if not done:
-            break
-    return found.get(pk=subscription_id)
+    if catching_up.is_behind(subscriptions_of(organisation).get(pk=subscription_id), clock.now(organisation)):
+        plan_migrations.settle_due_of(organisation=organisation, subscription_id=subscription_id)
+    return catching_up.catch_up(organisation=organisation, subscription_id=subscription_id)
 
 
 def _settle(*, organisation: Organisation, subscription_id: uuid.UUID) -> None:
     """Bring the subscription up to the present, and end the grace of its drafts: a change is weighed against invoices."""
     bill_now(organisation=organisation, subscription_id=subscription_id)
     finalize_for(organisation=organisation, subscription_id=subscription_id)
-
-
-def _is_behind(subscription: Subscription, due_at: datetime) -> bool:
-    return any(at is not None and at <= due_at for at in (subscription.next_billing_at, subscription.next_change_at))
 
 
 def take_up_again(

@@ -36,6 +36,7 @@ from subscriptions.services.billing_run_worker import (
     work_together,
 )
 from subscriptions.services.billing_run_writing import Tally
+from subscriptions.services.plan_migrations_ahead import MovedRows
 
 __all__ = [
     "BillingRunReport",
@@ -106,9 +107,10 @@ def run_billing(
 ) -> BillingRunReport:
     """Bill what is due at ``due_at`` (now), of the whole organisation or of the named subscriptions.
 
-    A dry run writes nothing and shows the same figures. ``connections``: how many this process uses at once; by itself two
-    where much is due, and one inside a transaction of the caller. ``run_id`` joins a run that was started (``start_run``); otherwise
-    one is noted when something is due. A planned change is never jumped over: a subscription is billed up to it, then
+    A dry run writes nothing and shows the same figures, by the prices that plan migrations will have brought by then.
+    ``connections``: how many this process uses at once; by itself two where much is due, and one inside a transaction of the
+    caller. ``run_id`` joins a run that was started (``start_run``); otherwise one is noted when something is due.
+    A planned change is never jumped over: a subscription is billed up to it, then
     ``changes.apply_due`` has its turn (the clock job takes turns). Raises ``DueInFuture``.
     """
     at = clock.now(organisation)
@@ -205,9 +207,11 @@ def _dry_run(
     """Price everything that a run would bill, period after period, in memory: no more of it than a page."""
     due = all_due(organisation, due_at, only)
     cycles, tally, count = Cycles(organisation=organisation, at=at), Tally(), due.count()
+    moved = MovedRows(organisation, now=at, due_at=due_at)
     for page in _pages(due, chunk_size, cycles):
         rows = page
         while rows:
+            rows = moved.of(rows)
             rows.sort(key=lambda row: (row.next_billing_at, row.id))  # as the run takes them
             priced, refusals = cycles.price(rows)
             tally.count(priced, refusals)

@@ -3,7 +3,8 @@
 New prices reach nobody who has subscribed (grandfathering) until somebody decides a migration: of all versions of a plan, or of
 one, to another version of it or of another plan; ``now`` with proration, at each one's ``renewal``, or from a ``date`` on: each
 with its first period that begins then or later, also where the worker comes late and that period has begun unbilled. So a
-billing run carries out first what is due (``settle_due``). What a migration would do is previewed by ``plan_migration_preview``.
+billing run carries out first what is due (``settle_due``), and who is billed alone is moved first (``settle_due_of``). What a
+migration would do is previewed by ``plan_migration_preview``; previews of subscriptions foresee it by ``plan_migrations_ahead``.
 
 A subscription and its item are written in one transaction: killed anywhere, the next worker goes on with what is still pending.
 What cannot be moved is refused with a reason, does not stop the others, and can be tried again.
@@ -29,7 +30,9 @@ from subscriptions import recurring
 from subscriptions.errors import InvalidPlanMigration, MigrationState
 from subscriptions.models import Plan, PlanMigration, PlanMigrationItem, PlanVersion, Subscription
 from subscriptions.selectors import price_books
-from subscriptions.services import acting, changing, rows
+from subscriptions.services import catching_up, rows
+from subscriptions.services.desk import Desk
+from subscriptions.services.plan_migration_rows import last_old, move_row, passed_over
 
 log = structlog.get_logger(__name__)
 TASK = "subscriptions.tasks.carry_out_plan_migration"
@@ -37,7 +40,6 @@ STATUS, ITEM, WHEN = PlanMigration.Status, PlanMigrationItem.Status, PlanMigrati
 CHUNK = 50
 STALE_AFTER = timedelta(minutes=5)
 AHEAD_AT_MOST = timedelta(days=3 * 366)
-INSTANT = timedelta(microseconds=1)
 RUNNING = ("pending", "incomplete", "trialing", "active", "past_due", "paused", "suspended")
 ACTOR = Actor.system("plan migration")
 Progress = Callable[[PlanMigration], None]
@@ -160,12 +162,11 @@ def settle_due(*, organisation: Organisation) -> int:
     Takes part in those that other workers are busy with, and waits for what these hold. One that fails is noted on it and does
     not stop the billing. Returns how many were looked at.
     """
-    due = Q(status=STATUS.PLANNED, starts_at__lte=clock.now(organisation)) | Q(status=STATUS.RUNNING)
-    found = list(PlanMigration.objects.of(organisation).filter(due).order_by("starts_at", "id"))
+    found = _due_of(organisation)
     for migration in found:
         try:
             while carry_out(migration_id=migration.pk).status == STATUS.RUNNING:
-                _wait_for_others(migration)
+                _wait_for_others(_pending(migration))
         except OperationalError:  # a deadlock, a database that is away: the next run tries again
             raise
         except Exception:
@@ -173,10 +174,46 @@ def settle_due(*, organisation: Organisation) -> int:
     return len(found)
 
 
+def settle_due_of(*, organisation: Organisation, subscription_id: uuid.UUID) -> None:
+    """Carry out one subscription's part of the migrations whose time has come, before it is billed.
+
+    What has not begun is begun by that, and a worker is told to go on with the others. What fails does not stop the billing.
+    """
+    for migration in _due_of(organisation):
+        try:
+            _settle_of(migration, subscription_id)
+        except OperationalError:
+            raise
+        except Exception:  # the worker that goes on meets it too, and notes it on the migration
+            log.exception("plan_migration.not_settled", migration=str(migration.pk), subscription=str(subscription_id))
+
+
+def _due_of(organisation: Organisation) -> list[PlanMigration]:
+    """Those whose time has come on the organisation's clock, in the order in which they are carried out."""
+    due = Q(status=STATUS.PLANNED, starts_at__lte=clock.now(organisation)) | Q(status=STATUS.RUNNING)
+    return list(PlanMigration.objects.of(organisation).filter(due).order_by("starts_at", "id"))
+
+
+def _settle_of(migration: PlanMigration, subscription_id: uuid.UUID) -> None:
+    if migration.status == STATUS.PLANNED:
+        known = Subscription.objects.of(migration.organisation_id).select_related("plan_version")
+        if migration.heartbeat_at is None and passed_over(migration, known.get(pk=subscription_id)):
+            return
+        migration = _begin(migration.pk)
+        transaction.on_commit(lambda: _wake(migration.pk), robust=True)
+    mine, moved = _pending(migration).filter(subscription=subscription_id), 0
+    while item_id := mine.values_list("pk", flat=True).first():
+        moved += _move(migration, item_id) or _wait_for_others(mine)
+    if moved:
+        _count(migration)
+        _finish(migration)
+
+
 @transaction.atomic
-def _wait_for_others(migration: PlanMigration) -> None:
-    """Until the items that other workers hold at this moment are free again."""
-    list(_pending(migration).select_for_update().values_list("pk", flat=True))
+def _wait_for_others(pending: "QuerySet[PlanMigrationItem]") -> int:
+    """Until the items that other workers hold at this moment are free again; returns 0: they are not moved by that."""
+    list(pending.select_for_update().values_list("pk", flat=True))
+    return 0
 
 
 def carry_out(*, migration_id: uuid.UUID, progress: Progress | None = None) -> PlanMigration:
@@ -232,15 +269,10 @@ def _move(migration: PlanMigration, item_id: uuid.UUID) -> int:
 
 def _bill_first(migration: PlanMigration, subscription_id: uuid.UUID) -> None:
     """Bill what begins at the old prices: up to now, or before the date. A first period always: it was agreed at them."""
-    until = _last_old(migration)
-    found = acting.bill_now(organisation=migration.organisation, subscription_id=subscription_id, due_at=until)
+    until = last_old(migration)
+    found = catching_up.catch_up(organisation=migration.organisation, subscription_id=subscription_id, due_at=until)
     if until is not None and found.period_end is None and found.status != rows.Status.TRIALING:
-        acting.bill_now(organisation=migration.organisation, subscription_id=subscription_id)
-
-
-def _last_old(migration: PlanMigration) -> datetime | None:
-    """The last moment at which a period may begin at the old prices; None: now."""
-    return migration.starts_at - INSTANT if migration.when == WHEN.DATE else None
+        catching_up.catch_up(organisation=migration.organisation, subscription_id=subscription_id)
 
 
 @transaction.atomic
@@ -250,37 +282,16 @@ def _move_locked(migration: PlanMigration, item_id: uuid.UUID) -> int:
         return 0
     subscription = rows.lock(item.subscription_id)
     item.done_at = clock.now(migration.organisation_id)
-    if (why := _passed_over(migration, subscription)) is not None:
+    if (why := passed_over(migration, subscription)) is not None:
         item.status, item.reason = ITEM.SKIPPED, why
     else:
         item.mrr_before = _mrr(subscription, subscription.plan_version_id)
         item.mrr_after = _mrr(subscription, migration.to_version_id)
-        is_now = migration.when == WHEN.NOW or subscription.status == rows.Status.PENDING
-        changing.change_subscription(
-            subscription_id=subscription.pk,
-            actor=ACTOR,
-            version=migration.to_version,
-            when=changing.NOW if is_now else changing.PERIOD_END,
-            prorate=migration.prorate,
-            running_at=_last_old(migration),
-            reason=migration.reason or "New prices",
-        )
-        item.status = ITEM.MOVED if is_now else ITEM.PLANNED
+        holds = move_row(migration, subscription, Desk(organisation=subscription.organisation, actor=ACTOR))
+        rows.save(subscription)
+        item.status = ITEM.MOVED if holds else ITEM.PLANNED
     item.save()
     return 1
-
-
-def _passed_over(migration: PlanMigration, subscription: Subscription) -> str | None:
-    """Why a subscription that was chosen is left alone: it ended, or somebody has moved it since."""
-    if subscription.has_ended:
-        return "ended before it was moved"
-    version = subscription.plan_version
-    if version.pk == migration.to_version_id:
-        return "has these prices already"
-    wrong = migration.from_version_id not in (None, version.pk)
-    if version.plan_id != migration.from_plan_id or wrong:
-        return "was changed to other prices before"
-    return None
 
 
 def _mrr(subscription: Subscription, version_id: uuid.UUID) -> Decimal:

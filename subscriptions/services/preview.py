@@ -2,8 +2,9 @@
 
 Drafts in their grace are shown as they will be issued (``draft_foreseeing``). A preview takes a copy of the row, does to it what
 is asked on a ``Sketch`` (a desk that keeps documents in memory) and walks its time line: planned things by
-``changes.apply_next``, billing moments by the billing run's ``Cycles``. Usage counts as far as it is measured now, and a first
-invoice that is waited for counts as paid; everything else equals, to the cent, what then happens.
+``changes.apply_next``, billing moments by the billing run's ``Cycles``, plan migrations that are decided by ``MigrationsAhead``.
+Usage counts as far as it is measured now, and a first invoice that is waited for counts as paid; everything else equals, to the
+cent, what then happens.
 """
 
 import uuid
@@ -20,6 +21,7 @@ from subscriptions.services import (
     activation,
     add_ons,
     agreements,
+    catching_up,
     changes,
     changing,
     ending,
@@ -31,6 +33,7 @@ from subscriptions.services import (
 )
 from subscriptions.services.agreements import Agreement
 from subscriptions.services.interim_lines import foresee
+from subscriptions.services.plan_migrations_ahead import MigrationsAhead, migrations_for
 from subscriptions.services.rows import Status
 from subscriptions.services.sketch import Preview, Sketch
 
@@ -50,7 +53,7 @@ def preview_new(*, organisation: Organisation, agreement: Agreement, count: int 
     sketch.tell("created", subscription, at=now)
     if subscription.started_at <= now:
         activation.start(subscription, sketch, at=subscription.started_at, seen=now)
-    _walk(subscription, sketch, now=now, count=count)
+    _walk(subscription, sketch, now=now, count=count, ahead=migrations_for(subscription, now=now, is_new=True))
     return sketch.found()
 
 
@@ -82,15 +85,15 @@ def preview_action(
     if subscription is None:
         raise NotFound("No such subscription in this organisation.", field="subscription")
     subscription.organisation = organisation
-    sketch = Sketch(organisation=organisation, now=now)
+    sketch, ahead = Sketch(organisation=organisation, now=now), migrations_for(subscription, now=now)
     if action:
-        if not subscription.failure:
-            _walk(subscription, sketch, now=now, count=0)
+        if not subscription.failure and catching_up.is_behind(subscription, now):
+            _walk(subscription, sketch, now=now, count=0, ahead=ahead)
         ACTIONS[action](subscription, sketch, **options)
     issued = len(sketch.invoices) if action else 0
-    _walk(subscription, sketch, now=now, count=0)
+    _walk(subscription, sketch, now=now, count=0, ahead=ahead)
     _foresee(subscription, sketch)
-    _walk(subscription, sketch, now=now, count=issued + count)
+    _walk(subscription, sketch, now=now, count=issued + count, ahead=ahead)
     sketch.pass_grace(subscription, before=None, now=now)
     return sketch.found()
 
@@ -113,12 +116,14 @@ def preview_change(
     )  # fmt: skip
 
 
-def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: int) -> None:
+def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: int, ahead: MigrationsAhead) -> None:
     """Move the row on in memory until ``count`` invoices are found, and past everything that is due at ``now``."""
     for _ in range(MAX_STEPS):
         if subscription.status == Status.INCOMPLETE and sketch.invoices:
             activation.complete(subscription, sketch, at=sketch.now)
         at = _next_at(subscription, sketch)
+        moved_at = ahead.next_at(subscription, at)
+        at = moved_at or at
         if at is None or (at > now and len(sketch.invoices) >= count) or len(sketch.invoices) >= MAX_DOCUMENTS:
             break
         held = _held_at(subscription, sketch)
@@ -128,6 +133,8 @@ def _walk(subscription: Subscription, sketch: Sketch, *, now: datetime, count: i
         if held is not None and held < at:
             sketch.held_back = None
             _foresee(subscription, sketch)
+        elif moved_at is not None:
+            ahead.carry_out(subscription, sketch)
         elif changes.is_due(subscription, at):
             changes.apply_next(subscription, sketch)
             if sketch.now > now:  # what is due now, others look at afterwards
