@@ -68,6 +68,11 @@ class ChangePlanned(Conflict):
     message = "The subscription has no {what} to take back."
 
 
+class ChangesPlanAnyway(Conflict):
+    code = "changes_plan_anyway"
+    message = "The subscription changes to another plan or version by {on}, as was planned for it before."
+
+
 class CancellationPlanned(Conflict):
     code = "cancellation_planned"
     message = "The subscription is cancelled on {on}; take the cancellation back first."

@@ -1,6 +1,7 @@
 """Changing plan or quantity: now, with what is unused credited and the rest charged, at the end of the paid period, on a date."""
 
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -16,12 +17,13 @@ from subscriptions import proration, recurring
 from subscriptions.errors import (
     BillingBehind,
     ChangePlanned,
+    ChangesPlanAnyway,
     InvalidSubscription,
     NothingToChange,
     QuantityBelowUse,
     TaxBasisDiffers,
 )
-from subscriptions.models import Plan, PlannedChange, PlanVersion, Subscription
+from subscriptions.models import Plan, PlanMigrationItem, PlannedChange, PlanVersion, Subscription
 from subscriptions.periods import local_date
 from subscriptions.rules import BY_VALUE, NOW, PERIOD_END
 from subscriptions.services import catalog, rows, switches, terms
@@ -81,9 +83,13 @@ def change_subscription(
 def change_row(
     subscription: Subscription, desk: Desk, *, version: PlanVersion | None = None, quantity: int | None = None, when: str = "",
     on: datetime | None = None, prorate: bool | None = None, keep_planned: bool = False, running_at: datetime | None = None,
-    reason: str = "",
+    migrates: bool = False, reason: str = "",
 ) -> Changed:  # fmt: skip
-    """Change a row, now or for later; the caller saves it."""
+    """Change a row, now or for later; the caller saves it.
+
+    ``migrates``: a plan migration moves it. What was planned for it stays, another quantity at the same time too; another plan
+    that it will have by then is not overruled (``ChangesPlanAnyway``).
+    """
     new_version, new_quantity = checked_terms(subscription, desk, version=version, quantity=quantity)
     if prorate is None:
         prorate = subscription.proration != proration.NONE
@@ -93,12 +99,11 @@ def change_row(
     if at is not None:
         planned = _plan_for(
             subscription, desk, at, version=version, quantity=quantity, prorate=prorate, reason=reason,
-            alone=on is None and not keep_planned,
+            over=_taken_over(subscription, desk, at, version=version, migrates=migrates, alone=on is None and not keep_planned),
         )  # fmt: skip
         return Changed(subscription=subscription, planned=planned)
-    issued = _change_now(
-        subscription, desk, new_version, new_quantity, prorate=prorate, keep=keep_planned, reason=reason
-    )
+    over = [] if keep_planned or migrates else _not_decided(subscription, planned_terms(subscription, desk), version)
+    issued = _change_now(subscription, desk, new_version, new_quantity, prorate=prorate, over=over, reason=reason)
     return Changed(subscription=subscription, issued=issued)
 
 
@@ -109,7 +114,7 @@ def _change_now(
     quantity: int,
     *,
     prorate: bool,
-    keep: bool,
+    over: Iterable[PlannedChange],
     reason: str,
 ) -> Issued:
     before = _terms_of(subscription)
@@ -117,8 +122,8 @@ def _change_now(
     issued = switches.switch_now(
         subscription, desk, version=version, quantity=quantity, at=desk.now, prorate=prorate, reason=reason
     )
-    if not keep:
-        _drop_terms(subscription, desk)
+    for change in over:
+        desk.close(change, applied=False)
     desk.record("changed", subscription, reason=reason, before=before, after=_terms_of(subscription))
     desk.tell("changed", subscription, at=desk.now)
     return issued
@@ -244,15 +249,14 @@ def _require_today(subscription: Subscription, now: datetime) -> None:
 
 def _plan_for(
     subscription: Subscription, desk: Desk, at: datetime, *, version: PlanVersion | None, quantity: int | None,
-    prorate: bool, reason: str, alone: bool,
+    prorate: bool, reason: str, over: Sequence[PlannedChange],
 ) -> PlannedChange | None:  # fmt: skip
-    """Plan other terms; ``alone`` puts them in the place of all that was planned, else of what was for the same time."""
-    kept = [] if alone else [change for change in planned_terms(subscription, desk) if change.effective_at != at]
+    """Plan other terms, in the place of ``over``."""
+    kept = [change for change in planned_terms(subscription, desk) if change not in over]
     if len(kept) >= MAX_PLANNED:
         raise InvalidSubscription(f"At most {MAX_PLANNED} changes are planned; take one back first.", field="on")
-    for change in planned_terms(subscription, desk):
-        if change not in kept:
-            desk.close(change, applied=False)
+    for change in over:
+        desk.close(change, applied=False)
     new = (
         version.pk if version else subscription.plan_version_id,
         subscription.quantity if quantity is None else quantity,
@@ -285,9 +289,27 @@ def planned_terms(subscription: Subscription, desk: Desk) -> list[PlannedChange]
     return [change for change in desk.planned(subscription) if change.kind == PlannedChange.Kind.TERMS]
 
 
-def _drop_terms(subscription: Subscription, desk: Desk) -> None:
-    for change in planned_terms(subscription, desk):
-        desk.close(change, applied=False)
+def _taken_over(
+    subscription: Subscription, desk: Desk, at: datetime, *, version: PlanVersion | None, migrates: bool, alone: bool
+) -> list[PlannedChange]:
+    """What a change that is planned for ``at`` takes the place of: all (``alone``), or what was planned for that time."""
+    planned = planned_terms(subscription, desk)
+    if migrates:
+        if any(change.plan_version_id is not None and change.effective_at <= at for change in planned):
+            raise ChangesPlanAnyway(on=local_date(at, zone_of(subscription)).isoformat())
+        return []
+    return _not_decided(subscription, [change for change in planned if alone or change.effective_at == at], version)
+
+
+def _not_decided(
+    subscription: Subscription, planned: list[PlannedChange], version: PlanVersion | None
+) -> list[PlannedChange]:
+    """Without those that a plan migration has decided, where nothing is said of the plan: a quantity overrules no price."""
+    if version is not None or all(change.plan_version_id is None for change in planned):
+        return planned
+    items = PlanMigrationItem.objects.filter(subscription=subscription, status=PlanMigrationItem.Status.PLANNED)
+    decided = set(items.values_list("migration__to_version", flat=True))
+    return [change for change in planned if change.quantity is not None or change.plan_version_id not in decided]
 
 
 def _terms_of(subscription: Subscription) -> dict[str, object]:

@@ -25,6 +25,7 @@ def move_row(migration: PlanMigration, subscription: Subscription, desk: Desk) -
         when=changing.NOW if is_now else changing.PERIOD_END,
         prorate=migration.prorate,
         running_at=last_old(migration),
+        migrates=True,
         reason=migration.reason or "New prices",
     )
     return is_now
